@@ -1,0 +1,35 @@
+# Every command makes what it needs in build/. Choose a Python with
+# PYTHON=/path/to/python3; otherwise the newest CPython 3.13 to 3.15 is used.
+
+.DEFAULT_GOAL := help
+export PYTHON BUILD PYTEST_ARGS DEMO_ARGS BENCH_ARGS
+
+help:
+	@echo 'make demo       parse the standard library on every core'
+	@echo 'make test       run all tests: C, Python, conformance'
+	@echo 'make bench      measure messages and interpreters'
+	@echo 'make check      lint, types, warnings, sanitizers'
+	@echo 'make clean      remove all that was made'
+	@echo
+	@echo 'make build      build and install into build/venv-<version>'
+	@echo 'make test-c     the C tests alone (test-asan, test-tsan: sanitized)'
+	@echo 'make test-py    the Python and conformance tests alone'
+	@echo
+	@echo 'PYTHON=/path/to/python3 chooses the Python (default: the newest'
+	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
+	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
+
+build demo test test-c test-py bench check:
+	@tools/task $@
+
+test-asan:
+	@tools/task test-c asan
+
+test-tsan:
+	@tools/task test-c tsan
+
+clean:
+	rm -rf build bench/results.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help build demo test test-c test-asan test-tsan test-py bench check clean

@@ -1,0 +1,175 @@
+"""What all benchmarks share: numbers, goals, and running them.
+
+A theme is a module with a function `run(args) -> Results`. It can be run
+alone, `python bench/py/messages.py [--quick]`, or by `bench/run.py`, which
+runs each theme in a fresh process.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Results:
+    """The numbers of one theme, and what the goals say of them."""
+
+    def __init__(self):
+        self.numbers = {}
+        self.goals = []
+
+    def number(self, key, values, unit, what):
+        """Record what was measured, in `unit`. Returns the median.
+
+        `values` has one value for each repeat; `what` is for the reader.
+        """
+        values = [float(value) for value in values]
+        median = statistics.median(values)
+        self.numbers[key] = {
+            "what": what,
+            "unit": unit,
+            "repeats": len(values),
+            "min": min(values),
+            "median": median,
+            "max": max(values),
+        }
+        return median
+
+    def goal(self, what, goal, measured, beside, met):
+        """Record whether a goal is met. All but `met` is text.
+
+        `beside` is the rival or the floor, measured in the same run.
+        """
+        self.goals.append(
+            {
+                "what": what,
+                "goal": goal,
+                "measured": measured,
+                "beside": beside,
+                "met": bool(met),
+            }
+        )
+
+    def as_dict(self):
+        return {"numbers": self.numbers, "goals": self.goals}
+
+
+class MissingFloor(Exception):
+    """A program or a module that a benchmark needs is not there."""
+
+
+# ---------------------------------------------------------------- the C floor
+
+
+def find_handover(given=None):
+    """The path of the C program `handover`, which `make bench` builds.
+
+    It is `given`, or $ATOLL_HANDOVER, or that of an earlier `make bench`.
+    """
+    given = given or os.environ.get("ATOLL_HANDOVER")
+    default = REPOSITORY / "build" / "bench" / "bench" / "c" / "handover"
+    path = Path(given) if given else default
+    if path.is_file() and os.access(path, os.X_OK):
+        return path
+    raise MissingFloor(f"no C program {path}: `make bench` builds it")
+
+
+def handover(args, *arguments):
+    """Run the C program and return what it says."""
+    command = [str(find_handover(args.handover)), *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode != 0:
+        raise MissingFloor(f"{' '.join(command)}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def run_python(source, *arguments, timeout=300):
+    """Run `source` in a fresh Python; return the JSON that it prints last."""
+    done = subprocess.run(
+        [sys.executable, "-c", source, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip())
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# ------------------------------------------------------------- this process
+
+
+def memory(kind="Pss"):
+    """The memory of this process in KiB: "Pss" or "Rss". Linux only."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith(kind + ":"):
+            return int(line.split()[1])
+    raise MissingFloor(f"no {kind} in /proc/self/smaps_rollup")
+
+
+def thread_count():
+    return len(os.listdir("/proc/self/task"))
+
+
+def descriptor_count():
+    return len(os.listdir("/proc/self/fd")) - 1  # one is that of listdir
+
+
+# ------------------------------------------------------------- command line
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a smoke run: far too short to mean anything",
+    )
+    parser.add_argument(
+        "--handover",
+        metavar="PATH",
+        help="the C program `handover` (default: $ATOLL_HANDOVER)",
+    )
+
+
+def main(run, description):
+    """Run one theme and print it, as text or, with --json, as JSON."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    add_arguments(parser)
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the results to FILE, in silence"
+    )
+    args = parser.parse_args()
+    try:
+        results = run(args)
+    except BaseException as error:
+        # At once: the other sides are still waiting for messages.
+        if isinstance(error, MissingFloor):
+            print(error, file=sys.stderr)
+        elif not isinstance(error, KeyboardInterrupt):
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+    if args.json:
+        Path(args.json).write_text(json.dumps(results.as_dict()))
+        return
+    for entry in results.numbers.values():
+        print(
+            f"{entry['what']}: {entry['median']:.4g} {entry['unit']}"
+            f" ({entry['min']:.4g} to {entry['max']:.4g},"
+            f" {entry['repeats']} repeats)"
+        )
+    for goal in results.goals:
+        print(
+            f"{'met    ' if goal['met'] else 'NOT MET'} {goal['what']}:"
+            f" {goal['goal']}; measured {goal['measured']}"
+            f" ({goal['beside']})"
+        )

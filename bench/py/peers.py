@@ -1,0 +1,158 @@
+"""What runs on the other side: in an interpreter, a thread or a process."""
+
+import time
+
+END = None
+
+
+def echo(receive, send):
+    """Send back what comes, until END."""
+    while (message := receive()) is not END:
+        send(message)
+
+
+def echo_queue(there, back):
+    echo(there.get, back.put)
+
+
+def echo_channel(there, back):
+    echo(there.recv, back.send)
+
+
+def echo_pipe(pipe):
+    try:
+        echo(pipe.recv, pipe.send)
+    except EOFError:
+        pass
+
+
+def drain(receive, count):
+    """Receive `count` messages; return the last one."""
+    message = None
+    for _ in range(count):
+        message = receive()
+    return message
+
+
+def drain_queue(queue, done):
+    """Receive what `done` says; answer with the last. Until it says END."""
+    while (count := queue.get()) is not END:
+        done.put(drain(queue.get, count))
+
+
+def drain_queue_spinning(queue, done, empty):
+    """The same, but never blocked: it tries again and again."""
+    get = queue.get_nowait
+    while (count := queue.get()) is not END:
+        message = None
+        while count:
+            try:
+                message = get()
+            except empty:
+                continue
+            count -= 1
+        done.put(message)
+
+
+def drain_pipe(pipe, done):
+    try:
+        while (count := pipe.recv()) is not END:
+            done.send(drain(pipe.recv, count))
+    except EOFError:
+        pass
+
+
+def stamp_queue(there, back):
+    """How long did each message take? Each is the time when it was sent.
+
+    A batch of messages follows its length; the answer is a tuple of times in
+    nanoseconds. The clock is the same in every thread and interpreter.
+    """
+    now = time.perf_counter_ns
+    while (count := there.get()) is not END:
+        latencies = []
+        for _ in range(count):
+            sent = there.get()
+            latencies.append(now() - sent)
+        back.put(tuple(latencies))
+
+
+def send_stamps(count, idle, put):
+    """Send the time `count` times, and sleep `idle` seconds before each."""
+    now, sleep = time.perf_counter_ns, time.sleep
+    for _ in range(count):
+        sleep(idle)
+        put(now())
+
+
+def send_stamps_queue(queue, go):
+    """Send as many as `go` says, with its pause. Until it says END."""
+    while (order := go.get()) is not END:
+        send_stamps(*order, queue.put)
+
+
+CLOCK_EVERY = 16  # round trips between two looks at the clock, as in C
+
+
+def ping(send, receive, gate, ready, seconds):
+    """Play ping-pong for `seconds`. Returns round trips a second."""
+    clock = time.perf_counter
+    ready.put(None)
+    gate.get()
+    trips = 0
+    start = now = clock()
+    while now - start < seconds:
+        for _ in range(CLOCK_EVERY):
+            send(trips)
+            receive()
+            trips += 1
+        now = clock()
+    send(END)
+    return trips / (now - start)
+
+
+def ping_channel(there, back, gate, ready, done, seconds):
+    done.put(ping(there.send, back.recv, gate, ready, seconds))
+
+
+def wait_queue(queue, ready):
+    """Say that we are here, and block."""
+    ready.put(None)
+    queue.get()
+
+
+def crunch(size):
+    """Some work in pure Python: dicts, strings, lists and ints."""
+    words = {}
+    total = 0
+    text = []
+    for i in range(size):
+        key = (i * 7919) % 1009
+        words[key] = words.get(key, 0) + i % 13
+        total += len(str(i)) * (key & 3)
+        if key < 16:
+            text.append(f"{key}:{total}")
+        elif len(text) > 512:
+            total ^= len("".join(text))
+            text = [word.upper() for word in text[:8]]
+    return total + sum(words.values())
+
+
+def crunch_queue(there, back):
+    """Do `crunch` of each size that comes."""
+    while (size := there.get()) is not END:
+        back.put(crunch(size))
+
+
+def crunch_pipe(pipe):
+    """The same, in a process."""
+    try:
+        while (size := pipe.recv()) is not END:
+            pipe.send(crunch(size))
+    except EOFError:
+        pass
+
+
+def nothing(*args):
+    """Return the arguments."""
+    return args

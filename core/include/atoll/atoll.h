@@ -1,0 +1,319 @@
+/* atoll: waiting, channels and counted messages, in plain C11.
+ *
+ * This is the only public header of the core. Nothing here needs Python: a C
+ * thread may send and receive with no interpreter and no GIL.
+ *
+ * Conventions
+ *   - A function that can fail returns an `atoll_err`; 0 is success. errno is
+ *     never used to report a result.
+ *   - Times are nanoseconds of CLOCK_MONOTONIC. A call that may wait takes an
+ *     absolute deadline: ATOLL_NOW tries once, ATOLL_FOREVER never gives up.
+ *   - Objects with `ref`/`unref` are counted atomically and may be used from
+ *     any thread that holds a reference.
+ *   - "Makes visible" means: what the sender wrote before the call is seen by
+ *     the receiver after its call returned (release/acquire).
+ */
+#ifndef ATOLL_H
+#define ATOLL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ATOLL_API __attribute__((visibility("default")))
+#define ATOLL_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define ATOLL_API
+#define ATOLL_MUST_CHECK
+#endif
+
+/* ---------------------------------------------------------------- errors */
+
+/* X(symbol, value, text). Values are part of the ABI: append only. */
+#define ATOLL_ERRORS(X)                                                     \
+    X(OK, 0, "success")                                                     \
+    X(NOMEM, 1, "out of memory")                                            \
+    X(TIMEOUT, 2, "the deadline has passed")                                \
+    X(AGAIN, 3, "the call would have to wait")                              \
+    X(CLOSED, 4, "the channel is closed")                                   \
+    X(INTERRUPTED, 5, "the wait was interrupted")                           \
+    X(FORKED, 6, "the object belongs to the parent of this process")        \
+    X(NOTFOUND, 7, "there is no object with this id")                       \
+    X(INVALID, 8, "an argument is out of range")                            \
+    X(SYSTEM, 9, "the operating system refused a resource")
+
+typedef enum atoll_err {
+#define ATOLL_ERR_ENUM(name, value, text) ATOLL_ERR_##name = value,
+    ATOLL_ERRORS(ATOLL_ERR_ENUM)
+#undef ATOLL_ERR_ENUM
+} atoll_err;
+
+#define ATOLL_OK ATOLL_ERR_OK
+
+/* A constant English sentence for `err`. Never NULL, never freed. */
+ATOLL_API const char *atoll_strerror(int err);
+
+/* ---------------------------------------------------------------- memory */
+
+/* Allocator of the core. `malloc`-like; every allocation of the core goes
+ * through it, so that a test can make the N-th one fail. Set it before the
+ * first use of any other function; it is not synchronised. */
+typedef struct atoll_allocator {
+    void *(*alloc)(size_t size, void *arg);
+    void *(*realloc)(void *ptr, size_t size, void *arg);
+    void (*free)(void *ptr, void *arg);
+    void *arg;
+} atoll_allocator;
+
+ATOLL_API void atoll_set_allocator(const atoll_allocator *allocator);
+
+/* Allocate / grow / free memory that belongs to no interpreter. Threads: any;
+ * memory may be freed by another thread than its maker. NULL when exhausted. */
+ATOLL_API void *atoll_alloc(size_t size) ATOLL_MUST_CHECK;
+ATOLL_API void *atoll_realloc(void *ptr, size_t size) ATOLL_MUST_CHECK;
+ATOLL_API void atoll_free(void *ptr);
+
+/* Reference counts for objects of the caller's. atoll_count_down is true for
+ * the one call that reaches zero; what all others did before theirs is visible
+ * to it (acquire and release). */
+ATOLL_API void atoll_count_up(uint32_t *count);
+ATOLL_API bool atoll_count_down(uint32_t *count) ATOLL_MUST_CHECK;
+
+/* ------------------------------------------------------------------ time */
+
+#define ATOLL_NOW INT64_C(0)
+#define ATOLL_FOREVER INT64_MAX
+
+/* Now, in nanoseconds of the monotonic clock. */
+ATOLL_API int64_t atoll_now(void);
+
+/* ------------------------------------------------------------------ lock */
+
+/* A 4-byte mutex: spins briefly, then parks on a futex. Not recursive, not
+ * fair. For sections of a few dozen instructions; never held across a call
+ * that can block. Zero-initialised means unlocked. */
+typedef struct atoll_lock {
+    uint32_t word;
+} atoll_lock;
+
+ATOLL_API void atoll_lock_acquire(atoll_lock *lock);
+ATOLL_API void atoll_lock_release(atoll_lock *lock);
+
+/* --------------------------------------------------------------- waiting */
+
+/* How well spinning has paid off at one place lately; see at_spin in
+ * at_wait.h. Zero-initialised is a good start. All fields are hints. */
+typedef struct atoll_spin {
+    uint32_t lost; /* spins in a row that ended in a park */
+    uint32_t skip; /* waits still to go before the next try */
+} atoll_spin;
+
+typedef struct atoll_kick atoll_kick;
+
+/* How one call may wait. Zero-initialise it, then set what is needed. The
+ * struct belongs to the caller and is only read, except through its pointers.
+ */
+typedef struct atoll_wait {
+    int64_t deadline; /* ATOLL_NOW, ATOLL_FOREVER or an absolute time */
+    /* How another thread can end this wait with INTERRUPTED, or NULL. */
+    atoll_kick *kick;
+    /* With use_fds the wait parks in poll(2) instead of on a futex: it is
+     * woken through `event_fd` (an eventfd in non-blocking mode, empty, that
+     * only the core writes and only the waiting thread reads; it is empty
+     * again when the call returns, and may then be closed), and ends with
+     * INTERRUPTED as soon as `intr_fd` is readable; what is in intr_fd is left
+     * there. A signal handler that may run on any thread ends the wait by
+     * writing to intr_fd: there is no moment at which that gets lost. */
+    bool use_fds;
+    int event_fd, intr_fd;
+    /* Spin history for atoll_event_wait; a channel has its own. May be NULL:
+     * then the wait spins once. */
+    atoll_spin *spin;
+} atoll_wait;
+
+/* A place through which one thread's waits can be interrupted, one after the
+ * other. It is `set` by the interrupter and stays set until it is cleared, so
+ * an interrupt that comes before the wait is not lost. */
+struct atoll_kick {
+    atoll_lock lock;
+    uint32_t set;          /* guarded by lock */
+    struct at_waiter *now; /* guarded by lock; the wait under way, or NULL */
+};
+
+/* Interrupt the wait that is under way through `kick`, and any later one,
+ * until atoll_kick_clear. Threads: any. Never blocks for long. */
+ATOLL_API void atoll_kick_set(atoll_kick *kick);
+ATOLL_API void atoll_kick_clear(atoll_kick *kick);
+
+/* -------------------------------------------------------------- messages */
+
+/* Bytes of payload that fit into a message without an allocation. */
+#define ATOLL_MSG_INLINE 40
+
+/* What to do with a message in a queue when its sender's group ends. */
+typedef enum atoll_orphan {
+    ATOLL_ORPHAN_KEEP = 0, /* it stays as it is: the default */
+    ATOLL_ORPHAN_REMOVE = 1,
+    ATOLL_ORPHAN_ERROR = 2,
+    ATOLL_ORPHAN_MARK = 3,
+} atoll_orphan;
+
+/* One message: a cache line. The core moves it as a value and looks at
+ * `drop`, `group` and `orphan` only; the rest is its maker's. */
+typedef struct atoll_msg {
+    /* Releases what the payload owns; NULL when it owns nothing. Called from
+     * any thread, with no lock of the core held. */
+    void (*drop)(struct atoll_msg *msg);
+    int64_t group;   /* who sent it, for atoll_chan_orphan_all; -1: nobody */
+    uint8_t orphan;  /* an atoll_orphan: what to do when the group ends */
+    uint8_t orphaned; /* set by the core: ERROR or MARK came true */
+    uint8_t tag;     /* for the maker of the message */
+    uint8_t len;     /* for the maker: bytes used in u.bytes */
+    uint32_t extra;  /* for the maker */
+    union {
+        unsigned char bytes[ATOLL_MSG_INLINE];
+        struct {
+            void *ptr;
+            size_t size;
+        } heap;
+        int64_t i64;
+        double f64;
+    } u;
+} atoll_msg;
+
+/* Release what `msg` owns. It may be reused afterwards. */
+static inline void
+atoll_msg_drop(atoll_msg *msg)
+{
+    if (msg->drop != NULL) {
+        void (*drop)(atoll_msg *) = msg->drop;
+        msg->drop = NULL;
+        drop(msg);
+    }
+}
+
+/* -------------------------------------------------------------- channels */
+
+typedef struct atoll_chan atoll_chan;
+
+#define ATOLL_UNBOUNDED SIZE_MAX
+
+/* Make a channel that holds up to `capacity` messages: 0 is a rendezvous (a
+ * send ends when a receiver has the message), ATOLL_UNBOUNDED never makes a
+ * sender wait. `kind` is kept for the caller (atoll_chan_kind, _list).
+ * The caller owns one reference. Returns NOMEM. */
+ATOLL_API atoll_err atoll_chan_new(size_t capacity, int kind,
+                                   atoll_chan **out) ATOLL_MUST_CHECK;
+
+ATOLL_API atoll_chan *atoll_chan_ref(atoll_chan *chan);
+/* Give a reference back; the last one drops all pending messages. */
+ATOLL_API void atoll_chan_unref(atoll_chan *chan);
+
+/* Process-wide id: never reused, > 0. */
+ATOLL_API uint64_t atoll_chan_id(const atoll_chan *chan);
+ATOLL_API int atoll_chan_kind(const atoll_chan *chan);
+ATOLL_API size_t atoll_chan_capacity(const atoll_chan *chan);
+
+/* Two words of the maker's, zero at first. Set them before the channel is
+ * shared; they are constant afterwards. */
+ATOLL_API int64_t *atoll_chan_user(atoll_chan *chan);
+
+/* A new reference to the live channel with this id, or NOTFOUND. */
+ATOLL_API atoll_err atoll_chan_find(uint64_t id, atoll_chan **out)
+    ATOLL_MUST_CHECK;
+
+/* The ids of all live channels of `kind`, in order of creation. Writes up to
+ * `max` of them; returns how many there are. */
+ATOLL_API size_t atoll_chan_list(int kind, uint64_t *ids, size_t max);
+
+/* Send `*msg`.
+ * Ownership: on OK the channel (or a receiver) owns the payload; on any error
+ *   the caller still owns it.
+ * Returns OK; TIMEOUT (AGAIN with ATOLL_NOW) when there was no room in time;
+ *   CLOSED; INTERRUPTED; NOMEM (the buffer grows as needed); FORKED.
+ * Blocks: until there is room, or, with capacity 0, until it was received.
+ * Order: senders that wait are served first come, first served.
+ * Makes visible to the receiver all that was written before. */
+ATOLL_API atoll_err atoll_chan_send(atoll_chan *chan, atoll_msg *msg,
+                                    const atoll_wait *wait) ATOLL_MUST_CHECK;
+
+/* Receive the oldest message into `*msg`, which the caller then owns.
+ * Returns OK; TIMEOUT (AGAIN with ATOLL_NOW); CLOSED, once everything that was
+ *   accepted has been received; INTERRUPTED; FORKED.
+ * Blocks: until a message is there. Receivers are served in order. */
+ATOLL_API atoll_err atoll_chan_recv(atoll_chan *chan, atoll_msg *msg,
+                                    const atoll_wait *wait) ATOLL_MUST_CHECK;
+
+/* No more sends. Waiting senders get CLOSED and keep their messages. With
+ * `discard` the buffered messages are dropped as well, otherwise receivers
+ * get them first. Returns false if it was closed before (discard still
+ * discards). */
+ATOLL_API bool atoll_chan_close(atoll_chan *chan, bool discard);
+ATOLL_API bool atoll_chan_is_closed(const atoll_chan *chan);
+
+/* Messages in the buffer now (a hint once other threads run). */
+ATOLL_API size_t atoll_chan_len(const atoll_chan *chan);
+
+/* The two ends, counted apart from references: when the last sending end is
+ * given back the channel closes; when the last receiving end is, it closes
+ * and drops what is left. A channel whose ends were never taken is not
+ * affected. */
+typedef enum atoll_end { ATOLL_END_RECV = 0, ATOLL_END_SEND = 1 } atoll_end;
+ATOLL_API void atoll_chan_end_ref(atoll_chan *chan, atoll_end end);
+ATOLL_API void atoll_chan_end_unref(atoll_chan *chan, atoll_end end);
+
+/* The sender group `group` has ended: apply each pending message's `orphan`
+ * rule, in every live channel. Costs nothing when no message asked for one. */
+ATOLL_API void atoll_chan_orphan_all(int64_t group);
+
+/* ---------------------------------------------------------------- events */
+
+/* A one-shot event: waiters wait until it is set; set is for ever. Caller's
+ * storage; zero-initialised means not set. Any number of waiters. */
+typedef struct atoll_event {
+    atoll_lock lock;
+    uint32_t is_set;
+    struct at_node *first, *last; /* guarded by lock */
+} atoll_event;
+
+/* Set it and wake all. The setter does not touch `event` once a waiter can
+ * have returned, so the waiter may free it. */
+ATOLL_API void atoll_event_set(atoll_event *event);
+/* A look without the lock: the setter may still be in its section, so `true`
+ * is no leave to free the event; an atoll_event_wait that returned OK is. */
+ATOLL_API bool atoll_event_is_set(const atoll_event *event);
+/* Returns OK, TIMEOUT (AGAIN) or INTERRUPTED. */
+ATOLL_API atoll_err atoll_event_wait(atoll_event *event,
+                                     const atoll_wait *wait) ATOLL_MUST_CHECK;
+
+/* ------------------------------------------------------------------ fork */
+
+/* Call in the child of a fork, on its only thread: every channel of the
+ * parent is marked FORKED, all locks of the core are made anew.
+ * atoll_fork_prepare and atoll_fork_parent go around the fork in the parent.
+ * Locks, kicks and events are their owners' storage, and may have been in use
+ * by a thread that the child does not have: the owner zeroes them. */
+ATOLL_API void atoll_fork_prepare(void);
+ATOLL_API void atoll_fork_parent(void);
+ATOLL_API void atoll_fork_child(void);
+
+/* -------------------------------------------------------------- counters */
+
+typedef struct atoll_stats {
+    uint64_t parks;    /* waits that gave the CPU up */
+    uint64_t wakes;    /* system calls that woke a waiter */
+    uint64_t channels; /* alive now */
+} atoll_stats;
+
+ATOLL_API void atoll_stats_get(atoll_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ATOLL_H */

@@ -1,0 +1,71 @@
+/* The inside of a channel, for at_chan.c, at_registry.c and (later) select.
+ *
+ * Purpose. A queue of messages with a capacity from 0 (rendezvous) to
+ * unbounded, many senders, many receivers, served in order.
+ *
+ * Invariants, whenever the lock is free
+ *   I1  receivers wait  =>  the buffer is empty and no sender waits
+ *   I2  senders wait    =>  the buffer holds `capacity` messages
+ *   I3  closed          =>  nobody waits
+ * so whoever comes looks first for a waiter of the other side, then at the
+ * buffer, and waits only if neither helps. A message is handed straight to a
+ * waiting receiver; a place that a receiver frees is filled at once by the
+ * sender that has waited longest. That is what makes it first come, first
+ * served.
+ *
+ * Linearisation point: inside the lock, for every operation.
+ *
+ * Lock order: registry, channel. Nothing else is taken inside a channel's
+ * lock. No message is dropped, no waiter is woken and (but for growing the
+ * ring, and for many orphans) no memory is asked for while it is held: a
+ * message's `drop` may well give back a reference to this same channel.
+ *
+ * Memory order: everything is ordered by the lock. `closed`, `len` and
+ * `has_orphans` are also read without it, as hints; so they are written with
+ * relaxed stores, which order nothing.
+ *
+ * Sources: the invariants and the direct hand-over are those of Go's
+ * runtime/chan.go. A single lock, rather than a lock-free ring, is what lets
+ * close, orphan rules, exact sizes and waiting in many queues stay simple; the
+ * section is some twenty instructions, and bench/ has what it costs.
+ */
+#ifndef AT_CHAN_H
+#define AT_CHAN_H
+
+#include "at_wait.h"
+
+struct atoll_chan {
+    /* What every operation touches, in one cache line. */
+    AT_ALIGNED atoll_lock lock;
+    bool closed;      /* guarded by lock */
+    bool forked;      /* set on the only thread of a forked child */
+    bool has_orphans; /* guarded by lock: some message may have a rule */
+    size_t capacity;  /* constant */
+    size_t len;       /* guarded by lock: messages in the ring */
+    size_t head;      /* guarded by lock: index of the oldest */
+    size_t mask;      /* guarded by lock: slots - 1; a power of two less one */
+    atoll_msg *ring;  /* guarded by lock; NULL: no slots */
+    at_waitq recvq;   /* guarded by lock */
+
+    AT_ALIGNED at_waitq sendq; /* guarded by lock */
+    atoll_spin recv_spin;      /* hints */
+    atoll_spin send_spin;      /* hints */
+    uint32_t refs;             /* atomic */
+    uint32_t ends[2];          /* atomic: live handles of each end */
+    int kind;                  /* constant */
+    uint64_t id;               /* constant */
+    int64_t user[2];           /* the maker's; constant once shared */
+    atoll_chan *chain;         /* guarded by the registry's lock */
+};
+
+/* Enter and leave the table of live channels (at_registry.c). */
+void at_registry_add(atoll_chan *chan);
+void at_registry_remove(atoll_chan *chan);
+
+/* Apply the orphan rules of `group` to what is pending in `chan`. */
+void at_chan_orphan(atoll_chan *chan, int64_t group);
+
+/* In the child of a fork: the locks are free, nobody waits. */
+void at_chan_fork_child(atoll_chan *chan);
+
+#endif

@@ -1,0 +1,16 @@
+/* The texts of the error codes. */
+#include "atoll/atoll.h"
+
+const char *
+atoll_strerror(int err)
+{
+    switch (err) {
+#define TEXT(name, value, text)                                               \
+    case ATOLL_ERR_##name:                                                    \
+        return text;
+        ATOLL_ERRORS(TEXT)
+#undef TEXT
+    default:
+        return "unknown error";
+    }
+}

@@ -1,0 +1,53 @@
+/* What the core asks of the operating system, and all that a port provides.
+ * Today there is one: port_linux.c. */
+#ifndef AT_PORT_H
+#define AT_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum at_park {
+    AT_PARK_WOKEN,    /* woken, or for no reason: look again */
+    AT_PARK_TIMEOUT,  /* the deadline has passed */
+    AT_PARK_INTR,     /* intr_fd became readable (fd parking only) */
+    AT_PARK_EVENT,    /* an event was there and is consumed (fd parking only) */
+} at_park;
+
+/* Nanoseconds of the monotonic clock. */
+int64_t at_port_now(void);
+
+/* Sleep while `*word == expected`, until `deadline` (ATOLL_FOREVER: no limit).
+ * The kernel compares under its own lock, so a wake after a change of *word
+ * is never lost. May return early. */
+at_park at_port_park(uint32_t *word, uint32_t expected, int64_t deadline);
+
+/* Wake up to `count` threads parked on `word`. Only the address is used: the
+ * memory may be gone already, and the worst that happens is a spurious wake
+ * of somebody else. */
+void at_port_wake(uint32_t *word, int count);
+
+/* Sleep until `event_fd` or `intr_fd` is readable or the deadline passes.
+ * An event is consumed, what is in intr_fd is not. An event goes before an
+ * interrupt. A negative descriptor is ignored. */
+at_park at_port_park_fds(int event_fd, int intr_fd, int64_t deadline);
+
+/* Make `event_fd` readable. */
+void at_port_wake_fd(int event_fd);
+
+/* Processors that this process may run on, at least 1. */
+unsigned at_port_cpus(void);
+
+/* Tell the processor that this is a spin loop. */
+static inline void
+at_port_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ volatile("yield" ::: "memory");
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
+#endif

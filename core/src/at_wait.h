@@ -1,0 +1,109 @@
+/* Waiting: one waiter, standing in one queue or in many.
+ *
+ * Purpose. A thread that has to wait makes one at_waiter on its stack and one
+ * at_node for each place that could serve it (a channel's receivers, another
+ * channel's senders, an event). Whoever serves it first *claims* the waiter;
+ * the claims of all others fail and they look at the next node. So waiting in
+ * many queues (select) needs no second mechanism.
+ *
+ * States of a waiter, and who moves it:
+ *
+ *     WAITING ---- waiter goes to sleep ----> PARKED
+ *     WAITING, PARKED --- server claims ----> CLAIMED, CLAIMED_PARKED
+ *     CLAIMED ---- waiter goes to sleep ----> CLAIMED_PARKED
+ *     CLAIMED* --- server is finished ------> DONE        (final)
+ *     WAITING, PARKED --- a kick -----------> KICKED      (final)
+ *     WAITING, PARKED --- waiter gives up --> GIVEN_UP    (final)
+ *
+ * Invariants
+ *   - A node is linked and unlinked only under the lock of the queue it stands
+ *     in, and `queued` says which. A waiter does not return before each of its
+ *     nodes is unlinked.
+ *   - Between claim and finish the server alone writes to the node and to the
+ *     message behind it; the waiter does not return before DONE.
+ *   - After finish the server uses the waiter's address as a number only (the
+ *     futex call); the stack frame may be gone. The event_fd is read before,
+ *     and stays open: a waiter that parked on it returns only when it has
+ *     consumed the one event that a final state brings (park_until_final).
+ *
+ * Memory order. A node's fields are published by the queue's lock. The served
+ * message is published by the release of DONE in at_waiter_finish and taken by
+ * the acquire load in at_waiter_wait. No other pair is needed: whether
+ * somebody waits at all is decided under the queue's lock, so there is no
+ * "look, then sleep" race outside of it; and the race between DONE and going
+ * to sleep is decided by the compare-and-swap on the one state word, and by
+ * the kernel's comparison when it parks.
+ *
+ * Lock order: a queue's lock, then a kick's lock. Neither is held while
+ * parked.
+ *
+ * Sources: Go's runtime/chan.go (hand-over to the first waiter) and
+ * crossbeam-channel's `Context` (one claim word for many operations).
+ */
+#ifndef AT_WAIT_H
+#define AT_WAIT_H
+
+#include "at_base.h"
+
+typedef struct at_waiter {
+    uint32_t state; /* atomic; also the futex word */
+    int event_fd;   /* >= 0: woken through it; constant during the wait */
+    struct at_node *won; /* written by the claimer before DONE */
+} at_waiter;
+
+typedef struct at_node {
+    struct at_node *prev, *next; /* guarded by the queue's lock */
+    at_waiter *waiter;
+    atoll_msg *msg; /* to send from, or to receive into; owned by the waiter */
+    atoll_err err;  /* written by the claimer: how it ended */
+    bool queued;    /* guarded by the queue's lock */
+} at_node;
+
+/* First in, first out. Guarded by the lock of its owner. */
+typedef struct at_waitq {
+    at_node *first, *last;
+} at_waitq;
+
+void at_waitq_push(at_waitq *q, at_node *node);
+void at_waitq_remove(at_waitq *q, at_node *node);
+
+static inline bool
+at_waitq_empty(const at_waitq *q)
+{
+    return q->first == NULL;
+}
+
+/* Unlink nodes from the front until one can be claimed; NULL if none can.
+ * The caller must at_waiter_finish it, after it has released the lock. */
+at_node *at_waitq_claim(at_waitq *q);
+
+/* Claim all, in order. They are chained through `next`. */
+at_node *at_waitq_claim_all(at_waitq *q);
+
+/* Hand the claimed waiter its result and wake it if it sleeps. */
+void at_node_finish(at_node *node, atoll_err err);
+
+/* Finish a chain made by at_waitq_claim_all. */
+void at_node_finish_all(at_node *chain, atoll_err err);
+
+void at_waiter_init(at_waiter *waiter, const atoll_wait *wait);
+
+/* Wait until claimed and finished, kicked, interrupted or late. Call it with
+ * no lock held. Returns
+ *   OK           served: waiter->won says by which node; its err is set;
+ *   TIMEOUT, INTERRUPTED   not served, and nobody can claim it any more.
+ * The caller then unlinks the nodes that are still queued.
+ * `spin`: the history that decides how long to spin; NULL spins once. */
+atoll_err at_waiter_wait(at_waiter *waiter, const atoll_wait *wait,
+                         atoll_spin *spin);
+
+/* Has the deadline of `wait` passed? */
+bool at_wait_late(const atoll_wait *wait);
+
+/* For the child of a fork. */
+void at_wait_fork_child(void);
+
+/* For atoll_stats_get. */
+void at_wait_stats(atoll_stats *out);
+
+#endif

@@ -1,0 +1,34 @@
+/* Every difference between CPython versions, and every name of CPython that is
+ * not public, in one place. The names are exported by all of 3.13 to 3.15. */
+#ifndef EXT_COMPAT_H
+#define EXT_COMPAT_H
+
+#include <Python.h>
+
+#if PY_VERSION_HEX < 0x030D0000
+#error "atoll needs CPython 3.13 or newer"
+#endif
+#ifdef Py_GIL_DISABLED
+#error "atoll needs a CPython with a GIL; free-threaded builds share one"
+#endif
+
+/* On 3.13 finalising an interpreter that has imported the C module _datetime
+ * corrupts the heap while others live; interpreters use the pure-Python
+ * implementation there. */
+#define COMPAT_NO_C_DATETIME (PY_VERSION_HEX < 0x030E0000)
+
+/* Queue `func(arg)` to run in `interp`, on whichever of its threads evaluates
+ * bytecode next. Unlike Py_AddPendingCall it can name the interpreter, and
+ * unlike PyThreadState_SetAsyncExc it needs no GIL. Returns 0, or another
+ * number when the ring of pending calls is full. `interp` must be alive. */
+extern int _PyEval_AddPendingCall(PyInterpreterState *interp,
+                                  int (*func)(void *), void *arg, int flags);
+
+static inline int
+compat_add_pending_call(PyInterpreterState *interp, int (*func)(void *),
+                        void *arg)
+{
+    return _PyEval_AddPendingCall(interp, func, arg, 0);
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* Blocking without the GIL, interruptible by signals. See detach.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "detach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "home.h"
+
+/* --------------------------------------------------- the signal thread */
+
+/* Of the process; written at import in the main interpreter and in a forked
+ * child, when no other thread looks. */
+static unsigned long signal_thread;
+
+/* Made on first use by the signal thread, which alone uses them. */
+static int event_fd = -1;
+static int intr_pipe[2] = {-1, -1};
+
+int
+detach_init(void)
+{
+    /* The main interpreter may import us from any thread: ask. */
+    PyObject *thread = PyImport_ImportModule("_thread");
+    if (thread == NULL) {
+        return -1;
+    }
+    PyObject *ident =
+        PyObject_CallMethod(thread, "_get_main_thread_ident", NULL);
+    Py_DECREF(thread);
+    if (ident == NULL) {
+        return -1;
+    }
+    signal_thread = PyLong_AsUnsignedLong(ident);
+    Py_DECREF(ident);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+bool
+detach_is_signal_thread(const core_state *state)
+{
+    return state->is_main && PyThread_get_thread_ident() == signal_thread;
+}
+
+static void
+close_fds(void)
+{
+    if (event_fd >= 0) {
+        close(event_fd);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (intr_pipe[i] >= 0) {
+            close(intr_pipe[i]);
+        }
+    }
+    event_fd = intr_pipe[0] = intr_pipe[1] = -1;
+}
+
+void
+detach_fork_child(void)
+{
+    signal_thread = PyThread_get_thread_ident();
+    close_fds();
+}
+
+static int
+open_fds(void)
+{
+    if (event_fd >= 0) {
+        return 0;
+    }
+    event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event_fd < 0 || pipe2(intr_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        close_fds();
+        return -1;
+    }
+    return 0;
+}
+
+/* Empty our pipe, passing what signals wrote on to the descriptor that the
+ * program had set (asyncio's, say). */
+static void
+forward_signals(int to)
+{
+    char bytes[64];
+    ssize_t got;
+    while ((got = read(intr_pipe[0], bytes, sizeof(bytes))) > 0) {
+        if (to >= 0) {
+            ssize_t put = write(to, bytes, (size_t)got);
+            (void)put; /* full: its reader has been woken anyway */
+        }
+    }
+}
+
+/* One attempt in the signal thread. -1 with an exception. */
+static int
+wait_with_signals(detach_op op, void *arg, atoll_wait *wait, atoll_err *err)
+{
+    if (open_fds() < 0) {
+        return -1;
+    }
+    wait->use_fds = true;
+    wait->event_fd = event_fd;
+    wait->intr_fd = intr_pipe[0];
+    /* First the descriptor, then the check: a signal before the check is seen
+     * by it, one after it is in the pipe. */
+    int before = PySignal_SetWakeupFd(intr_pipe[1]);
+    int rc = PyErr_CheckSignals();
+    if (rc == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        *err = op(arg, wait);
+        Py_END_ALLOW_THREADS
+    }
+    PySignal_SetWakeupFd(before);
+    forward_signals(before);
+    return rc;
+}
+
+int
+detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
+            atoll_spin *spin, atoll_err *err)
+{
+    atoll_wait wait = {.deadline = deadline, .spin = spin};
+    bool signals = detach_is_signal_thread(state);
+    home *h = signals ? NULL : home_of_thread(state);
+    if (h != NULL) {
+        wait.kick = &h->kick;
+    }
+    for (;;) {
+        if (h != NULL && home_take_interrupt(h, true)) {
+            return -1;
+        }
+        if (signals) {
+            if (wait_with_signals(op, arg, &wait, err) < 0) {
+                return -1;
+            }
+        }
+        else {
+            Py_BEGIN_ALLOW_THREADS
+            *err = op(arg, &wait);
+            Py_END_ALLOW_THREADS
+        }
+        if (*err != ATOLL_ERR_INTERRUPTED) {
+            if (h != NULL) {
+                home_wait_over(h);
+            }
+            return 0;
+        }
+        if (signals && PyErr_CheckSignals() < 0) {
+            return -1;
+        }
+    }
+}
+
+/* ------------------------------------------------------------- timeouts */
+
+int
+detach_deadline(PyObject *timeout, int64_t *deadline)
+{
+    if (timeout == NULL || timeout == Py_None) {
+        *deadline = ATOLL_FOREVER;
+        return 0;
+    }
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Format(PyExc_TypeError,
+                         "timeout must be a number of seconds or None, not %T",
+                         timeout);
+        }
+        return -1;
+    }
+    if (isnan(seconds) || seconds < 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "timeout must be a non-negative number of seconds, "
+                     "not %R",
+                     timeout);
+        return -1;
+    }
+    if (seconds == 0) {
+        *deadline = ATOLL_NOW;
+        return 0;
+    }
+    double ns = ceil(seconds * 1e9);
+    int64_t now = atoll_now();
+    *deadline = ns >= (double)(INT64_MAX - now) ? ATOLL_FOREVER
+                                                : now + (int64_t)ns;
+    return 0;
+}

@@ -1,0 +1,662 @@
+/* The life of a home: its thread, its table, interrupts, the end of the
+ * process. See home.h; what runs inside is in job.c. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "home.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "compat.h"
+#include "detach.h"
+
+/* As large as the main thread's by default: OpenBLAS and deep recursion crash
+ * on less. It is address space, not memory. */
+#define STACK_BYTES ((size_t)8 << 20)
+
+/* How long what still runs at process exit gets to obey its interrupt. */
+#define EXIT_GRACE_NS INT64_C(1000000000)
+
+static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
+
+/* ---------------------------------------------------------------- the table */
+
+static atoll_lock table_lock;
+static home *table;        /* guarded by table_lock: all that have not ended */
+static home *zombies;      /* guarded by table_lock: ended, to be joined */
+static bool shutting_down; /* guarded by table_lock */
+
+static void
+table_remove(home *h)
+{
+    atoll_lock_acquire(&table_lock);
+    home **link = &table;
+    while (*link != NULL && *link != h) {
+        link = &(*link)->next;
+    }
+    if (*link == h) {
+        *link = h->next;
+        h->next = zombies;
+        zombies = h; /* the table's reference goes with it */
+    }
+    atoll_lock_release(&table_lock);
+}
+
+void
+home_reap(void)
+{
+    atoll_lock_acquire(&table_lock);
+    home *list = zombies;
+    zombies = NULL;
+    atoll_lock_release(&table_lock);
+    while (list != NULL) {
+        home *next = list->next;
+        pthread_join(list->thread, NULL); /* it is on its last lines */
+        home_unref(list);
+        list = next;
+    }
+}
+
+home *
+home_find(int64_t id, bool any)
+{
+    atoll_lock_acquire(&table_lock);
+    home *h = table;
+    while (h != NULL && h->id != id) {
+        h = h->next;
+    }
+    if (h != NULL) {
+        atoll_lock_acquire(&h->lock);
+        bool usable = h->state == HOME_IDLE || h->state == HOME_RUNNING ||
+                      (any && h->state != HOME_ENDED);
+        if (usable) {
+            h->handles++;
+            home_ref(h);
+        }
+        atoll_lock_release(&h->lock);
+        h = usable ? h : NULL;
+    }
+    atoll_lock_release(&table_lock);
+    return h;
+}
+
+/* ---------------------------------------------------------- counting, state */
+
+void
+home_ref(home *h)
+{
+    atoll_count_up(&h->refs);
+}
+
+void
+home_unref(home *h)
+{
+    if (!atoll_count_down(&h->refs)) {
+        return;
+    }
+    atoll_msg_drop(&h->setup);
+    atoll_chan_unref(h->inbox);
+    atoll_free(h->start_error);
+    atoll_free(h->name);
+    atoll_free(h);
+}
+
+home_state
+home_state_now(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    home_state state = h->state;
+    atoll_lock_release(&h->lock);
+    return state;
+}
+
+job *
+home_current(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    job *j = h->current;
+    if (j != NULL) {
+        job_ref(j);
+    }
+    atoll_lock_release(&h->lock);
+    return j;
+}
+
+/* Put `j` into an idle home. Called with the lock held. */
+static atoll_err
+submit_locked(home *h, job *j)
+{
+    atoll_msg msg = {.group = -1, .u.heap.ptr = j};
+    atoll_wait now = {.deadline = ATOLL_NOW};
+    atoll_err err = atoll_chan_send(h->inbox, &msg, &now);
+    if (err != ATOLL_OK) {
+        return err;
+    }
+    job_ref(j); /* for `current`, and so for the inbox */
+    h->current = j;
+    h->state = j->op == JOB_CLOSE ? HOME_CLOSING : HOME_RUNNING;
+    return ATOLL_OK;
+}
+
+atoll_err
+home_submit(home *h, job *j)
+{
+    atoll_err err;
+    atoll_lock_acquire(&h->lock);
+    switch (h->state) {
+    case HOME_IDLE:
+        err = submit_locked(h, j);
+        break;
+    case HOME_RUNNING:
+        err = ATOLL_ERR_AGAIN;
+        break;
+    default:
+        err = ATOLL_ERR_CLOSED;
+        break;
+    }
+    atoll_lock_release(&h->lock);
+    return err;
+}
+
+/* Close it if nobody has a handle and it is idle. Called with the lock held;
+ * without memory for the job it stays, and is closed at process exit. */
+static bool
+close_if_unused_locked(home *h)
+{
+    if (h->handles > 0 || h->state != HOME_IDLE) {
+        return false;
+    }
+    job *j = job_new(JOB_CLOSE, NULL);
+    if (j == NULL) {
+        return false;
+    }
+    bool closing = submit_locked(h, j) == ATOLL_OK;
+    job_unref(j);
+    return closing;
+}
+
+void
+home_handle_ref(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->handles++;
+    atoll_lock_release(&h->lock);
+}
+
+void
+home_handle_unref(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->handles--;
+    bool closing = close_if_unused_locked(h);
+    int64_t id = h->id;
+    atoll_lock_release(&h->lock);
+    if (closing) {
+        /* It will end in its own time; its messages are orphans from now. */
+        atoll_chan_orphan_all(id);
+    }
+}
+
+/* --------------------------------------------------------------- interrupts */
+
+/* Runs in one of the interpreter's threads, attached. */
+static int
+on_pending(void *arg)
+{
+    home *h = arg;
+    bool mine = pthread_equal(pthread_self(), h->thread);
+    atoll_lock_acquire(&h->lock);
+    h->call_in_flight = false;
+    /* A home thread that waits is kicked out of its wait and raises there. */
+    bool due = h->interrupt_due && h->interruptible && (mine || !h->waiting);
+    if (due) {
+        h->interrupt_due = false;
+        atoll_kick_clear(&h->kick);
+    }
+    unsigned long ident = h->ident;
+    atoll_lock_release(&h->lock);
+    home_unref(h);
+    if (!due) {
+        return 0;
+    }
+    if (mine) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+        return -1;
+    }
+    PyThreadState_SetAsyncExc(ident, PyExc_KeyboardInterrupt);
+    return 0;
+}
+
+bool
+home_interrupt(home *h, const job *j)
+{
+    atoll_lock_acquire(&h->lock);
+    bool runs = h->state == HOME_RUNNING && (j == NULL || h->current == j);
+    if (runs) {
+        /* If the job has been handed over but not begun, or is over but for
+         * its reply, it is not `interruptible`; the first will look. */
+        h->interrupt_due = true;
+        atoll_kick_set(&h->kick);
+        if (!h->call_in_flight && h->interp != NULL) {
+            home_ref(h);
+            h->call_in_flight = true;
+            if (compat_add_pending_call(h->interp, on_pending, h) != 0) {
+                /* The ring is full; what is in it wakes the interpreter, but
+                 * only a wait of the home thread will notice us. */
+                h->call_in_flight = false;
+                bool last = atoll_count_down(&h->refs);
+                assert(!last);
+                (void)last;
+            }
+        }
+    }
+    atoll_lock_release(&h->lock);
+    return runs;
+}
+
+home *
+home_of_thread(core_state *state)
+{
+    home *h = state->home;
+    return h != NULL && pthread_equal(pthread_self(), h->thread) ? h : NULL;
+}
+
+bool
+home_take_interrupt(home *h, bool before_wait)
+{
+    atoll_lock_acquire(&h->lock);
+    bool due = h->interrupt_due && h->interruptible;
+    if (!h->interrupt_due || due) {
+        atoll_kick_clear(&h->kick);
+        h->interrupt_due = false;
+    }
+    h->waiting = before_wait && !due;
+    atoll_lock_release(&h->lock);
+    if (due) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+    }
+    return due;
+}
+
+void
+home_wait_over(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->waiting = false;
+    atoll_lock_release(&h->lock);
+}
+
+void
+home_job_over(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->interruptible = false;
+    h->interrupt_due = false;
+    h->waiting = false;
+    atoll_kick_clear(&h->kick);
+    atoll_lock_release(&h->lock);
+    /* One that was set for this job but not raised must not hit the next. */
+    PyThreadState_SetAsyncExc(h->ident, NULL);
+}
+
+/* --------------------------------------------------------------- the thread */
+
+static char *
+copy_text(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = atoll_alloc(size);
+    if (copy != NULL) {
+        memcpy(copy, text, size);
+    }
+    return copy;
+}
+
+/* Keep the current exception as text; clears it. */
+static char *
+exception_text(void)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *text = exc == NULL ? NULL
+                                 : PyUnicode_FromFormat(
+                                       "%s: %S", Py_TYPE(exc)->tp_name, exc);
+    const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+    char *copy = copy_text(utf8 != NULL ? utf8 : "unknown error");
+    Py_XDECREF(text);
+    Py_XDECREF(exc);
+    PyErr_Clear();
+    return copy;
+}
+
+static PyThreadState *
+new_interpreter(home *h)
+{
+    PyInterpreterConfig config = {
+        .use_main_obmalloc = 0,
+        .allow_fork = 0,
+        .allow_exec = 0,
+        .allow_threads = 1,
+        .allow_daemon_threads = 0,
+        .check_multi_interp_extensions = 1,
+        .gil = PyInterpreterConfig_OWN_GIL,
+    };
+    PyThreadState *ts = NULL;
+    PyStatus status = Py_NewInterpreterFromConfig(&ts, &config);
+    if (PyStatus_Exception(status)) {
+        h->start_error =
+            copy_text(status.err_msg != NULL ? status.err_msg : "no reason");
+        return NULL;
+    }
+    return ts;
+}
+
+/* Serve jobs until one of them is the end; returns it (counted). */
+static job *
+serve(home *h, core_state *state, PyThreadState *ts)
+{
+    for (;;) {
+        atoll_msg msg;
+        PyEval_SaveThread();
+        atoll_err err = atoll_chan_recv(h->inbox, &msg, &forever);
+        PyEval_RestoreThread(ts);
+        if (err != ATOLL_OK) {
+            continue; /* cannot be: nobody closes an inbox */
+        }
+        job *j = msg.u.heap.ptr;
+        atoll_lock_acquire(&h->lock);
+        h->interruptible = j->op != JOB_CLOSE;
+        atoll_lock_release(&h->lock);
+        if (job_run(h, state, j)) {
+            return j;
+        }
+        atoll_lock_acquire(&h->lock);
+        h->current = NULL;
+        h->state = HOME_IDLE;
+        close_if_unused_locked(h);
+        atoll_lock_release(&h->lock);
+        atoll_event_set(&j->done);
+        job_unref(j);
+    }
+}
+
+/* The end of the interpreter, attached to it on entry, to none on return. */
+static void
+end_interpreter(home *h, PyThreadState *ts)
+{
+    atoll_lock_acquire(&h->lock);
+    h->interp = NULL; /* no pending call of ours from here on */
+    h->ending = !h->abandoned;
+    bool abandoned = h->abandoned;
+    atoll_lock_release(&h->lock);
+    if (abandoned) {
+        /* Main has taken us out of CPython's list and is leaving: ending now
+         * would be fatal, and anything else we do is too late. */
+        PyEval_SaveThread();
+        for (;;) {
+            pause();
+        }
+    }
+    Py_EndInterpreter(ts);
+}
+
+static void
+finish(home *h, job *last)
+{
+    atoll_chan_orphan_all(h->id);
+    atoll_lock_acquire(&h->lock);
+    h->state = HOME_ENDED;
+    h->current = NULL;
+    atoll_lock_release(&h->lock);
+    home_ref(h); /* the table's goes to the zombies, who may be reaped */
+    table_remove(h);
+    if (last != NULL) {
+        atoll_event_set(&last->done);
+        job_unref(last);
+    }
+    atoll_event_set(&h->ended);
+    home_unref(h);
+}
+
+static void *
+home_main(void *arg)
+{
+    home *h = arg;
+    h->thread = pthread_self();
+    PyThreadState *ts = new_interpreter(h);
+    if (ts == NULL) {
+        finish(h, NULL);
+        atoll_event_set(&h->started);
+        home_unref(h);
+        return NULL;
+    }
+    h->ident = PyThread_get_thread_ident();
+    atoll_lock_acquire(&table_lock);
+    h->id = PyInterpreterState_GetID(PyInterpreterState_Get());
+    atoll_lock_release(&table_lock);
+    core_state *state = job_boot(h);
+    if (state == NULL) {
+        h->start_error = exception_text();
+        end_interpreter(h, ts);
+        finish(h, NULL);
+        atoll_event_set(&h->started);
+        home_unref(h);
+        return NULL;
+    }
+    atoll_lock_acquire(&h->lock);
+    h->interp = PyInterpreterState_Get();
+    h->state = HOME_IDLE;
+    close_if_unused_locked(h); /* its creator may have given up */
+    atoll_lock_release(&h->lock);
+    atoll_event_set(&h->started);
+
+    job *last = serve(h, state, ts);
+    end_interpreter(h, ts);
+    finish(h, last);
+    home_unref(h);
+    return NULL;
+}
+
+static atoll_err
+start_thread(home *h)
+{
+    pthread_attr_t attr;
+    if (pthread_attr_init(&attr) != 0) {
+        return ATOLL_ERR_SYSTEM;
+    }
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    int rc = pthread_create(&h->thread, &attr, home_main, h);
+    pthread_attr_destroy(&attr);
+    return rc == 0 ? ATOLL_OK : ATOLL_ERR_SYSTEM;
+}
+
+/* Enter the table, unless the process is leaving. */
+static bool
+table_add(home *h)
+{
+    atoll_lock_acquire(&table_lock);
+    bool welcome = !shutting_down;
+    if (welcome) {
+        h->next = table;
+        table = h;
+    }
+    atoll_lock_release(&table_lock);
+    return welcome;
+}
+
+atoll_err
+home_new(const char *name, const atoll_msg *setup, home **out)
+{
+    atoll_err err = ATOLL_ERR_NOMEM;
+    home_reap();
+    home *h = atoll_alloc(sizeof(*h));
+    if (h == NULL) {
+        return err;
+    }
+    memset(h, 0, sizeof(*h));
+    h->id = -1;
+    h->handles = 1;
+    h->refs = 3; /* the caller's, the thread's, the table's */
+    h->name = copy_text(name);
+    if (h->name == NULL) {
+        goto no_name;
+    }
+    err = atoll_chan_new(ATOLL_UNBOUNDED, 0, &h->inbox);
+    if (err != ATOLL_OK) {
+        goto no_inbox;
+    }
+    h->setup = *setup;
+    if (!table_add(h)) {
+        err = ATOLL_ERR_CLOSED;
+        goto no_thread;
+    }
+    err = start_thread(h);
+    if (err != ATOLL_OK) {
+        atoll_lock_acquire(&table_lock);
+        home **link = &table;
+        while (*link != h) {
+            link = &(*link)->next;
+        }
+        *link = h->next;
+        atoll_lock_release(&table_lock);
+        goto no_thread;
+    }
+    *out = h;
+    return ATOLL_OK;
+
+no_thread:
+    atoll_chan_unref(h->inbox);
+no_inbox:
+    atoll_free(h->name);
+no_name:
+    atoll_free(h);
+    return err;
+}
+
+/* ---------------------------------------------------- the end of the process */
+
+/* All homes, each with a reference, chained in a plain array; NULL-ended. */
+static home **
+all_homes(void)
+{
+    size_t count = 0, i = 0;
+    atoll_lock_acquire(&table_lock);
+    shutting_down = true;
+    for (home *h = table; h != NULL; h = h->next) {
+        count++;
+    }
+    home **homes = atoll_alloc((count + 1) * sizeof(*homes));
+    if (homes != NULL) {
+        for (home *h = table; h != NULL; h = h->next) {
+            home_ref(h);
+            homes[i++] = h;
+        }
+        homes[i] = NULL;
+    }
+    atoll_lock_release(&table_lock);
+    return homes;
+}
+
+/* Ask it to end. Returns whether it was running something. */
+static bool
+ask_to_end(home *h)
+{
+    bool busy = home_interrupt(h, NULL);
+    atoll_lock_acquire(&h->lock);
+    h->handles = 0; /* closes as soon as it is idle */
+    close_if_unused_locked(h);
+    atoll_lock_release(&h->lock);
+    return busy;
+}
+
+static atoll_err
+wait_ended(void *arg, const atoll_wait *wait)
+{
+    return atoll_event_wait(&((home *)arg)->ended, wait);
+}
+
+static void
+abandon(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    if (!h->ending && h->state != HOME_ENDED) {
+        h->abandoned = true;
+        if (h->interp != NULL) {
+            runtime_unlink(h->interp);
+        }
+    }
+    atoll_lock_release(&h->lock);
+}
+
+int
+home_shutdown_all(core_state *state)
+{
+    home **homes = all_homes();
+    if (homes == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    int rc = 0;
+    int64_t grace = ATOLL_FOREVER;
+    Py_BEGIN_ALLOW_THREADS
+    for (home **h = homes; *h != NULL; h++) {
+        if (ask_to_end(*h)) {
+            grace = atoll_now() + EXIT_GRACE_NS;
+        }
+    }
+    Py_END_ALLOW_THREADS
+    for (home **h = homes; *h != NULL; h++) {
+        /* Idle ones end by themselves, once their threads do; a busy one has
+         * the grace. Ctrl-C ends the patience with all. */
+        bool busy = home_state_now(*h) == HOME_RUNNING;
+        int64_t deadline = rc < 0 ? ATOLL_NOW
+                           : busy ? grace
+                                  : ATOLL_FOREVER;
+        atoll_err err = ATOLL_ERR_TIMEOUT;
+        if (rc == 0) {
+            rc = detach_wait(state, wait_ended, *h, deadline, NULL, &err);
+        }
+        if (rc < 0 || err != ATOLL_OK) {
+            abandon(*h);
+        }
+        home_unref(*h);
+    }
+    Py_BEGIN_ALLOW_THREADS
+    home_reap();
+    Py_END_ALLOW_THREADS
+    atoll_free(homes);
+    return rc;
+}
+
+/* --------------------------------------------------------------------- fork */
+
+void
+home_fork_prepare(void)
+{
+    atoll_lock_acquire(&table_lock);
+}
+
+void
+home_fork_parent(void)
+{
+    atoll_lock_release(&table_lock);
+}
+
+void
+home_fork_child(void)
+{
+    /* None of the threads is here. Handles find their home ENDED; what the
+     * interpreters owned is lost memory. */
+    table_lock.word = 0;
+    for (home *h = table; h != NULL; h = h->next) {
+        h->lock.word = 0;
+        h->kick = (atoll_kick){0};
+        h->state = HOME_ENDED;
+        h->interp = NULL;
+        h->current = NULL;
+    }
+    table = NULL;
+    zombies = NULL;
+}

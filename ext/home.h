@@ -1,0 +1,167 @@
+/* Homes: each interpreter that atoll makes lives on one OS thread of its own.
+ *
+ * The thread creates the interpreter, runs every exec and call in it, and ends
+ * it. Thread states never migrate (one that was made on another stack crashes
+ * on deep recursion), and the caller of a job only waits, so it can be
+ * interrupted and give up while the job goes on.
+ *
+ * A home belongs to the process. `refs` keeps its memory; `handles` counts the
+ * Python objects and messages that stand for the interpreter: when the last
+ * one goes the interpreter is closed as soon as it is idle.
+ *
+ *   STARTING -> IDLE <-> RUNNING
+ *                IDLE <-> CLOSING -> ENDED
+ *
+ * One job at a time: a second exec on a running interpreter is refused, so
+ * calls in a circle (A calls B calls A) are an error, not a deadlock. CLOSING
+ * goes back to IDLE only when thread states that nobody can end are in the way.
+ *
+ * Lock order: the table of homes, a home's lock, then the core's locks. No
+ * lock is held while Python code runs or a GIL is taken.
+ */
+#ifndef EXT_HOME_H
+#define EXT_HOME_H
+
+#include <pthread.h>
+
+#include "state.h"
+
+typedef enum home_state {
+    HOME_STARTING,
+    HOME_IDLE,
+    HOME_RUNNING,
+    HOME_CLOSING,
+    HOME_ENDED,
+} home_state;
+
+typedef enum job_op { JOB_EXEC, JOB_CALL, JOB_PREPARE, JOB_CLOSE } job_op;
+
+typedef enum job_status {
+    JOB_PENDING,
+    JOB_RETURNED, /* reply: the result */
+    JOB_RAISED,   /* reply: the error as a tuple, see atoll/_boot.py */
+    JOB_UNSENT,   /* reply: why the result cannot cross, a str */
+    JOB_REFUSED,  /* close only; reply: how many threads are in the way */
+    JOB_LOST,     /* no reply: out of memory there */
+} job_status;
+
+/* Work for a home. Counted: the caller may give up before it is done. */
+typedef struct job {
+    uint32_t refs; /* atomic */
+    job_op op;
+    job_status status; /* written before `done` is set */
+    atoll_msg request; /* owned */
+    atoll_msg reply;   /* owned */
+    atoll_event done;
+} job;
+
+typedef struct home {
+    atoll_lock lock;
+    uint32_t refs;     /* atomic */
+    uint32_t handles;  /* guarded by lock */
+    home_state state;  /* guarded by lock */
+    job *current;      /* guarded by lock; counted; the job under way */
+    PyInterpreterState *interp; /* guarded by lock; NULL before and after */
+    int64_t id;        /* written before `started` is set; -1 until then */
+    pthread_t thread;  /* constant once started */
+    unsigned long ident; /* the same, as CPython names threads */
+    bool interruptible;  /* guarded by lock: user code runs */
+    bool interrupt_due;  /* guarded by lock */
+    bool call_in_flight; /* guarded by lock: our pending call is queued */
+    bool waiting;        /* guarded by lock: the home thread is in a wait */
+    bool ending;         /* guarded by lock: Py_EndInterpreter has begun */
+    bool abandoned;      /* guarded by lock: unlinked, must not end */
+    atoll_kick kick;     /* interrupts the home thread's waits */
+    atoll_chan *inbox;   /* jobs */
+    atoll_spin spin;     /* of callers that wait for jobs to be done */
+    atoll_event started, ended;
+    atoll_msg setup;     /* for the new interpreter; owned until started */
+    char *start_error;   /* written before `started` is set */
+    char *name;          /* UTF-8; constant */
+    struct home *next;   /* guarded by the table's lock */
+} home;
+
+/* --- jobs (job.c) */
+
+/* A job that owns `request` (NULL: none); NULL when out of memory, request
+ * untouched. */
+job *job_new(job_op op, const atoll_msg *request);
+void job_ref(job *j);
+void job_unref(job *j);
+
+/* Run a job in the home's thread, attached: fills status and reply. Returns
+ * true if the interpreter is to end now; then `done` is not to be set before it
+ * has. */
+bool job_run(home *h, core_state *state, job *j);
+
+/* Prepare the new interpreter: sys.path, threading, atoll itself. Attached to
+ * it. NULL with an exception. */
+core_state *job_boot(home *h);
+
+/* --- life (home.c) */
+
+/* Start a thread with a new interpreter; do not wait for it. `setup` (a tuple
+ * of str, the new sys.path) is owned by the home on success. The caller gets a
+ * reference and a handle. Returns NOMEM, SYSTEM, or CLOSED at process exit. */
+atoll_err home_new(const char *name, const atoll_msg *setup, home **out);
+
+void home_ref(home *h);
+void home_unref(home *h);
+/* Handles are counted apart from references; a new one needs an old one. */
+void home_handle_ref(home *h);
+void home_handle_unref(home *h);
+
+home_state home_state_now(home *h);
+
+/* The home of interpreter `id`, with a reference and a handle, or NULL. With
+ * `any` also one that is closing. */
+home *home_find(int64_t id, bool any);
+
+/* Hand a job over; the home takes a reference of its own. OK; AGAIN when it is
+ * running; CLOSED when it is closing or gone; NOMEM. */
+atoll_err home_submit(home *h, job *j);
+
+/* The job under way, with a reference, or NULL. */
+job *home_current(home *h);
+
+/* Ask job `j` (NULL: any) to end with KeyboardInterrupt. False if it does not
+ * run. Must be called without a GIL; does not wait for one. */
+bool home_interrupt(home *h, const job *j);
+
+/* Join the threads of homes that have ended. Without a GIL. */
+void home_reap(void);
+
+/* --- for code that runs inside an interpreter, attached */
+
+/* The home whose own thread is the calling one, or NULL. */
+home *home_of_thread(core_state *state);
+/* Called by the home thread before each wait. If an interrupt is due, raise
+ * KeyboardInterrupt and return true; else note that a wait follows. */
+bool home_take_interrupt(home *h, bool before_wait);
+/* That wait is over. */
+void home_wait_over(home *h);
+/* The user's code of this job is over: no interrupt from here on. */
+void home_job_over(home *h);
+
+/* --- the process */
+
+/* Close all, interrupting what runs; called by main's atexit, with the GIL.
+ * What cannot be stopped within the grace is unlinked from the runtime. Returns
+ * -1 with an exception if a signal handler raised. */
+int home_shutdown_all(core_state *state);
+
+void home_fork_prepare(void);
+void home_fork_parent(void);
+void home_fork_child(void);
+
+/* --- CPython's list of interpreters (runtime.c) */
+
+/* Find the list; install the fork handlers. Once a process. -1 with an
+ * exception. */
+int runtime_init(void);
+/* Take one interpreter out of the list; what it owns is leaked. */
+void runtime_unlink(PyInterpreterState *interp);
+/* In a forked child: leave only the main interpreter in it. */
+void runtime_unlink_all(void);
+
+#endif

@@ -1,0 +1,293 @@
+/* What runs inside an interpreter of atoll's: its preparation, and one job at
+ * a time, in its home thread. */
+
+#include "compat.h"
+#include "home.h"
+#include "xfer.h"
+
+#include <marshal.h>
+
+/* -------------------------------------------------------------------- jobs */
+
+job *
+job_new(job_op op, const atoll_msg *request)
+{
+    job *j = atoll_alloc(sizeof(*j));
+    if (j != NULL) {
+        *j = (job){.refs = 1, .op = op, .status = JOB_PENDING};
+        if (request != NULL) {
+            j->request = *request;
+        }
+    }
+    return j;
+}
+
+void
+job_ref(job *j)
+{
+    atoll_count_up(&j->refs);
+}
+
+void
+job_unref(job *j)
+{
+    if (atoll_count_down(&j->refs)) {
+        atoll_msg_drop(&j->request);
+        atoll_msg_drop(&j->reply);
+        atoll_free(j);
+    }
+}
+
+/* -------------------------------------------------------------------- boot */
+
+/* The home thread is this interpreter's main thread: threading asks _thread
+ * for the ident when it is imported, and would get the process's. */
+static int
+claim_main_thread(home *h)
+{
+    PyObject *thread = PyImport_ImportModule("_thread");
+    PyObject *ident = PyLong_FromUnsignedLong(h->ident);
+    /* A callable without arguments that returns the ident. */
+    PyObject *get =
+        ident == NULL ? NULL : PyObject_GetAttrString(ident, "__int__");
+    int rc = thread == NULL || get == NULL
+                 ? -1
+                 : PyObject_SetAttrString(thread, "_get_main_thread_ident",
+                                          get);
+    Py_XDECREF(get);
+    Py_XDECREF(ident);
+    Py_XDECREF(thread);
+    return rc;
+}
+
+static int
+set_path(home *h)
+{
+    PyObject *paths = xfer_decode(NULL, &h->setup);
+    PyObject *list = paths == NULL ? NULL : PySequence_List(paths);
+    int rc = list == NULL ? -1 : PySys_SetObject("path", list);
+    Py_XDECREF(list);
+    Py_XDECREF(paths);
+    return rc;
+}
+
+static int
+block_datetime(void)
+{
+    PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
+    return PyDict_SetItemString(modules, "_datetime", Py_None);
+}
+
+core_state *
+job_boot(home *h)
+{
+    if (set_path(h) < 0 || claim_main_thread(h) < 0 ||
+        (COMPAT_NO_C_DATETIME && block_datetime() < 0)) {
+        return NULL;
+    }
+    core_state *state = core_state_import();
+    if (state != NULL) {
+        home_ref(h);
+        state->home = h; /* given back by the module's free function */
+    }
+    return state;
+}
+
+/* ------------------------------------------------------------------- running */
+
+static PyObject *
+main_dict(void)
+{
+    PyObject *main = PyImport_AddModuleRef("__main__");
+    PyObject *dict = main == NULL ? NULL : Py_NewRef(PyModule_GetDict(main));
+    Py_XDECREF(main);
+    return dict;
+}
+
+/* Source text, or a marshalled code object as bytes. */
+static PyObject *
+code_of(PyObject *source)
+{
+    if (PyBytes_CheckExact(source)) {
+        return PyMarshal_ReadObjectFromString(PyBytes_AS_STRING(source),
+                                              PyBytes_GET_SIZE(source));
+    }
+    const char *text = PyUnicode_AsUTF8(source);
+    if (text == NULL) {
+        return NULL;
+    }
+    PyCompilerFlags flags = {.cf_flags = PyCF_SOURCE_IS_UTF8,
+                             .cf_feature_version = PY_MINOR_VERSION};
+    return Py_CompileStringExFlags(text, "<string>", Py_file_input, &flags,
+                                   -1);
+}
+
+static PyObject *
+run_exec(PyObject *source)
+{
+    PyObject *result = NULL, *dict = main_dict();
+    PyObject *code = dict == NULL ? NULL : code_of(source);
+    if (code != NULL) {
+        result = PyEval_EvalCode(code, dict, dict);
+    }
+    if (result != NULL) {
+        Py_SETREF(result, Py_NewRef(Py_None));
+    }
+    Py_XDECREF(code);
+    Py_XDECREF(dict);
+    return result;
+}
+
+static PyObject *
+run_call(PyObject *request)
+{
+    PyObject *function, *args, *kwargs;
+    if (!PyArg_ParseTuple(request, "OO!O!", &function, &PyTuple_Type, &args,
+                          &PyDict_Type, &kwargs)) {
+        return NULL;
+    }
+    return PyObject_Call(function, args, kwargs);
+}
+
+static PyObject *
+run_prepare(PyObject *names)
+{
+    PyObject *dict = main_dict();
+    int rc = dict == NULL ? -1 : PyDict_Update(dict, names);
+    Py_XDECREF(dict);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+run(core_state *state, job *j)
+{
+    PyObject *request = xfer_decode(state, &j->request);
+    PyObject *result = NULL;
+    if (request == NULL) {
+        return NULL;
+    }
+    switch (j->op) {
+    case JOB_EXEC:
+        result = run_exec(request);
+        break;
+    case JOB_CALL:
+        result = run_call(request);
+        break;
+    case JOB_PREPARE:
+        result = run_prepare(request);
+        break;
+    case JOB_CLOSE:
+        Py_UNREACHABLE();
+    }
+    Py_DECREF(request);
+    return result;
+}
+
+/* Call atoll._boot.<name>(arg). */
+static PyObject *
+call_boot(const char *name, PyObject *arg)
+{
+    PyObject *module = PyImport_ImportModule("atoll._boot");
+    PyObject *function =
+        module == NULL ? NULL : PyObject_GetAttrString(module, name);
+    PyObject *result =
+        function == NULL ? NULL : PyObject_CallOneArg(function, arg);
+    Py_XDECREF(function);
+    Py_XDECREF(module);
+    return result;
+}
+
+/* Turn the current exception into the reply; clears it. */
+static void
+reply_with_error(core_state *state, job *j)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *info = call_boot("capture", exc);
+    j->status = JOB_RAISED;
+    if (info == NULL || xfer_encode(state, info, &j->reply) < 0) {
+        j->status = JOB_LOST;
+        PyErr_Clear();
+    }
+    Py_XDECREF(info);
+    Py_DECREF(exc);
+}
+
+/* The result is an object that cannot cross: reply with the reason. */
+static void
+reply_with_reason(core_state *state, job *j)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *text = PyObject_Str(exc);
+    j->status = JOB_UNSENT;
+    if (text == NULL || xfer_encode(state, text, &j->reply) < 0) {
+        j->status = JOB_LOST;
+        PyErr_Clear();
+    }
+    Py_XDECREF(text);
+    Py_DECREF(exc);
+}
+
+static size_t
+count_threads(void)
+{
+    size_t count = 0;
+    PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+    for (; ts != NULL; ts = PyThreadState_Next(ts)) {
+        count++;
+    }
+    return count;
+}
+
+/* Wait for the threads that threading knows; then nobody but us may be left:
+ * ending the interpreter under a thread's feet is fatal on 3.13 and leaves the
+ * thread with freed memory on later versions. */
+static bool
+run_close(core_state *state, job *j)
+{
+    PyObject *done = call_boot("quiesce", Py_None);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    Py_XDECREF(done);
+    size_t others = count_threads() - 1;
+    if (others == 0) {
+        j->status = JOB_RETURNED;
+        return true;
+    }
+    PyObject *count = PyLong_FromSize_t(others);
+    j->status = JOB_REFUSED;
+    if (count == NULL || xfer_encode(state, count, &j->reply) < 0) {
+        j->status = JOB_LOST;
+        PyErr_Clear();
+    }
+    Py_XDECREF(count);
+    return false;
+}
+
+bool
+job_run(home *h, core_state *state, job *j)
+{
+    if (j->op == JOB_CLOSE) {
+        return run_close(state, j);
+    }
+    PyObject *result =
+        home_take_interrupt(h, false) ? NULL : run(state, j);
+    int rc = result == NULL ? -1 : xfer_encode(state, result, &j->reply);
+    bool unsent = result != NULL && rc < 0;
+    if (rc < 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_SystemError, "job failed without an exception");
+    }
+    home_job_over(h);
+    if (rc == 0) {
+        j->status = JOB_RETURNED;
+    }
+    else if (unsent &&
+             PyErr_ExceptionMatches(error_class(state, "NotShareableError"))) {
+        reply_with_reason(state, j);
+    }
+    else {
+        reply_with_error(state, j);
+    }
+    Py_XDECREF(result); /* may run destructors: after the reply is made */
+    return false;
+}

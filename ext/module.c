@@ -1,0 +1,161 @@
+/* The module atoll._core: one state per interpreter, multi-phase. */
+#include "detach.h"
+#include "home.h"
+#include "state.h"
+
+core_state *
+core_state_import(void)
+{
+    /* The package first: it tells the core its classes. */
+    PyObject *package = PyImport_ImportModule("atoll");
+    Py_XDECREF(package);
+    PyObject *module =
+        package == NULL ? NULL : PyImport_ImportModule("atoll._core");
+    if (module == NULL) {
+        return NULL;
+    }
+    core_state *state = PyModule_GetState(module);
+    Py_DECREF(module); /* sys.modules keeps it; the types do as well */
+    return state;
+}
+
+PyDoc_STRVAR(shutdown_doc,
+"_shutdown()\n--\n\n"
+"Close every interpreter of atoll's, at the exit of the process. What runs is\n"
+"interrupted and gets a second; threads of idle interpreters are waited for.");
+
+static PyObject *
+core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    if (home_shutdown_all(PyModule_GetState(module)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stats_doc,
+"stats()\n--\n\n"
+"Counters of this process since it started (int): `parks`, waits that gave the\n"
+"CPU up; `wakes`, system calls that woke a waiter; and `channels`, queues and\n"
+"channels alive now.");
+
+static PyObject *
+core_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    atoll_stats stats;
+    atoll_stats_get(&stats);
+    return Py_BuildValue("{s:K,s:K,s:K}", "parks",
+                         (unsigned long long)stats.parks, "wakes",
+                         (unsigned long long)stats.wakes, "channels",
+                         (unsigned long long)stats.channels);
+}
+
+static PyMethodDef functions[] = {
+    {"_shutdown", core_shutdown, METH_NOARGS, shutdown_doc},
+    {"stats", core_stats, METH_NOARGS, stats_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+/* Only main outlives the others, and only there may all of them be closed. */
+static int
+register_exit(PyObject *module)
+{
+    PyObject *atexit = PyImport_ImportModule("atexit");
+    PyObject *shutdown = PyObject_GetAttrString(module, "_shutdown");
+    PyObject *done = NULL;
+    if (atexit != NULL && shutdown != NULL) {
+        done = PyObject_CallMethod(atexit, "register", "O", shutdown);
+    }
+    Py_XDECREF(atexit);
+    Py_XDECREF(shutdown);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+core_exec(PyObject *module)
+{
+    core_state *state = PyModule_GetState(module);
+    PyInterpreterState *interp = PyInterpreterState_Get();
+    state->module = module;
+    state->interp_id = PyInterpreterState_GetID(interp);
+    state->is_main = interp == PyInterpreterState_Main();
+    state->handles = PyDict_New();
+    state->errors = PyDict_New();
+    if (state->handles == NULL || state->errors == NULL ||
+        runtime_init() < 0 || queue_add_type(state) < 0 ||
+        channel_add_types(state) < 0 || home_add_type(state) < 0 ||
+        PyModule_AddFunctions(module, queue_functions) < 0 ||
+        PyModule_AddFunctions(module, channel_functions) < 0 ||
+        PyModule_AddFunctions(module, home_functions) < 0) {
+        return -1;
+    }
+    if (state->is_main &&
+        (detach_init() < 0 || register_exit(module) < 0)) {
+        return -1;
+    }
+    return 0;
+}
+
+#define STATE_OBJECTS(X)                                                    \
+    X(queue_type) X(send_type) X(recv_type) X(home_type)                    \
+    X(interpreter_class) X(handles) X(errors) X(dumps) X(loads)
+
+static int
+core_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    core_state *state = PyModule_GetState(module);
+#define VISIT(field) Py_VISIT(state->field);
+    STATE_OBJECTS(VISIT)
+#undef VISIT
+    return 0;
+}
+
+static int
+core_clear(PyObject *module)
+{
+    core_state *state = PyModule_GetState(module);
+#define CLEAR(field) Py_CLEAR(state->field);
+    STATE_OBJECTS(CLEAR)
+#undef CLEAR
+    return 0;
+}
+
+static void
+core_free(void *module)
+{
+    core_state *state = PyModule_GetState(module);
+    core_clear(module);
+    if (state->home != NULL) {
+        home_unref(state->home);
+        state->home = NULL;
+    }
+    else if (!state->is_main && state->module != NULL) {
+        /* An interpreter that somebody else made is ending. */
+        atoll_chan_orphan_all(state->interp_id);
+    }
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, core_exec},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+    {0, NULL},
+};
+
+PyModuleDef core_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "atoll._core",
+    .m_doc = "The compiled part of atoll. Use the package, not this.",
+    .m_size = sizeof(core_state),
+    .m_methods = functions,
+    .m_slots = slots,
+    .m_traverse = core_traverse,
+    .m_clear = core_clear,
+    .m_free = core_free,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&core_module);
+}

@@ -1,0 +1,136 @@
+/* CPython's list of interpreters, and forks.
+ *
+ * CPython aborts in the child of a fork while any sub-interpreter lives
+ * (gh-139759, gh-101437), and crashes at process exit if one still runs. Both
+ * times the mend is that it does not see them: the main interpreter becomes
+ * the only entry of its list. Where the list is and how it is linked is read
+ * from the table of offsets that CPython keeps for debuggers at the start of
+ * _PyRuntime; it exists for readers that do not know the build, and its head
+ * is the same in 3.13, 3.14 and 3.15. */
+#include <pthread.h>
+#include <string.h>
+
+#include "detach.h"
+#include "home.h"
+#include "xfer.h"
+
+/* The head of CPython's table, as far as we use it. */
+typedef struct debug_offsets {
+    char cookie[8];
+    uint64_t version;
+    uint64_t free_threaded;
+    struct {
+        uint64_t size, finalizing, interpreters_head;
+    } runtime;
+    struct {
+        uint64_t size, id, next;
+    } interpreter;
+} debug_offsets;
+
+extern char _PyRuntime[]; /* exported by CPython; its table is at the start */
+
+static uint64_t head_offset, next_offset; /* constant after runtime_init */
+
+static PyInterpreterState **
+head(void)
+{
+    return (PyInterpreterState **)(void *)(_PyRuntime + head_offset);
+}
+
+static PyInterpreterState **
+next_of(PyInterpreterState *interp)
+{
+    return (PyInterpreterState **)(void *)((char *)interp + next_offset);
+}
+
+void
+runtime_unlink(PyInterpreterState *interp)
+{
+    PyInterpreterState **link = head();
+    while (*link != NULL && *link != interp) {
+        link = next_of(*link);
+    }
+    if (*link == interp) {
+        *link = *next_of(interp);
+    }
+}
+
+void
+runtime_unlink_all(void)
+{
+    PyInterpreterState *main = PyInterpreterState_Main();
+    if (main != NULL) {
+        *next_of(main) = NULL;
+        *head() = main;
+    }
+}
+
+/* ----------------------------------------------------------- fork handlers */
+
+static void
+before_fork(void)
+{
+    home_fork_prepare();
+    atoll_fork_prepare();
+}
+
+static void
+after_fork_in_parent(void)
+{
+    atoll_fork_parent();
+    home_fork_parent();
+}
+
+/* Runs inside fork(), before CPython's own PyOS_AfterFork_Child. */
+static void
+after_fork_in_child(void)
+{
+    atoll_fork_child();
+    home_fork_child();
+    xfer_fork_child();
+    detach_fork_child();
+    runtime_unlink_all();
+}
+
+static int
+find_list(void)
+{
+    debug_offsets offsets;
+    memcpy(&offsets, _PyRuntime, sizeof(offsets));
+    head_offset = offsets.runtime.interpreters_head;
+    next_offset = offsets.interpreter.next;
+    /* Believe it only if it leads to what the public API says. */
+    PyInterpreterState *first = PyInterpreterState_Head();
+    if (memcmp(offsets.cookie, "xdebugpy", 8) != 0 || *head() != first ||
+        *next_of(first) != PyInterpreterState_Next(first)) {
+        PyErr_SetString(PyExc_ImportError,
+                        "atoll does not know this build of CPython: its list "
+                        "of interpreters is not where it says it is");
+        return -1;
+    }
+    return 0;
+}
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int atfork_rc;
+
+static void
+install(void)
+{
+    atfork_rc = pthread_atfork(before_fork, after_fork_in_parent,
+                               after_fork_in_child);
+}
+
+int
+runtime_init(void)
+{
+    if (find_list() < 0) {
+        return -1;
+    }
+    pthread_once(&once, install);
+    if (atfork_rc != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}

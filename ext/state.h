@@ -1,0 +1,59 @@
+/* What one interpreter has of atoll: the state of its copy of the module.
+ *
+ * Guarded by that interpreter's GIL. Everything that belongs to the process
+ * (channels, homes) is counted outside of it.
+ */
+#ifndef EXT_STATE_H
+#define EXT_STATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+
+#include "atoll/atoll.h"
+
+struct home;
+struct encoder;
+
+typedef struct core_state {
+    PyObject *module; /* borrowed: the state lives in it */
+    PyTypeObject *queue_type, *send_type, *recv_type, *home_type;
+    PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
+    PyObject *handles;           /* channel id and end -> address of the live
+                                    Python object, borrowed: one per id */
+    PyObject *errors;            /* name -> class, filled on demand */
+    PyObject *dumps, *loads;     /* atoll._pickle, imported on demand */
+    struct encoder *encoders;    /* pickles under way, innermost first */
+    int64_t interp_id;
+    struct home *home; /* the home of this interpreter, if atoll made it;
+                          counted */
+    bool is_main;      /* the main interpreter */
+} core_state;
+
+extern PyModuleDef core_module;
+
+/* The state of the current interpreter's module, importing it if need be.
+ * NULL with an exception. */
+core_state *core_state_import(void);
+
+/* --- errors.c */
+
+/* Raise atoll.errors.<name> with a formatted message. Always returns NULL. */
+PyObject *raise_error(core_state *state, const char *name, const char *format,
+                      ...);
+/* The class itself: a borrowed reference, NULL with an exception. */
+PyObject *error_class(core_state *state, const char *name);
+/* For codes that mean the same everywhere (NOMEM, FORKED, ...). */
+PyObject *raise_err(core_state *state, atoll_err err, const char *what);
+
+/* --- the types, each in its own file; return 0 or -1 */
+int queue_add_type(core_state *state);
+int channel_add_types(core_state *state);
+int home_add_type(core_state *state);
+
+extern PyMethodDef queue_functions[];
+extern PyMethodDef channel_functions[];
+extern PyMethodDef home_functions[];
+
+#endif

@@ -1,0 +1,85 @@
+/* Handles inside messages, and the token of this process. */
+#include "xfer.h"
+
+#include <sys/random.h>
+
+#include "home.h"
+#include "wire.h"
+
+void
+xfer_handle_ref(xfer_handle_kind kind, void *ptr)
+{
+    switch (kind) {
+    case HANDLE_HOME:
+        home_ref(ptr);
+        home_handle_ref(ptr);
+        return;
+    case HANDLE_SEND:
+        atoll_chan_end_ref(ptr, ATOLL_END_SEND);
+        break;
+    case HANDLE_RECV:
+        atoll_chan_end_ref(ptr, ATOLL_END_RECV);
+        break;
+    case HANDLE_QUEUE:
+        break;
+    }
+    atoll_chan_ref(ptr);
+}
+
+void
+xfer_handle_unref(xfer_handle_kind kind, void *ptr)
+{
+    switch (kind) {
+    case HANDLE_HOME:
+        home_handle_unref(ptr);
+        home_unref(ptr);
+        return;
+    case HANDLE_SEND:
+        atoll_chan_end_unref(ptr, ATOLL_END_SEND);
+        break;
+    case HANDLE_RECV:
+        atoll_chan_end_unref(ptr, ATOLL_END_RECV);
+        break;
+    case HANDLE_QUEUE:
+        break;
+    }
+    atoll_chan_unref(ptr);
+}
+
+void
+wire_drop_block(atoll_msg *msg)
+{
+    block *b = msg->u.heap.ptr;
+    for (size_t i = 0; i < b->nhandles; i++) {
+        xfer_handle_unref(b->handles[i].kind, b->handles[i].ptr);
+    }
+    atoll_free(b);
+}
+
+/* ------------------------------------------------------- the process token */
+
+static uint64_t process_token; /* guarded by token_lock; 0: not made yet */
+static atoll_lock token_lock;
+
+uint64_t
+xfer_process_token(void)
+{
+    atoll_lock_acquire(&token_lock);
+    if (process_token == 0) {
+        uint64_t token = 0;
+        if (getrandom(&token, sizeof(token), 0) != sizeof(token)) {
+            token = (uint64_t)atoll_now();
+        }
+        process_token = token | 1;
+    }
+    uint64_t token = process_token;
+    atoll_lock_release(&token_lock);
+    return token;
+}
+
+void
+xfer_fork_child(void)
+{
+    token_lock.word = 0;
+    process_token = 0;
+}

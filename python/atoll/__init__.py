@@ -1,0 +1,97 @@
+"""True multi-core Python in one process.
+
+Isolated interpreters, each with its own GIL and its own thread, and queues and
+channels between them that never poll. The names are those of
+``concurrent.interpreters`` and ``queue``; ``import atoll as interpreters`` is a
+drop-in for the former.
+"""
+
+from ._core import (
+    Queue,
+    RecvChannel,
+    SendChannel,
+    create_channel,
+    create_queue,
+    is_shareable,
+    list_channels,
+    list_queues,
+    stats,
+)
+from .errors import (
+    KEEP,
+    UNBOUND,
+    UNBOUND_ERROR,
+    UNBOUND_REMOVE,
+    AtollError,
+    ChannelClosed,
+    ChannelError,
+    ChannelNotFoundError,
+    ChannelTimeout,
+    ExecutionFailed,
+    ForkedError,
+    InterpreterError,
+    InterpreterNotFoundError,
+    ItemInterpreterDestroyed,
+    NotShareableError,
+    QueueEmpty,
+    QueueError,
+    QueueNotFoundError,
+)
+from .interpreter import Interpreter, create, get_current, get_main, list_all
+
+__all__ = [
+    "KEEP",
+    "UNBOUND",
+    "UNBOUND_ERROR",
+    "UNBOUND_REMOVE",
+    "AtollError",
+    "ChannelClosed",
+    "ChannelEmpty",
+    "ChannelError",
+    "ChannelFull",
+    "ChannelNotFoundError",
+    "ChannelTimeout",
+    "ExecutionFailed",
+    "ForkedError",
+    "Interpreter",
+    "InterpreterError",
+    "InterpreterNotFoundError",
+    "ItemInterpreterDestroyed",
+    "NotShareableError",
+    "Queue",
+    "QueueEmpty",
+    "QueueError",
+    "QueueFull",
+    "QueueNotFoundError",
+    "QueueShutDown",
+    "RecvChannel",
+    "SendChannel",
+    "create",
+    "create_channel",
+    "create_queue",
+    "get_current",
+    "get_main",
+    "is_shareable",
+    "list_all",
+    "list_channels",
+    "list_queues",
+    "stats",
+]
+
+__version__ = "0.1.0"
+
+# These need the module `queue`, which costs more to import than all of atoll.
+_LAZY = ("QueueFull", "QueueShutDown", "ChannelEmpty", "ChannelFull")
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        from . import errors
+
+        value = globals()[name] = getattr(errors, name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,328 @@
+"""Interpreters: create them, run code in them, close them (PEP 734)."""
+
+import sys
+from weakref import WeakValueDictionary
+
+import _interpreters
+
+from . import _core
+from .errors import (
+    ExecutionFailed,
+    InterpreterError,
+    InterpreterNotFoundError,
+)
+
+__all__ = ["Interpreter", "create", "get_current", "get_main", "list_all"]
+
+# Where an interpreter that is not atoll's was made, in PEP 734's words.
+_WHENCE = {
+    _interpreters.WHENCE_UNKNOWN: "unknown",
+    _interpreters.WHENCE_RUNTIME: "runtime init",
+    _interpreters.WHENCE_LEGACY_CAPI: "legacy C-API",
+    _interpreters.WHENCE_CAPI: "C-API",
+    _interpreters.WHENCE_XI: "cross-interpreter C-API",
+    _interpreters.WHENCE_STDLIB: "_interpreters module",
+}
+
+_known = WeakValueDictionary()  # id -> the one Interpreter object of it here
+
+
+class Interpreter:
+    """An interpreter: isolated, with its own GIL, on a thread of its own.
+
+    Made by create(). ``Interpreter(id)`` stands for the live interpreter with
+    that id, also one that atoll did not make; those can be looked at but not
+    run or closed. There is one object per id and interpreter.
+
+    When the last Interpreter object for it, in all interpreters and messages,
+    is gone, an interpreter is closed as soon as it is idle. It is a context
+    manager that closes. It can be sent through queues and channels, and pickled
+    within its process.
+    """
+
+    __slots__ = ("__weakref__", "_handle", "_id")
+
+    def __new__(cls, id, /):
+        if not isinstance(id, int):
+            raise TypeError(f"id must be an int, got {id!r}")
+        id = int(id)
+        if id < 0:
+            raise ValueError(f"id must be 0 or more, got {id}")
+        self = _known.get(id)
+        if self is None:
+            handle = _core._find_home(id)
+            if handle is None:
+                _interpreters.whence(id)  # raises InterpreterNotFoundError
+                if _core._find_home(id, True) is not None:
+                    raise InterpreterNotFoundError(f"interpreter {id} is closing")
+            self = cls._new(id, handle)
+        return self
+
+    @classmethod
+    def _new(cls, id, handle):
+        self = object.__new__(cls)
+        self._id = id
+        self._handle = handle
+        _known[id] = self
+        return self
+
+    @classmethod
+    def _from_handle(cls, handle):
+        """For the core: the object of a Home, which may be closed already."""
+        self = _known.get(handle.id)
+        return cls._new(handle.id, handle) if self is None else self
+
+    def __repr__(self):
+        name = self.name
+        return f"Interpreter({self._id})" if not name else f"Interpreter({self._id}, name={name!r})"
+
+    def __hash__(self):
+        return hash(self._id)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        try:
+            self.close()
+        except InterpreterNotFoundError:
+            pass  # closed in the block
+
+    def __reduce__(self):
+        if self._handle is not None:
+            self._handle.note()
+        return (_unpickle, (self._id, _core._process_token()))
+
+    @property
+    def id(self):
+        """The id (int): unique in this process, never used again."""
+        return self._id
+
+    @property
+    def name(self):
+        """The name given to create() (str), or ''."""
+        return "" if self._handle is None else self._handle.name
+
+    @property
+    def whence(self):
+        """Where it was made (str): 'atoll', or as PEP 734 says."""
+        if self._handle is not None:
+            return "atoll"
+        return _WHENCE.get(_interpreters.whence(self._id), "unknown")
+
+    def is_running(self):
+        """Is code running in its __main__ now? (bool)
+
+        Threads that it started do not count. Raises InterpreterNotFoundError
+        once it is closed.
+        """
+        if self._handle is not None:
+            return self._handle.is_running()
+        return _interpreters.is_running(self._id)
+
+    def _own(self):
+        if self._handle is None:
+            if self._id == 0:
+                raise InterpreterError("the main interpreter is always running")
+            _interpreters.whence(self._id)  # raises if it is gone
+            raise InterpreterError(
+                f"unrecognized interpreter {self._id}: atoll did not make it"
+            )
+        return self._handle
+
+    def exec(self, source, /):
+        """Run source code in its ``__main__`` and wait for the end.
+
+        Args:
+          source: the code (str, bytes), or a function without arguments and
+            free variables, whose body is run as if it were the source.
+
+        Blocks; the GIL is released. A signal that raises here (Ctrl-C) also
+        interrupts the code there.
+
+        Raises:
+          ExecutionFailed: the code raised, or did not compile.
+          InterpreterError: it is running already.
+          InterpreterNotFoundError: it is closed.
+        """
+        handle = self._own()
+        ok, value = handle.exec(_as_source(source))
+        if not ok:
+            excinfo, cause = _describe(value)
+            raise ExecutionFailed(excinfo) from cause
+
+    def call(self, callable, /, *args, **kwargs):
+        """Call ``callable(*args, **kwargs)`` there and return the result.
+
+        Arguments and result are copied, as through a queue. Functions of
+        modules go by name and are imported there; functions of ``__main__``,
+        lambdas and closures go by value.
+
+        Blocks, is interrupted and raises as exec() does; NotShareableError if
+        an argument or the result cannot cross.
+        """
+        ok, value = self._own().call((callable, args, kwargs))
+        if not ok:
+            excinfo, cause = _describe(value)
+            raise ExecutionFailed(excinfo) from cause
+        return value
+
+    def call_in_thread(self, callable, /, *args, **kwargs):
+        """Start a thread that does ``call(callable, *args, **kwargs)``.
+
+        Returns the started threading.Thread. The result is discarded; an
+        exception goes to threading.excepthook.
+        """
+        from threading import Thread
+
+        name = f"{self.name or f'interpreter-{self._id}'}.call"
+        thread = Thread(target=self.call, args=(callable, *args), kwargs=kwargs, name=name)
+        thread.start()
+        return thread
+
+    def prepare_main(self, ns=None, /, **kwargs):
+        """Bind names in its ``__main__``.
+
+        Args:
+          ns: a mapping, or an iterable of pairs, of str to objects.
+          **kwargs: more of them.
+
+        The objects are copied. All are bound or, on an error, none. Raises as
+        exec() does; NotShareableError, ValueError if there is nothing to bind.
+        """
+        names = dict(ns, **kwargs) if ns is not None else kwargs
+        if not names:
+            raise ValueError("arg 1 must be a non-empty mapping")
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"names must be str, got {name!r}")
+        ok, value = self._own().prepare(names)
+        if not ok:
+            excinfo, cause = _describe(value)
+            raise ExecutionFailed(excinfo) from cause
+
+    def interrupt(self):
+        """Raise KeyboardInterrupt in the code that is running there.
+
+        Returns whether anything was running (bool). Does not wait: the code
+        gets it at its next bytecode, or in a blocked call of atoll's at once;
+        a long call into C (time.sleep, say) ends first. An interrupt never
+        reaches code that starts later.
+        """
+        return self._own().interrupt()
+
+    def close(self, timeout=None):
+        """End the interpreter: run its exit handlers, free what it owns.
+
+        Its non-daemon threads are waited for. What it has put into queues
+        stays there.
+
+        Args:
+          timeout (float | None): seconds to wait for running code and for
+            threads. None: running code is an error at once, threads are
+            waited for without limit.
+
+        Raises:
+          InterpreterError: it runs code, or is the current or the main one, or
+            threads it does not know still use it, or the timeout was over (it
+            then goes on closing if it had begun to).
+          InterpreterNotFoundError: it is closed.
+        """
+        if self._handle is None and self._id == 0:
+            raise InterpreterError("cannot close the main interpreter")
+        return self._own().close(timeout)
+
+
+_core._set_interpreter_class(Interpreter)
+
+
+def _as_source(source):
+    if isinstance(source, str):
+        if "\0" in source:
+            raise ValueError("source code string cannot contain null characters")
+        return source
+    if isinstance(source, (bytes, bytearray)):
+        return _as_source(source.decode())
+    code = getattr(source, "__code__", source)
+    if not isinstance(code, type(_as_source.__code__)):
+        raise TypeError(f"expected source code or a function, got {type(source).__name__}")
+    if code.co_argcount or code.co_kwonlyargcount or code.co_flags & 0x0C:
+        raise ValueError(f"function {code.co_name}() must not take arguments")
+    if code.co_freevars:
+        raise ValueError(f"function {code.co_name}() must not be a closure")
+    return code
+
+
+def _describe(value):
+    """The reply of atoll._boot.capture, as (excinfo, cause)."""
+    from types import SimpleNamespace
+
+    name, qualname, module, msg, formatted, errdisplay, pickled = value
+    excinfo = SimpleNamespace(
+        type=SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module),
+        msg=msg,
+        formatted=formatted,
+        errdisplay=errdisplay,
+    )
+    cause = None
+    if pickled is not None:
+        from ._pickle import loads
+
+        try:
+            cause = loads(pickled)
+        except Exception:  # its class does not exist here, or refuses
+            cause = None
+        if not isinstance(cause, BaseException):
+            cause = None
+    return excinfo, cause
+
+
+def _unpickle(id, token):
+    if token != _core._process_token():
+        raise InterpreterNotFoundError(
+            f"interpreter {id} belongs to another process; a handle works "
+            "within one process only"
+        )
+    return Interpreter(id)
+
+
+def create(name=None):
+    """Make an interpreter and return it, idle.
+
+    It has its own GIL and runs on a thread of its own, with the `sys.path` of
+    the caller. Blocks while it is made (some 10 ms); the GIL is released.
+
+    Args:
+      name (str | None): for people: shown in its repr.
+
+    Raises:
+      InterpreterError: CPython or the operating system refused.
+    """
+    if name is None:
+        name = ""
+    elif not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    path = tuple(entry for entry in sys.path if isinstance(entry, str))
+    handle = _core._create(name, tuple(str(entry) for entry in path))
+    return Interpreter._from_handle(handle)
+
+
+def get_current():
+    """The interpreter that runs this."""
+    return Interpreter(_interpreters.get_current()[0])
+
+
+def get_main():
+    """The main interpreter."""
+    return Interpreter(_interpreters.get_main()[0])
+
+
+def list_all():
+    """All interpreters of this process, also those that atoll did not make."""
+    found = []
+    for id, _whence in _interpreters.list_all(require_ready=True):
+        try:
+            found.append(Interpreter(id))
+        except InterpreterNotFoundError:
+            pass  # being made or closed, or gone since it was listed
+    return found
