@@ -37,6 +37,9 @@ THEMES = {
 }
 
 
+NEED_HANDOVER = {"messages", "parked", "pairs"}
+
+
 def command_output(*command):
     try:
         done = subprocess.run(
@@ -172,6 +175,12 @@ def arguments():
 
 def main():
     args = arguments()
+    themes = args.only or list(THEMES)
+    if NEED_HANDOVER.intersection(themes):
+        try:
+            common.find_handover(args.handover)
+        except common.MissingFloor as error:
+            sys.exit(f"error: {error}")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 140
@@ -187,7 +196,7 @@ def main():
         )
     numbers, goals, failed = {}, [], {}
     start = time.monotonic()
-    for theme in args.only or THEMES:
+    for theme in themes:
         began = time.monotonic()
         console.print(f"{theme}: {THEMES[theme]} …", end="")
         results, reason = run_theme(theme, args)

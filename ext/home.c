@@ -231,7 +231,7 @@ on_pending(void *arg)
 }
 
 bool
-home_interrupt(home *h, const job *j)
+home_interrupt(home *h, const job *j, bool unwanted)
 {
     atoll_lock_acquire(&h->lock);
     bool runs = h->state == HOME_RUNNING && (j == NULL || h->current == j);
@@ -239,6 +239,7 @@ home_interrupt(home *h, const job *j)
         /* If the job has been handed over but not begun, or is over but for
          * its reply, it is not `interruptible`; the first will look. */
         h->interrupt_due = true;
+        h->current->unwanted |= unwanted;
         atoll_kick_set(&h->kick);
         if (!h->call_in_flight && h->interp != NULL) {
             home_ref(h);
@@ -289,10 +290,11 @@ home_wait_over(home *h)
     atoll_lock_release(&h->lock);
 }
 
-void
+bool
 home_job_over(home *h)
 {
     atoll_lock_acquire(&h->lock);
+    bool wanted = !h->current->unwanted;
     h->interruptible = false;
     h->interrupt_due = false;
     h->waiting = false;
@@ -300,6 +302,7 @@ home_job_over(home *h)
     atoll_lock_release(&h->lock);
     /* One that was set for this job but not raised must not hit the next. */
     PyThreadState_SetAsyncExc(h->ident, NULL);
+    return wanted;
 }
 
 /* --------------------------------------------------------------- the thread */
@@ -375,9 +378,12 @@ serve(home *h, core_state *state, PyThreadState *ts)
         atoll_lock_acquire(&h->lock);
         h->current = NULL;
         h->state = HOME_IDLE;
+        bool muted = j->muted;
         close_if_unused_locked(h);
         atoll_lock_release(&h->lock);
-        atoll_event_set(&j->done);
+        if (!muted) {
+            atoll_event_set(&j->done);
+        }
         job_unref(j);
     }
 }
@@ -559,12 +565,17 @@ all_homes(void)
     return homes;
 }
 
-/* Ask it to end. Returns whether it was running something. */
+/* Ask it to end. Returns whether it was running something. The only callers
+ * left are daemon threads: they stay blocked, as daemon threads do, rather than
+ * print an error of our making. */
 static bool
 ask_to_end(home *h)
 {
-    bool busy = home_interrupt(h, NULL);
+    bool busy = home_interrupt(h, NULL, true);
     atoll_lock_acquire(&h->lock);
+    if (busy && h->state == HOME_RUNNING) {
+        h->current->muted = true;
+    }
     h->handles = 0; /* closes as soon as it is idle */
     close_if_unused_locked(h);
     atoll_lock_release(&h->lock);

@@ -50,6 +50,8 @@ typedef struct job {
     uint32_t refs; /* atomic */
     job_op op;
     job_status status; /* written before `done` is set */
+    bool unwanted;     /* guarded by the home's lock: nobody reads the reply */
+    bool muted;        /* guarded by the home's lock: `done` stays unset */
     atoll_msg request; /* owned */
     atoll_msg reply;   /* owned */
     atoll_event done;
@@ -125,8 +127,9 @@ atoll_err home_submit(home *h, job *j);
 job *home_current(home *h);
 
 /* Ask job `j` (NULL: any) to end with KeyboardInterrupt. False if it does not
- * run. Must be called without a GIL; does not wait for one. */
-bool home_interrupt(home *h, const job *j);
+ * run. Must be called without a GIL; does not wait for one. `unwanted`: its
+ * caller has given up, so the error need not be described. */
+bool home_interrupt(home *h, const job *j, bool unwanted);
 
 /* Join the threads of homes that have ended. Without a GIL. */
 void home_reap(void);
@@ -140,8 +143,9 @@ home *home_of_thread(core_state *state);
 bool home_take_interrupt(home *h, bool before_wait);
 /* That wait is over. */
 void home_wait_over(home *h);
-/* The user's code of this job is over: no interrupt from here on. */
-void home_job_over(home *h);
+/* The user's code of this job is over: no interrupt from here on. Returns
+ * whether anybody still wants the reply. */
+bool home_job_over(home *h);
 
 /* --- the process */
 

@@ -97,7 +97,7 @@ give_up(home *h, job *j)
 {
     PyObject *exc = PyErr_GetRaisedException();
     Py_BEGIN_ALLOW_THREADS
-    if (home_interrupt(h, j)) {
+    if (home_interrupt(h, j, true)) {
         atoll_wait wait = {.deadline = atoll_now() + OBEY_NS};
         atoll_err err = atoll_event_wait(&j->done, &wait);
         (void)err; /* it goes on alone */
@@ -217,7 +217,7 @@ homeobj_interrupt(PyObject *obj, PyObject *Py_UNUSED(ignored))
     home *h = ((homeobj *)obj)->home;
     bool runs;
     Py_BEGIN_ALLOW_THREADS
-    runs = home_interrupt(h, NULL);
+    runs = home_interrupt(h, NULL, false);
     Py_END_ALLOW_THREADS
     if (!runs && home_state_now(h) == HOME_ENDED) {
         return raise_gone(((homeobj *)obj)->state, h);

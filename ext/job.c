@@ -277,9 +277,13 @@ job_run(home *h, core_state *state, job *j)
     if (rc < 0 && !PyErr_Occurred()) {
         PyErr_SetString(PyExc_SystemError, "job failed without an exception");
     }
-    home_job_over(h);
+    bool wanted = home_job_over(h);
     if (rc == 0) {
         j->status = JOB_RETURNED;
+    }
+    else if (!wanted) {
+        PyErr_Clear();
+        j->status = JOB_LOST;
     }
     else if (unsent &&
              PyErr_ExceptionMatches(error_class(state, "NotShareableError"))) {

@@ -140,10 +140,20 @@ at_node_finish_all(at_node *chain, atoll_err err)
  *     Karlin et al., "Competitive randomized algorithms", 1990);
  *   - no more threads spin than there are processors, and none on a single one;
  *   - a place where it does not pay spins less and less often, and is tried
- *     again after 2, 4, ... SKIP_MAX waits. */
+ *     again after 1, 2, 4, ... SKIP_MAX waits.
+ * There is a trap: two partners that wake each other on one core while another
+ * core is idle. Each spins in vain, since it keeps the other from running, and
+ * the kernel moves neither, since it looks at a timer tick only, and then sees
+ * two runnable threads only by chance. So where waits are short and spinning
+ * is lost all the same, one spin in LONG_EVERY lasts until a tick is likely to
+ * have come. If the cores are really taken that costs some percent. */
 #define SPIN_NS 40000
+#define SPIN_LONG_NS 2000000
 #define SPIN_CHUNK 32 /* pauses between two looks at the clock */
 #define SKIP_MAX 256
+#define LOST_MAX 8    /* 2 to this power is SKIP_MAX */
+#define LONG_EVERY 16
+#define QUICK_NS 100000 /* a park that ended within this might have been spun */
 
 static uint32_t spinners;     /* relaxed: a limit, not a lock */
 static uint32_t max_spinners; /* processors; 0: not known yet */
@@ -164,30 +174,39 @@ may_spin(const atoll_spin *spin)
     return limit > 1 && at_load_rlx(&spinners) < limit;
 }
 
+/* How long to spin this time. */
+static int64_t
+spin_length(const atoll_spin *spin)
+{
+    bool long_one = spin != NULL && at_load_rlx(&spin->quick) &&
+                    at_load_rlx(&spin->lost) == LOST_MAX + LONG_EVERY - 1;
+    return long_one ? SPIN_LONG_NS : SPIN_NS;
+}
+
+/* All fields are hints: threads may overwrite each other's. */
 static void
 spin_history(atoll_spin *spin, bool won)
 {
     if (spin == NULL) {
         return;
     }
+    uint32_t lost = at_load_rlx(&spin->lost);
     if (won) {
-        if (at_load_rlx(&spin->lost) != 0) {
+        if (lost != 0) {
             at_store_rlx(&spin->lost, 0);
         }
         return;
     }
-    uint32_t lost = at_load_rlx(&spin->lost);
-    uint32_t skip = lost < 8 ? 1u << lost : SKIP_MAX;
-    at_store_rlx(&spin->lost, lost + 1 < 16 ? lost + 1 : lost);
-    at_store_rlx(&spin->skip, skip);
+    at_store_rlx(&spin->skip, lost < LOST_MAX ? 1u << lost : SKIP_MAX);
+    lost++;
+    at_store_rlx(&spin->lost, lost < LOST_MAX + LONG_EVERY ? lost : LOST_MAX);
 }
 
 /* Returns true when the state is final. */
 static bool
-spin_for(at_waiter *waiter, const atoll_wait *wait)
+spin_for(at_waiter *waiter, const atoll_wait *wait, int64_t length)
 {
-    int64_t now = at_port_now();
-    int64_t end = now + SPIN_NS;
+    int64_t end = at_port_now() + length;
     if (wait->deadline < end) {
         end = wait->deadline;
     }
@@ -216,7 +235,7 @@ try_spinning(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
         return at_load_acq(&waiter->state) >= DONE;
     }
     at_add_rlx(&spinners, 1);
-    bool won = spin_for(waiter, wait);
+    bool won = spin_for(waiter, wait, spin_length(spin));
     at_sub_rlx(&spinners, 1);
     spin_history(spin, won);
     return won;
@@ -301,16 +320,11 @@ at_waiter_init(at_waiter *waiter, const atoll_wait *wait)
     waiter->won = NULL;
 }
 
-atoll_err
-at_waiter_wait(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
+/* The same, with the kick told which waiter it has to reach. */
+static atoll_err
+park_kickable(at_waiter *waiter, const atoll_wait *wait)
 {
-    if (try_spinning(waiter, wait, spin)) {
-        return ATOLL_OK;
-    }
     atoll_kick *kick = wait->kick;
-    if (kick == NULL) {
-        return park_until_final(waiter, wait);
-    }
     atoll_lock_acquire(&kick->lock);
     bool kicked = kick->set != 0;
     if (!kicked) {
@@ -329,6 +343,20 @@ at_waiter_wait(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
     return err;
 }
 
+atoll_err
+at_waiter_wait(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
+{
+    if (try_spinning(waiter, wait, spin)) {
+        return ATOLL_OK;
+    }
+    int64_t begin = at_port_now();
+    atoll_err err = wait->kick == NULL ? park_until_final(waiter, wait)
+                                       : park_kickable(waiter, wait);
+    if (spin != NULL) {
+        at_store_rlx(&spin->quick, at_port_now() - begin < QUICK_NS);
+    }
+    return err;
+}
 bool
 at_wait_late(const atoll_wait *wait)
 {

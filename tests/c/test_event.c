@@ -137,7 +137,7 @@ may_be_freed_at_once(void)
     for (int i = 0; i < HANDOVERS; i++) {
         crowd *c = calloc(1, sizeof(*c));
         atoll_msg msg = {.u.heap.ptr = c};
-        atoll_spin spin = {0, i % 2 == 0 ? 0u : 5u};
+        atoll_spin spin = {.skip = i % 2 == 0 ? 0u : 5u};
         atoll_wait wait = {.deadline = ATOLL_FOREVER, .spin = &spin};
         CHECK(atoll_chan_send(to_setter, &msg, &for_ever) == ATOLL_OK);
         CHECK(atoll_event_wait(&c->event, &wait) == ATOLL_OK);

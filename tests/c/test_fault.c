@@ -19,7 +19,7 @@ void __wrap_at_port_wake(uint32_t *word, int count);
 void __wrap_at_port_wake_fd(int event_fd);
 
 /* What goes wrong now. Changed while no other thread runs. */
-static bool spurious;      /* sleep may end at once */
+static bool spurious;      /* sleep ends soon, or at once */
 static bool sleepy;        /* sleep may begin late */
 static long wake_delay_us; /* a wake-up takes so long */
 static uint64_t luck;      /* atomic */
@@ -33,28 +33,44 @@ chance(void)
     return (uint32_t)(x >> 40);
 }
 
-static bool
-comes_back_at_once(void)
+#define RESTLESS_NS 50000
+
+/* How long to sleep really; ATOLL_NOW for not at all. */
+static int64_t
+sleep_until(int64_t deadline)
 {
     if (sleepy && chance() % 4 == 0) {
         sleep_us(chance() % 100);
     }
-    return spurious && chance() % 2 == 0;
+    if (!spurious) {
+        return deadline;
+    }
+    int64_t soon = chance() % 2 ? atoll_now() + RESTLESS_NS : ATOLL_NOW;
+    return soon < deadline ? soon : deadline;
+}
+
+/* Nobody is told that it was our time that ran out. */
+static at_park
+reason(at_park why, int64_t deadline)
+{
+    return why == AT_PARK_TIMEOUT && atoll_now() < deadline ? AT_PARK_WOKEN
+                                                            : why;
 }
 
 at_park
 __wrap_at_port_park(uint32_t *word, uint32_t expected, int64_t until)
 {
-    return comes_back_at_once() ? AT_PARK_WOKEN
-                                : __real_at_port_park(word, expected, until);
+    int64_t real = sleep_until(until);
+    return real == ATOLL_NOW
+               ? AT_PARK_WOKEN
+               : reason(__real_at_port_park(word, expected, real), until);
 }
 
 at_park
 __wrap_at_port_park_fds(int event_fd, int intr_fd, int64_t deadline)
 {
-    return comes_back_at_once()
-               ? AT_PARK_WOKEN
-               : __real_at_port_park_fds(event_fd, intr_fd, deadline);
+    int64_t real = sleep_until(deadline);
+    return reason(__real_at_port_park_fds(event_fd, intr_fd, real), deadline);
 }
 
 void

@@ -100,7 +100,7 @@ stand_everywhere(void *arg)
     uintptr_t me = (uintptr_t)arg;
     uint64_t seed = me + 1000;
     int event_fd = eventfd(0, EFD_NONBLOCK);
-    atoll_spin spin = {0, 0};
+    atoll_spin spin = {.lost = 0};
     for (int round = 0; round < ROUNDS; round++) {
         at_waiter waiter;
         at_node nodes[PLACES];

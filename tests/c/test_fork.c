@@ -1,0 +1,245 @@
+/* Fork while threads are blocked in channels and others use them: the child
+ * has a core that works, the parent goes on as if nothing had been. */
+#include <sys/wait.h>
+
+#include "helper.h"
+
+enum { BLOCKED = 4 };
+
+/* Threads that the child does not have may not be joined there, and a child
+ * ends without the parent's clean-up. */
+static pid_t
+fork_core(void)
+{
+    fflush(stdout);
+    atoll_fork_prepare();
+    pid_t pid = fork();
+    if (pid == 0) {
+        atoll_fork_child();
+        alarm(20); /* alarms are not inherited */
+    }
+    else {
+        atoll_fork_parent();
+    }
+    return pid;
+}
+
+static void
+end_child(void)
+{
+    fflush(stdout);
+    _exit(tap_complaints > 0);
+}
+
+static void
+check_child(pid_t pid)
+{
+    int status;
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+typedef struct blocked {
+    atoll_chan *chan;
+    int64_t value;
+    bool sends;
+} blocked;
+
+static void *
+block(void *arg)
+{
+    blocked *b = arg;
+    if (b->sends) {
+        CHECK(send_number(b->chan, b->value, &for_ever) == ATOLL_OK);
+    }
+    else {
+        CHECK(recv_number(b->chan, &for_ever) == b->value);
+    }
+    return NULL;
+}
+
+#ifndef __SANITIZE_THREAD__ /* it refuses threads in such a child */
+static void *
+receive_seven(void *arg)
+{
+    CHECK(recv_number(arg, &for_ever) == 7);
+    return NULL;
+}
+#endif
+
+/* What the child may do with what it got from its parent: nothing, safely. */
+static void
+use_old_handles(atoll_chan *chan)
+{
+    uint32_t before = drops;
+    atoll_msg msg = number(1);
+    CHECK(atoll_chan_send(chan, &msg, &try_once) == ATOLL_ERR_FORKED);
+    CHECK(atoll_chan_send(chan, &msg, &for_ever) == ATOLL_ERR_FORKED);
+    CHECK(msg.drop == count_drop && msg.u.i64 == 1);
+    CHECK(atoll_chan_recv(chan, &msg, &try_once) == ATOLL_ERR_FORKED);
+    CHECK(atoll_chan_recv(chan, &msg, &for_ever) == ATOLL_ERR_FORKED);
+    CHECK(!atoll_chan_close(chan, true));
+    CHECK(atoll_chan_id(chan) > 0);
+    CHECK(atoll_chan_list(0, NULL, 0) == 0);
+    atoll_chan_end_ref(chan, ATOLL_END_RECV);
+    atoll_chan_end_unref(chan, ATOLL_END_RECV);
+    atoll_chan_orphan_all(5);
+    atoll_chan_ref(chan);
+    atoll_chan_unref(chan);
+    atoll_chan_unref(chan);
+    CHECK(drops == before); /* messages are the parent's */
+}
+
+static void
+use_new_channels(uint64_t last_id)
+{
+    atoll_chan *chan = new_chan(2), *found;
+    CHECK(atoll_chan_id(chan) > last_id);
+    CHECK(atoll_chan_find(atoll_chan_id(chan), &found) == ATOLL_OK);
+    CHECK(found == chan);
+    atoll_chan_unref(found);
+    CHECK(send_number(chan, 1, &try_once) == ATOLL_OK);
+    CHECK(send_number(chan, 2, &try_once) == ATOLL_OK);
+    CHECK(recv_number(chan, &try_once) == 1);
+    CHECK(recv_number(chan, &try_once) == 2);
+    atoll_wait wait = within_ms(2);
+    CHECK(recv_number(chan, &wait) == -ATOLL_ERR_TIMEOUT);
+#ifndef __SANITIZE_THREAD__
+    pthread_t thread = start(receive_seven, chan);
+    UNTIL(waiting(chan, &chan->recvq) == 1);
+    CHECK(send_number(chan, 7, &for_ever) == ATOLL_OK);
+    join(thread);
+#endif
+    CHECK(atoll_chan_list(0, NULL, 0) == 1);
+    atoll_chan_unref(chan);
+}
+
+/* A child of the child: its grandparent's channels stay dead, its parent's
+ * die. */
+static void
+fork_again(atoll_chan *old)
+{
+    atoll_chan *chan = new_chan(1);
+    CHECK(send_number(chan, 1, &try_once) == ATOLL_OK);
+    pid_t pid = fork_core();
+    if (pid == 0) {
+        CHECK(recv_number(old, &try_once) == -ATOLL_ERR_FORKED);
+        CHECK(recv_number(chan, &try_once) == -ATOLL_ERR_FORKED);
+        atoll_chan_unref(chan);
+        use_new_channels(atoll_chan_id(old));
+        end_child();
+    }
+    check_child(pid);
+    CHECK(recv_number(chan, &try_once) == 1);
+    atoll_chan_unref(chan);
+}
+
+static void
+threads_blocked(void)
+{
+    atoll_chan *empty = new_chan(1), *full = new_chan(0), *some = new_chan(9);
+    blocked who[2 * BLOCKED];
+    pthread_t threads[2 * BLOCKED];
+    for (unsigned i = 0; i < 2 * BLOCKED; i++) {
+        bool sends = i % 2;
+        who[i] = (blocked){sends ? full : empty, i / 2, sends};
+        threads[i] = start(block, &who[i]);
+        atoll_chan *chan = who[i].chan;
+        UNTIL(waiting(chan, sends ? &chan->sendq : &chan->recvq) == i / 2 + 1);
+    }
+    atoll_msg msg = number(5);
+    msg.group = 5;
+    msg.orphan = ATOLL_ORPHAN_REMOVE;
+    CHECK(atoll_chan_send(some, &msg, &try_once) == ATOLL_OK);
+    uint64_t last_id = atoll_chan_id(some);
+
+    for (int i = 0; i < 3; i++) {
+        pid_t pid = fork_core();
+        if (pid == 0) {
+            fork_again(some);
+            use_old_handles(empty);
+            use_old_handles(full);
+            use_old_handles(some);
+            use_new_channels(last_id);
+            end_child();
+        }
+        check_child(pid);
+    }
+
+    /* The parent goes on: all are still in their places. */
+    CHECK(recv_number(some, &try_once) == 5);
+    for (int i = 0; i < BLOCKED; i++) {
+        CHECK(send_number(empty, i, &try_once) == ATOLL_OK);
+        CHECK(recv_number(full, &try_once) == i);
+    }
+    for (int i = 0; i < 2 * BLOCKED; i++) {
+        join(threads[i]);
+    }
+    atoll_chan_unref(empty);
+    atoll_chan_unref(full);
+    atoll_chan_unref(some);
+}
+
+/* Forks in the midst of everything: locks are held, messages half written,
+ * channels come and go. */
+static uint32_t stop; /* atomic */
+static atoll_chan *busy;
+
+static void *
+churn(void *arg)
+{
+    uint64_t seed = (uint64_t)(uintptr_t)arg;
+    while (!at_load_acq(&stop)) {
+        atoll_chan *chan = new_chan(ATOLL_UNBOUNDED), *found;
+        for (uint32_t i = next_random(&seed) % 30; i > 0; i--) {
+            CHECK(send_number(chan, 1, &try_once) == ATOLL_OK);
+        }
+        if (atoll_chan_find(atoll_chan_id(chan) - 1, &found) == ATOLL_OK) {
+            atoll_chan_unref(found);
+        }
+        atoll_wait wait = {.deadline = atoll_now() + 10000};
+        atoll_err err = send_number(busy, 1, &wait);
+        CHECK(err == ATOLL_OK || err == ATOLL_ERR_TIMEOUT);
+        int64_t got = recv_number(busy, &wait);
+        CHECK(got == 1 || got == -ATOLL_ERR_TIMEOUT);
+        atoll_chan_orphan_all(1);
+        atoll_chan_unref(chan);
+    }
+    return NULL;
+}
+
+static void
+threads_busy(void)
+{
+    busy = new_chan(1);
+    pthread_t threads[3];
+    for (uintptr_t i = 0; i < 3; i++) {
+        threads[i] = start(churn, (void *)i);
+    }
+    for (int i = 0; i < 60; i++) {
+        sleep_us(300);
+        uint64_t last_id = atoll_chan_id(busy);
+        pid_t pid = fork_core();
+        if (pid == 0) {
+            use_old_handles(busy);
+            use_new_channels(last_id);
+            end_child();
+        }
+        check_child(pid);
+    }
+    at_store_rel(&stop, 1);
+    for (int i = 0; i < 3; i++) {
+        join(threads[i]);
+    }
+    atoll_chan_unref(busy);
+    CHECK(atoll_chan_list(0, NULL, 0) == 0);
+}
+
+int
+main(void)
+{
+    TAP_BEGIN(60);
+    RUN(threads_blocked);
+    RUN(threads_busy);
+    TAP_END();
+}
