@@ -33,7 +33,7 @@ def queue_peer(there, back):
 def pipe_peer(pipe):
     try:
         peer(pipe.recv, pipe.send)
-    except EOFError:
+    except (EOFError, ConnectionError):
         pass
 
 

@@ -411,7 +411,10 @@ end_interpreter(home *h, PyThreadState *ts)
 static void
 finish(home *h, job *last)
 {
-    atoll_chan_orphan_all(h->id);
+    if (h->id >= 0) {
+        arena_release_all(h->id);
+        atoll_chan_orphan_all(h->id);
+    }
     atoll_lock_acquire(&h->lock);
     h->state = HOME_ENDED;
     h->current = NULL;

@@ -158,6 +158,16 @@ void home_fork_prepare(void);
 void home_fork_parent(void);
 void home_fork_child(void);
 
+/* --- the memory of dead interpreters (arena.c) */
+
+/* Watch CPython's arenas. Once a process. */
+void arena_init(void);
+/* Unmap what interpreter `owner`, which has ended, has left behind. */
+void arena_release_all(int64_t owner);
+void arena_fork_prepare(void);
+void arena_fork_parent(void);
+void arena_fork_child(void);
+
 /* --- CPython's list of interpreters (runtime.c) */
 
 /* Find the list; install the fork handlers. Once a process. -1 with an

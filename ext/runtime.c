@@ -72,11 +72,13 @@ before_fork(void)
 {
     home_fork_prepare();
     atoll_fork_prepare();
+    arena_fork_prepare();
 }
 
 static void
 after_fork_in_parent(void)
 {
+    arena_fork_parent();
     atoll_fork_parent();
     home_fork_parent();
 }
@@ -85,6 +87,7 @@ after_fork_in_parent(void)
 static void
 after_fork_in_child(void)
 {
+    arena_fork_child();
     atoll_fork_child();
     home_fork_child();
     xfer_fork_child();
@@ -119,6 +122,9 @@ install(void)
 {
     atfork_rc = pthread_atfork(before_fork, after_fork_in_parent,
                                after_fork_in_child);
+    if (atfork_rc == 0) {
+        arena_init();
+    }
 }
 
 int

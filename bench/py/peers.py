@@ -22,7 +22,7 @@ def echo_channel(there, back):
 def echo_pipe(pipe):
     try:
         echo(pipe.recv, pipe.send)
-    except EOFError:
+    except (EOFError, ConnectionError):
         pass
 
 
@@ -58,7 +58,7 @@ def drain_pipe(pipe, done):
     try:
         while (count := pipe.recv()) is not END:
             done.send(drain(pipe.recv, count))
-    except EOFError:
+    except (EOFError, ConnectionError):
         pass
 
 
@@ -149,7 +149,7 @@ def crunch_pipe(pipe):
     try:
         while (size := pipe.recv()) is not END:
             pipe.send(crunch(size))
-    except EOFError:
+    except (EOFError, ConnectionError):
         pass
 
 

@@ -1,7 +1,9 @@
 """Run one module of the installed test.test_interpreters. Started by ./run.
 
-Reads {"module", "omitted", "only", "limit"} as JSON from standard input and
-writes one JSON object a line to the file descriptor given as argument.
+Reads its order as JSON from standard input: "module", "only" (patterns),
+"omitted" and "omitted_subtests" (pattern -> reason), "rendezvous" (patterns),
+"limit" (seconds) and "verbosity". Writes a JSON object a line to the file
+descriptor that is its argument.
 """
 
 import faulthandler
@@ -13,8 +15,32 @@ import unittest
 from fnmatch import fnmatchcase
 
 PACKAGE = "test.test_interpreters."
-# Physical memory that 200 interpreters need, with room to spare.
+# Physical memory that the 200 interpreters of test_stress need, with room.
 STRESS_MEMORY = 2 << 30
+
+
+class Result(unittest.TextTestResult):
+    """Tells what is running, limits its time, and leaves subtests out."""
+
+    order = tell = None
+
+    def startTest(self, test):
+        self.tell(start=short_id(test))
+        faulthandler.dump_traceback_later(self.order["limit"], exit=True)
+        set_channel_capacity(match(short_id(test), self.order["rendezvous"]))
+        super().startTest(test)
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        close_foreign_interpreters()
+        faulthandler.cancel_dump_traceback_later()
+
+    def addSubTest(self, test, subtest, err):
+        subtest_id = short_id(subtest)
+        pattern = match(subtest_id, self.order["omitted_subtests"])
+        self.tell(subtest=[subtest_id, pattern, err is None])
+        if pattern is None:
+            super().addSubTest(test, subtest, err)
 
 
 def main():
@@ -22,23 +48,11 @@ def main():
     report_fd = int(sys.argv[1])
     os.set_inheritable(report_fd, False)
     report = os.fdopen(report_fd, "w", buffering=1)
-    limit = order["limit"]
 
     def tell(**what):
         print(json.dumps(what), file=report)
 
-    class Result(unittest.TextTestResult):
-        """Tells what is running, and shows where a test hangs."""
-
-        def startTest(self, test):
-            tell(start=short_id(test))
-            faulthandler.dump_traceback_later(limit, exit=True)
-            super().startTest(test)
-
-        def stopTest(self, test):
-            super().stopTest(test)
-            faulthandler.cancel_dump_traceback_later()
-
+    Result.order, Result.tell = order, staticmethod(tell)
     faulthandler.enable()
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         # It was ignored, as in a background job; some tests send one.
@@ -46,40 +60,38 @@ def main():
     set_up_test_support()
     check_shim()
 
-    # Also when this is the only place where a module's import fails.
     suite = unittest.defaultTestLoader.loadTestsFromName(PACKAGE + order["module"])
     tests = list(flatten(suite))
     tell(ids=[short_id(test) for test in tests])
     if order["only"]:
-        tests = [test for test in tests if matching(test, order["only"])]
+        tests = [test for test in tests if match(short_id(test), order["only"])]
     for test in tests:
-        pattern = matching(test, order["omitted"])
+        pattern = match(short_id(test), order["omitted"])
         if pattern is not None:
             omit(test, order["omitted"][pattern])
 
-    from test.support import os_helper
-
-    with os_helper.temp_cwd():
-        runner = unittest.TextTestRunner(resultclass=Result, verbosity=order["verbosity"])
-        result = runner.run(unittest.TestSuite(tests))
-    tell(
-        ran=result.testsRun,
-        skipped=[[short_id(test), reason] for test, reason in result.skipped],
-        ok=result.wasSuccessful(),
-    )
+    runner = unittest.TextTestRunner(resultclass=Result, verbosity=order["verbosity"])
+    result = runner.run(unittest.TestSuite(tests))
+    tell(ran=result.testsRun, skipped=len(result.skipped))
     # The end of the process is tested as well.
-    faulthandler.dump_traceback_later(limit, exit=True)
+    faulthandler.dump_traceback_later(order["limit"], exit=True)
     sys.exit(not result.wasSuccessful())
 
 
 def short_id(test):
-    """test_queues.QueueTests.test_create, for example."""
-    return test.id().removeprefix(PACKAGE)
+    """test_queues.QueueTests.test_create; for a subtest its name follows."""
+    test_case = getattr(test, "test_case", None)
+    if test_case is None:
+        return test.id().removeprefix(PACKAGE)
+    name = test._message
+    if not isinstance(name, str):
+        params = ", ".join(f"{k}={v!r}" for k, v in test.params.items())
+        name = params or repr(name)
+    return f"{short_id(test_case)}: {name}"
 
 
-def matching(test, patterns):
-    id = short_id(test)
-    return next((p for p in patterns if fnmatchcase(id, p)), None)
+def match(name, patterns):
+    return next((p for p in patterns if fnmatchcase(name, p)), None)
 
 
 def flatten(suite):
@@ -92,7 +104,7 @@ def flatten(suite):
 
 def omit(test, reason):
     name = test._testMethodName
-    setattr(test, name, unittest.skip(f"omitted: {reason}")(getattr(test, name)))
+    setattr(test, name, unittest.skip(reason)(getattr(test, name)))
 
 
 def set_up_test_support():
@@ -100,8 +112,8 @@ def set_up_test_support():
     from test.support import script_helper
 
     support.verbose = 0
-    # CPython reckons with 32 MiB an interpreter, ten times what one takes; its
-    # limit is one on paper, and 8 GiB on that paper are enough for test_stress.
+    # CPython reckons with 32 MiB an interpreter, some ten times what one takes,
+    # and compares that with this number.
     if os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >= STRESS_MEMORY:
         support.set_memlimit("8G")
     # Child processes must not be started with -E or -I: they need PYTHONPATH.
@@ -110,12 +122,10 @@ def set_up_test_support():
 
 def check_shim():
     """The tests must see atoll: here, in interpreters and in child processes."""
-    from concurrent import interpreters
     from test.support import script_helper
 
     import atoll
 
-    assert interpreters.Interpreter is atoll.Interpreter
     source = (
         "import atoll\n"
         "from concurrent import interpreters\n"
@@ -123,9 +133,29 @@ def check_shim():
         "assert interpreters.Interpreter is atoll.Interpreter\n"
         "assert channels.SendChannel is atoll.SendChannel\n"
     )
+    exec(source, {})
     with atoll.create() as interp:
         interp.exec(source)
     script_helper.assert_python_ok("-c", source)
+
+
+def set_channel_capacity(rendezvous):
+    from test.support import channels
+
+    channels.capacity = 0 if rendezvous else sys.maxsize
+
+
+def close_foreign_interpreters():
+    """End what a test has made with _interpreters.
+
+    The tests' own tearDown would close them through atoll, which does not close
+    what it has not made.
+    """
+    import _interpreters
+
+    for id, whence in _interpreters.list_all():
+        if whence == _interpreters.WHENCE_STDLIB:
+            _interpreters.destroy(id)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,11 @@ ChannelClosedError = atoll.ChannelClosed  # another name
 ChannelEmptyError = atoll.ChannelEmpty  # another name
 list_all = atoll.list_channels  # another name
 
+# In CPython's channels send() waits for a receiver, but send_nowait() does not
+# need one. In atoll it is either: the worker sets 0 for the tests of the first.
+capacity = sys.maxsize
 
-# CPython's channels have no limit; atoll's default is a rendezvous, and KEEP.
+
+# The default of unbounditems is CPython's; atoll's is KEEP.
 def create(*, unbounditems=UNBOUND):
-    return atoll.create_channel(sys.maxsize, unbounditems=unbounditems)
+    return atoll.create_channel(capacity, unbounditems=unbounditems)
