@@ -1,4 +1,5 @@
 /* The module atoll._core: one state per interpreter, multi-phase. */
+#include "compat.h"
 #include "detach.h"
 #include "home.h"
 #include "state.h"
@@ -72,6 +73,33 @@ register_exit(PyObject *module)
     return done == NULL ? -1 : 0;
 }
 
+/* Runs in the main interpreter when atoll is imported elsewhere first. */
+static int
+import_in_main(void *Py_UNUSED(arg))
+{
+    PyObject *module = PyImport_ImportModule("atoll._core");
+    if (module == NULL) {
+        PyErr_Clear(); /* main cannot find atoll: nothing closes at exit */
+    }
+    Py_XDECREF(module);
+    return 0;
+}
+
+static void
+ask_main_to_import(void)
+{
+    static bool asked; /* guarded by lock; once a process */
+    static atoll_lock lock;
+    atoll_lock_acquire(&lock);
+    bool first = !asked;
+    asked = true;
+    atoll_lock_release(&lock);
+    if (first) {
+        compat_add_pending_call(PyInterpreterState_Main(), import_in_main,
+                                NULL);
+    }
+}
+
 static int
 core_exec(PyObject *module)
 {
@@ -90,11 +118,11 @@ core_exec(PyObject *module)
         PyModule_AddFunctions(module, home_functions) < 0) {
         return -1;
     }
-    if (state->is_main &&
-        (detach_init() < 0 || register_exit(module) < 0)) {
-        return -1;
+    if (!state->is_main) {
+        ask_main_to_import();
+        return 0;
     }
-    return 0;
+    return detach_init() < 0 || register_exit(module) < 0 ? -1 : 0;
 }
 
 #define STATE_OBJECTS(X)                                                    \

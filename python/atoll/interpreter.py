@@ -1,7 +1,7 @@
 """Interpreters: create them, run code in them, close them (PEP 734)."""
 
 import sys
-from weakref import WeakValueDictionary
+from _weakref import ref  # the module weakref takes longer to import than atoll
 
 import _interpreters
 
@@ -24,7 +24,22 @@ _WHENCE = {
     _interpreters.WHENCE_STDLIB: "_interpreters module",
 }
 
-_known = WeakValueDictionary()  # id -> the one Interpreter object of it here
+_known = {}  # id -> weak reference to the one Interpreter object of it here
+
+
+def _recall(id):
+    known = _known.get(id)
+    return None if known is None else known()
+
+
+def _remember(interp):
+    id = interp.id
+
+    def forget(dead):
+        if _known.get(id) is dead:  # it may have been made anew meanwhile
+            del _known[id]
+
+    _known[id] = ref(interp, forget)
 
 
 class Interpreter:
@@ -48,7 +63,7 @@ class Interpreter:
         id = int(id)
         if id < 0:
             raise ValueError(f"id must be 0 or more, got {id}")
-        self = _known.get(id)
+        self = _recall(id)
         if self is None:
             handle = _core._find_home(id)
             if handle is None:
@@ -63,13 +78,13 @@ class Interpreter:
         self = object.__new__(cls)
         self._id = id
         self._handle = handle
-        _known[id] = self
+        _remember(self)
         return self
 
     @classmethod
     def _from_handle(cls, handle):
         """For the core: the object of a Home, which may be closed already."""
-        self = _known.get(handle.id)
+        self = _recall(handle.id)
         return cls._new(handle.id, handle) if self is None else self
 
     def __repr__(self):
