@@ -92,13 +92,19 @@ def handover(args, *arguments):
 
 
 def run_python(source, *arguments, timeout=300):
-    """Run `source` in a fresh Python; return the JSON that it prints last."""
+    """Run `source` in a fresh Python; return the JSON that it prints last.
+
+    It may write .pyc files: without them an import compiles, every time.
+    """
+    env = os.environ.copy()
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, "-c", source, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
+        env=env,
     )
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())

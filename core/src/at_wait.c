@@ -374,15 +374,11 @@ atoll_kick_set(atoll_kick *kick)
     at_waiter *waiter = kick->now;
     if (waiter != NULL) {
         /* Under the lock the waiter's frame is alive: it takes the lock to
-         * unregister before it returns. A claimed waiter is left alone. */
-        int event_fd = waiter->event_fd;
-        if (at_cas_rel(&waiter->state, PARKED, KICKED)) {
-            wake(&waiter->state, event_fd);
-        }
-        else if (!at_cas_rel(&waiter->state, WAITING, KICKED) &&
-                 at_cas_rel(&waiter->state, PARKED, KICKED)) {
-            /* It went to sleep between the first and the second look. */
-            wake(&waiter->state, event_fd);
+         * unregister before it returns. A claimed waiter is left alone. These
+         * two attempts cover the rest, as in claim(). */
+        if (!at_cas_rel(&waiter->state, WAITING, KICKED) &&
+            at_cas_rel(&waiter->state, PARKED, KICKED)) {
+            wake(&waiter->state, waiter->event_fd);
         }
     }
     atoll_lock_release(&kick->lock);

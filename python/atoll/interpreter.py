@@ -97,11 +97,16 @@ class Interpreter:
     def __enter__(self):
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type, exc, traceback):
         try:
             self.close()
         except InterpreterNotFoundError:
             pass  # closed in the block
+        except InterpreterError:
+            # Code that does not obey an interrupt still runs there. It is
+            # closed when that ends; the block's own error matters more.
+            if exc is None:
+                raise
 
     def __reduce__(self):
         if self._handle is not None:

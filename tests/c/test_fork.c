@@ -154,8 +154,15 @@ threads_blocked(void)
     uint64_t last_id = atoll_chan_id(some);
 
     for (int i = 0; i < 3; i++) {
+        /* As if another thread were just sending. */
+        atoll_lock_acquire(&some->lock);
         pid_t pid = fork_core();
+        if (pid > 0) {
+            atoll_lock_release(&some->lock);
+        }
         if (pid == 0) {
+            CHECK(at_waitq_empty(&empty->recvq));
+            CHECK(at_waitq_empty(&full->sendq));
             fork_again(some);
             use_old_handles(empty);
             use_old_handles(full);
@@ -178,6 +185,27 @@ threads_blocked(void)
     atoll_chan_unref(empty);
     atoll_chan_unref(full);
     atoll_chan_unref(some);
+}
+
+/* From prepare to parent the table stands still. */
+static void *
+make_channel(void *arg)
+{
+    atoll_chan_unref(new_chan(1));
+    at_store_rel((uint32_t *)arg, 1);
+    return NULL;
+}
+
+static void
+table_is_locked(void)
+{
+    uint32_t done = 0;
+    atoll_fork_prepare();
+    pthread_t thread = start(make_channel, &done);
+    sleep_us(20000);
+    CHECK(at_load_acq(&done) == 0);
+    atoll_fork_parent();
+    join(thread);
 }
 
 /* Forks in the midst of everything: locks are held, messages half written,
@@ -240,6 +268,7 @@ main(void)
 {
     TAP_BEGIN(60);
     RUN(threads_blocked);
+    RUN(table_is_locked);
     RUN(threads_busy);
     TAP_END();
 }

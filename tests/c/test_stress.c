@@ -102,9 +102,12 @@ send_many(void *arg)
     bool open = true;
     while (open && p->accepted < MAX_SEQ) {
         int64_t value = (int64_t)p->number << 32 | p->accepted;
-        atoll_msg msg = {.drop = note_drop, .group = -1, .u.i64 = value};
+        atoll_msg msg = {.drop = note_drop, .group = 1, .u.i64 = value};
+        msg.orphan = value % 8 == 0 ? ATOLL_ORPHAN_MARK : ATOLL_ORPHAN_KEEP;
         atoll_wait wait = some_wait(p);
+        bool closed = atoll_chan_is_closed(p->chan);
         atoll_err err = atoll_chan_send(p->chan, &msg, &wait);
+        CHECK(!closed || err == ATOLL_ERR_CLOSED);
         if (err == ATOLL_OK) {
             p->accepted++;
         }
@@ -147,11 +150,15 @@ receive_many(void *arg)
     return NULL;
 }
 
-/* Until `end`, bother somebody now and then. */
+/* Until `end`, bother somebody now and then. Group 2 has sent nothing, but
+ * what is pending is looked through for it. */
 static void
-bother_until(int64_t end, uint64_t *seed)
+bother_until(int64_t end, atoll_chan *chan, uint64_t *seed)
 {
     while (atoll_now() < end) {
+        if (atoll_chan_len(chan) < 1000) {
+            atoll_chan_orphan_all(2);
+        }
         person *p = &people[next_random(seed) % PEOPLE];
         if (next_random(seed) % 2) {
             atoll_kick_set(&p->kick);
@@ -201,7 +208,7 @@ stress(size_t capacity, bool discard, int64_t duration, uint64_t *seed)
     for (int i = 0; i < PEOPLE; i++) {
         threads[i] = start(i < SENDERS ? send_many : receive_many, &people[i]);
     }
-    bother_until(atoll_now() + duration, seed);
+    bother_until(atoll_now() + duration, chan, seed);
     CHECK(atoll_chan_close(chan, discard));
     for (int i = 0; i < PEOPLE; i++) {
         uint64_t event;

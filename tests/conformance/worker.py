@@ -122,9 +122,8 @@ def set_up_test_support():
 
 def check_shim():
     """The tests must see atoll: here, in interpreters and in child processes."""
-    from test.support import script_helper
-
     import atoll
+    from test.support import script_helper
 
     source = (
         "import atoll\n"

@@ -1,0 +1,42 @@
+import gc
+
+import pytest
+from support import SLACK, open_interpreters, until
+
+import atoll
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open():
+    """A test closes the interpreters that it made, or drops them."""
+    before = open_interpreters()
+    yield
+    gc.collect()
+    try:
+        until(lambda: open_interpreters() <= before, SLACK)
+    except AssertionError:
+        left = open_interpreters() - before
+        for id in left:
+            try:
+                interp = atoll.Interpreter(id)
+                interp.interrupt()
+                interp.close(timeout=2)
+            except atoll.InterpreterError:
+                pass
+        pytest.fail(f"the test left interpreters {sorted(left)} open")
+
+
+@pytest.fixture
+def interp():
+    interp = atoll.create()
+    yield interp
+    try:
+        interp.interrupt()
+        interp.close(timeout=SLACK)
+    except atoll.InterpreterNotFoundError:
+        pass  # the test has closed it
+
+
+@pytest.fixture
+def queue():
+    return atoll.create_queue()
