@@ -72,10 +72,8 @@ chanobj_dealloc(PyObject *obj)
 {
     chanobj *self = (chanobj *)obj;
     PyTypeObject *type = Py_TYPE(obj);
-    if (self->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(obj);
-    }
     PyObject *exc = PyErr_GetRaisedException();
+    /* First of all: a weak reference's callback must not find us again. */
     if (self->state->handles != NULL) {
         PyObject *key = key_of(self->kind, self->chan);
         if (key == NULL ||
@@ -85,6 +83,9 @@ chanobj_dealloc(PyObject *obj)
         Py_XDECREF(key);
     }
     PyErr_SetRaisedException(exc);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(obj);
+    }
     xfer_handle_unref(self->kind, self->chan);
     PyObject_Free(self);
     Py_DECREF(type);

@@ -22,6 +22,9 @@ static unsigned long signal_thread;
 /* Made on first use by the signal thread, which alone uses them. */
 static int event_fd = -1;
 static int intr_pipe[2] = {-1, -1};
+/* The program's own wakeup descriptor while ours is in its place. */
+static int forward_to = -1;
+static bool in_place;
 
 int
 detach_init(void)
@@ -66,6 +69,10 @@ void
 detach_fork_child(void)
 {
     signal_thread = PyThread_get_thread_ident();
+    if (in_place) { /* another thread has forked while this one waited */
+        PySignal_SetWakeupFd(forward_to);
+        in_place = false;
+    }
     close_fds();
 }
 
@@ -112,6 +119,11 @@ wait_with_signals(detach_op op, void *arg, atoll_wait *wait, atoll_err *err)
     /* First the descriptor, then the check: a signal before the check is seen
      * by it, one after it is in the pipe. */
     int before = PySignal_SetWakeupFd(intr_pipe[1]);
+    /* A signal handler that waits comes here a second time. */
+    bool nested = before == intr_pipe[1];
+    int to = nested ? forward_to : before;
+    forward_to = to;
+    in_place = true;
     int rc = PyErr_CheckSignals();
     if (rc == 0) {
         Py_BEGIN_ALLOW_THREADS
@@ -119,7 +131,8 @@ wait_with_signals(detach_op op, void *arg, atoll_wait *wait, atoll_err *err)
         Py_END_ALLOW_THREADS
     }
     PySignal_SetWakeupFd(before);
-    forward_signals(before);
+    in_place = nested;
+    forward_signals(to);
     return rc;
 }
 

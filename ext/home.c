@@ -137,6 +137,7 @@ submit_locked(home *h, job *j)
     }
     job_ref(j); /* for `current`, and so for the inbox */
     h->current = j;
+    h->job_over = false;
     h->state = j->op == JOB_CLOSE ? HOME_CLOSING : HOME_RUNNING;
     return ATOLL_OK;
 }
@@ -235,9 +236,9 @@ home_interrupt(home *h, const job *j, bool unwanted)
 {
     atoll_lock_acquire(&h->lock);
     bool runs = h->state == HOME_RUNNING && (j == NULL || h->current == j);
-    if (runs) {
-        /* If the job has been handed over but not begun, or is over but for
-         * its reply, it is not `interruptible`; the first will look. */
+    if (runs && !h->job_over) {
+        /* If the job has been handed over but not begun it is not yet
+         * `interruptible`, but it will look. */
         h->interrupt_due = true;
         h->current->unwanted |= unwanted;
         atoll_kick_set(&h->kick);
@@ -297,6 +298,7 @@ home_job_over(home *h)
     bool wanted = !h->current->unwanted;
     h->interruptible = false;
     h->interrupt_due = false;
+    h->job_over = true;
     h->waiting = false;
     atoll_kick_clear(&h->kick);
     atoll_lock_release(&h->lock);

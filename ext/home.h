@@ -69,6 +69,7 @@ typedef struct home {
     unsigned long ident; /* the same, as CPython names threads */
     bool interruptible;  /* guarded by lock: user code runs */
     bool interrupt_due;  /* guarded by lock */
+    bool job_over;       /* guarded by lock: only the reply is still due */
     bool call_in_flight; /* guarded by lock: our pending call is queued */
     bool waiting;        /* guarded by lock: the home thread is in a wait */
     bool ending;         /* guarded by lock: Py_EndInterpreter has begun */

@@ -71,11 +71,15 @@ set_path(home *h)
     return rc;
 }
 
+/* _zoneinfo is useless without it, and older 3.13 do not expect that. */
 static int
 block_datetime(void)
 {
     PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
-    return PyDict_SetItemString(modules, "_datetime", Py_None);
+    return PyDict_SetItemString(modules, "_datetime", Py_None) < 0 ||
+                   PyDict_SetItemString(modules, "_zoneinfo", Py_None) < 0
+               ? -1
+               : 0;
 }
 
 core_state *
@@ -238,18 +242,36 @@ count_threads(void)
     return count;
 }
 
+static void
+quiesce(const char *how)
+{
+    PyObject *done = call_boot(how, Py_None);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    Py_XDECREF(done);
+}
+
+/* Wait for the threads that threading knows; returns how many others are left. */
+static size_t
+join_threads(void)
+{
+    quiesce("join_threads");
+    return count_threads() - 1;
+}
+
 /* Wait for the threads that threading knows; then nobody but us may be left:
  * ending the interpreter under a thread's feet is fatal on 3.13 and leaves the
  * thread with freed memory on later versions. */
 static bool
 run_close(core_state *state, job *j)
 {
-    PyObject *done = call_boot("quiesce", Py_None);
-    if (done == NULL) {
-        PyErr_WriteUnraisable(NULL);
+    size_t others = join_threads();
+    if (others == 0) {
+        /* Exit handlers may start threads: not under Py_EndInterpreter. */
+        quiesce("run_exit_handlers");
+        others = join_threads();
     }
-    Py_XDECREF(done);
-    size_t others = count_threads() - 1;
     if (others == 0) {
         j->status = JOB_RETURNED;
         return true;

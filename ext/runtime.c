@@ -95,7 +95,7 @@ after_fork_in_child(void)
     runtime_unlink_all();
 }
 
-static int
+static bool
 find_list(void)
 {
     debug_offsets offsets;
@@ -104,22 +104,18 @@ find_list(void)
     next_offset = offsets.interpreter.next;
     /* Believe it only if it leads to what the public API says. */
     PyInterpreterState *first = PyInterpreterState_Head();
-    if (memcmp(offsets.cookie, "xdebugpy", 8) != 0 || *head() != first ||
-        *next_of(first) != PyInterpreterState_Next(first)) {
-        PyErr_SetString(PyExc_ImportError,
-                        "atoll does not know this build of CPython: its list "
-                        "of interpreters is not where it says it is");
-        return -1;
-    }
-    return 0;
+    return memcmp(offsets.cookie, "xdebugpy", 8) == 0 && *head() == first &&
+           *next_of(first) == PyInterpreterState_Next(first);
 }
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool list_found; /* constant after `install` */
 static int atfork_rc;
 
 static void
 install(void)
 {
+    list_found = find_list();
     atfork_rc = pthread_atfork(before_fork, after_fork_in_parent,
                                after_fork_in_child);
     if (atfork_rc == 0) {
@@ -130,10 +126,14 @@ install(void)
 int
 runtime_init(void)
 {
-    if (find_list() < 0) {
+    /* Once, and not at each import: others come and go in the list. */
+    pthread_once(&once, install);
+    if (!list_found) {
+        PyErr_SetString(PyExc_ImportError,
+                        "atoll does not know this build of CPython: its list "
+                        "of interpreters is not where it says it is");
         return -1;
     }
-    pthread_once(&once, install);
     if (atfork_rc != 0) {
         PyErr_NoMemory();
         return -1;

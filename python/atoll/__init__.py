@@ -6,6 +6,8 @@ channels between them that never poll. The names are those of
 drop-in for the former.
 """
 
+from __future__ import annotations
+
 from ._core import (
     Queue,
     RecvChannel,
@@ -80,11 +82,15 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import ChannelEmpty, ChannelFull, QueueFull, QueueShutDown
+
 # These need the module `queue`, which costs more to import than all of atoll.
 _LAZY = ("QueueFull", "QueueShutDown", "ChannelEmpty", "ChannelFull")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name in _LAZY:
         from . import errors
 
@@ -93,5 +99,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})

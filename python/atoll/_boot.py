@@ -1,9 +1,11 @@
 """What the core calls inside an interpreter of atoll's."""
 
+from __future__ import annotations
+
 import sys
 
 
-def capture(exc):
+def capture(exc: BaseException) -> tuple[str | bytes | None, ...]:
     """Describe an exception for the interpreter that waits for this one.
 
     Returns (name, qualname, module, msg, formatted, errdisplay, pickled): str,
@@ -11,15 +13,16 @@ def capture(exc):
     None if it cannot be pickled.
     """
     cls = type(exc)
+    name = _text(cls, "__name__")
     try:
         msg = str(exc)
-    except Exception:
+    except BaseException:  # the user's code: anything may come of it
         msg = "<its str() raised>"
-    formatted = f"{cls.__name__}: {msg}" if msg else cls.__name__
+    formatted = f"{name}: {msg}" if msg else name
     return (
-        cls.__name__,
-        cls.__qualname__,
-        cls.__module__,
+        name,
+        _text(cls, "__qualname__"),
+        _text(cls, "__module__"),
         msg,
         formatted,
         _display(exc, formatted),
@@ -27,25 +30,33 @@ def capture(exc):
     )
 
 
-def _display(exc, formatted):
+def _text(cls: type, name: str) -> str:
+    try:
+        value = getattr(cls, name)
+    except BaseException:
+        value = None
+    return value if isinstance(value, str) else "<unknown>"
+
+
+def _display(exc: BaseException, formatted: str) -> str:
     try:
         from traceback import TracebackException
 
         return "".join(TracebackException.from_exception(exc).format()).rstrip("\n")
-    except Exception:
+    except BaseException:
         return formatted
 
 
-def _pickled(exc):
+def _pickled(exc: BaseException) -> bytes | None:
     from ._pickle import dumps
 
     try:
         return dumps(exc)
-    except Exception:
+    except BaseException:
         return None
 
 
-def quiesce(_):
+def join_threads(_: object) -> None:
     """Before the end: run threading's exit handlers, join its threads."""
     threading = sys.modules.get("threading")
     if threading is None:
@@ -54,3 +65,10 @@ def quiesce(_):
     # CPython calls it again when it ends the interpreter; the handlers have
     # run and must not run twice.
     threading._threading_atexits.clear()
+
+
+def run_exit_handlers(_: object) -> None:
+    """Before the end, after the threads: what was registered with atexit."""
+    atexit = sys.modules.get("atexit")
+    if atexit is not None:
+        atexit._run_exitfuncs()

@@ -6,11 +6,17 @@ interpreter has another ``__main__``. An object that contains one of these goes
 through cloudpickle, which sends the code by value.
 """
 
+from __future__ import annotations
+
 import _pickle
 import io
 from types import FunctionType
 
 from .errors import NotShareableError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _PROTOCOL = 5
 
@@ -20,7 +26,7 @@ class _NeedsValue(Exception):
 
 
 class _Pickler(_pickle.Pickler):
-    def reducer_override(self, obj):
+    def reducer_override(self, obj: object) -> Any:
         # Called for everything but the built-in types that pickle knows.
         if isinstance(obj, (FunctionType, type)):
             if obj.__module__ == "__main__" or "<" in obj.__qualname__:
@@ -28,7 +34,7 @@ class _Pickler(_pickle.Pickler):
         return NotImplemented
 
 
-def dumps(obj):
+def dumps(obj: object) -> bytes:
     """Pickle `obj` to bytes; NotShareableError if that cannot be done."""
     file = io.BytesIO()
     try:
@@ -45,22 +51,23 @@ def dumps(obj):
     return _dumps_by_value(obj)
 
 
-def _dumps_by_value(obj):
+def _dumps_by_value(obj: object) -> bytes:
     import cloudpickle
 
     try:
-        return cloudpickle.dumps(obj, _PROTOCOL)
+        data: bytes = cloudpickle.dumps(obj, _PROTOCOL)
+        return data
     except (_pickle.PicklingError, AttributeError, TypeError, RecursionError) as exc:
         raise NotShareableError(
             f"{_name(obj)} cannot be sent to another interpreter: {exc}"
         ) from exc
 
 
-def _name(obj):
+def _name(obj: object) -> str:
     return f"{type(obj).__module__}.{type(obj).__qualname__} object"
 
 
-def loads(data):
+def loads(data: bytes | memoryview) -> Any:
     """Rebuild an object from bytes or a memoryview, which is released."""
     try:
         return _pickle.loads(data)

@@ -6,12 +6,20 @@ The interpreter errors are CPython's own classes, so handlers written for
 looked at: importing it takes longer than importing all of atoll.
 """
 
+from __future__ import annotations
+
 from _interpreters import (
     InterpreterError,
     InterpreterNotFoundError,
     NotShareableError,
 )
 from _queue import Empty
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself takes too long to import
+    from queue import Full, ShutDown
+    from types import SimpleNamespace
+    from typing import Any
 
 __all__ = [
     "KEEP",
@@ -90,17 +98,17 @@ class ExecutionFailed(InterpreterError):
     Its `__cause__` is the exception itself, where it can be rebuilt here.
     """
 
-    def __init__(self, excinfo):
+    def __init__(self, excinfo: SimpleNamespace) -> None:
         super().__init__(excinfo.formatted or excinfo.type.__name__)
         self.excinfo = excinfo
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = super().__str__()
         if not self.excinfo.errdisplay:
             return text
         return f"{text}\n\nUncaught in the interpreter:\n\n{self.excinfo.errdisplay}"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.excinfo,))
 
 
@@ -109,14 +117,14 @@ class _Unbound:
 
     __slots__ = ("_name", "_rule")
 
-    def __init__(self, name, rule):
+    def __init__(self, name: str, rule: int) -> None:
         self._name = name
         self._rule = rule  # an atoll_orphan of core/include/atoll/atoll.h
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"atoll.{self._name}"
 
-    def __reduce__(self):
+    def __reduce__(self) -> str:
         return self._name  # a name in this module: one object per interpreter
 
 
@@ -130,28 +138,31 @@ UNBOUND_ERROR = _Unbound("UNBOUND_ERROR", 2)
 UNBOUND = _Unbound("UNBOUND", 3)
 
 
-def _define_queue_classes():
-    from queue import Full, ShutDown
+# Classes that __getattr__ makes: the family, the base in `queue`, the reason.
+_LAZY = {
+    "QueueFull": (QueueError, "Full", "put() found no room in time."),
+    "QueueShutDown": (QueueError, "ShutDown", "shutdown() has been called."),
+    "ChannelEmpty": (ChannelError, "Empty", "recv_nowait() found nothing."),
+    "ChannelFull": (ChannelError, "Full", "send_nowait() found no room."),
+}
 
-    class QueueFull(QueueError, Full):
-        """put() found no room in time. Also a queue.Full."""
+if TYPE_CHECKING:
 
-    class QueueShutDown(QueueError, ShutDown):
-        """shutdown() has been called. Also a queue.ShutDown."""
+    class QueueFull(QueueError, Full): ...
 
-    class ChannelEmpty(ChannelError, Empty):
-        """recv_nowait() found nothing. Also a queue.Empty."""
+    class QueueShutDown(QueueError, ShutDown): ...
 
-    class ChannelFull(ChannelError, Full):
-        """send_nowait() found no room and no receiver. Also a queue.Full."""
+    class ChannelEmpty(ChannelError, Empty): ...
 
-    for cls in (QueueFull, QueueShutDown, ChannelEmpty, ChannelFull):
-        cls.__qualname__ = cls.__name__
-        globals().setdefault(cls.__name__, cls)
+    class ChannelFull(ChannelError, Full): ...
 
 
-def __getattr__(name):
-    if name in ("QueueFull", "QueueShutDown", "ChannelEmpty", "ChannelFull"):
-        _define_queue_classes()
-        return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import queue
+
+    family, also, reason = _LAZY[name]
+    namespace = {"__doc__": f"{reason} Also a queue.{also}.", "__module__": __name__}
+    cls = type(name, (family, getattr(queue, also)), namespace)
+    return globals().setdefault(name, cls)  # the first definition counts for all threads

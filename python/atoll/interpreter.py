@@ -1,9 +1,10 @@
 """Interpreters: create them, run code in them, close them (PEP 734)."""
 
-import sys
-from _weakref import ref  # the module weakref takes longer to import than atoll
+from __future__ import annotations
 
 import _interpreters
+import sys
+from _weakref import ref  # the module weakref takes longer to import than atoll
 
 from . import _core
 from .errors import (
@@ -11,6 +12,15 @@ from .errors import (
     InterpreterError,
     InterpreterNotFoundError,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself takes too long to import
+    from collections.abc import Callable, Iterable, Mapping
+    from threading import Thread
+    from types import CodeType, SimpleNamespace, TracebackType
+    from typing import Any, Self, TypeVar
+
+    T = TypeVar("T")
 
 __all__ = ["Interpreter", "create", "get_current", "get_main", "list_all"]
 
@@ -24,18 +34,19 @@ _WHENCE = {
     _interpreters.WHENCE_STDLIB: "_interpreters module",
 }
 
-_known = {}  # id -> weak reference to the one Interpreter object of it here
+# id -> weak reference to the one Interpreter object of it here
+_known: dict[int, ref[Interpreter]] = {}
 
 
-def _recall(id):
+def _recall(id: int) -> Interpreter | None:
     known = _known.get(id)
     return None if known is None else known()
 
 
-def _remember(interp):
+def _remember(interp: Interpreter) -> None:
     id = interp.id
 
-    def forget(dead):
+    def forget(dead: ref[Interpreter]) -> None:
         if _known.get(id) is dead:  # it may have been made anew meanwhile
             del _known[id]
 
@@ -57,7 +68,10 @@ class Interpreter:
 
     __slots__ = ("__weakref__", "_handle", "_id")
 
-    def __new__(cls, id, /):
+    _id: int
+    _handle: _core.Home | None  # None: atoll did not make it
+
+    def __new__(cls, id: int, /) -> Interpreter:
         if not isinstance(id, int):
             raise TypeError(f"id must be an int, got {id!r}")
         id = int(id)
@@ -74,7 +88,7 @@ class Interpreter:
         return self
 
     @classmethod
-    def _new(cls, id, handle):
+    def _new(cls, id: int, handle: _core.Home | None) -> Interpreter:
         self = object.__new__(cls)
         self._id = id
         self._handle = handle
@@ -82,22 +96,31 @@ class Interpreter:
         return self
 
     @classmethod
-    def _from_handle(cls, handle):
+    def _from_handle(cls, handle: _core.Home) -> Interpreter:
         """For the core: the object of a Home, which may be closed already."""
         self = _recall(handle.id)
-        return cls._new(handle.id, handle) if self is None else self
-
-    def __repr__(self):
-        name = self.name
-        return f"Interpreter({self._id})" if not name else f"Interpreter({self._id}, name={name!r})"
-
-    def __hash__(self):
-        return hash(self._id)
-
-    def __enter__(self):
+        if self is None:
+            return cls._new(handle.id, handle)
+        if self._handle is None:  # it was listed while it was being made
+            self._handle = handle
         return self
 
-    def __exit__(self, exc_type, exc, traceback):
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        return f"Interpreter({self._id}{name})"
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             self.close()
         except InterpreterNotFoundError:
@@ -108,29 +131,29 @@ class Interpreter:
             if exc is None:
                 raise
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         if self._handle is not None:
             self._handle.note()
         return (_unpickle, (self._id, _core._process_token()))
 
     @property
-    def id(self):
+    def id(self) -> int:
         """The id (int): unique in this process, never used again."""
         return self._id
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The name given to create() (str), or ''."""
         return "" if self._handle is None else self._handle.name
 
     @property
-    def whence(self):
+    def whence(self) -> str:
         """Where it was made (str): 'atoll', or as PEP 734 says."""
         if self._handle is not None:
             return "atoll"
         return _WHENCE.get(_interpreters.whence(self._id), "unknown")
 
-    def is_running(self):
+    def is_running(self) -> bool:
         """Is code running in its __main__ now? (bool)
 
         Threads that it started do not count. Raises InterpreterNotFoundError
@@ -138,9 +161,9 @@ class Interpreter:
         """
         if self._handle is not None:
             return self._handle.is_running()
-        return _interpreters.is_running(self._id)
+        return bool(_interpreters.is_running(self._id))
 
-    def _own(self):
+    def _own(self) -> _core.Home:
         if self._handle is None:
             if self._id == 0:
                 raise InterpreterError("the main interpreter is always running")
@@ -150,7 +173,7 @@ class Interpreter:
             )
         return self._handle
 
-    def exec(self, source, /):
+    def exec(self, source: str | bytes | Callable[[], object], /) -> None:
         """Run source code in its ``__main__`` and wait for the end.
 
         Args:
@@ -171,7 +194,7 @@ class Interpreter:
             excinfo, cause = _describe(value)
             raise ExecutionFailed(excinfo) from cause
 
-    def call(self, callable, /, *args, **kwargs):
+    def call(self, callable: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Call ``callable(*args, **kwargs)`` there and return the result.
 
         Arguments and result are copied, as through a queue. Functions of
@@ -185,9 +208,11 @@ class Interpreter:
         if not ok:
             excinfo, cause = _describe(value)
             raise ExecutionFailed(excinfo) from cause
-        return value
+        return value  # type: ignore[no-any-return]
 
-    def call_in_thread(self, callable, /, *args, **kwargs):
+    def call_in_thread(
+        self, callable: Callable[..., object], /, *args: Any, **kwargs: Any
+    ) -> Thread:
         """Start a thread that does ``call(callable, *args, **kwargs)``.
 
         Returns the started threading.Thread. The result is discarded; an
@@ -200,7 +225,12 @@ class Interpreter:
         thread.start()
         return thread
 
-    def prepare_main(self, ns=None, /, **kwargs):
+    def prepare_main(
+        self,
+        ns: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
+        /,
+        **kwargs: Any,
+    ) -> None:
         """Bind names in its ``__main__``.
 
         Args:
@@ -221,7 +251,7 @@ class Interpreter:
             excinfo, cause = _describe(value)
             raise ExecutionFailed(excinfo) from cause
 
-    def interrupt(self):
+    def interrupt(self) -> bool:
         """Raise KeyboardInterrupt in the code that is running there.
 
         Returns whether anything was running (bool). Does not wait: the code
@@ -231,7 +261,7 @@ class Interpreter:
         """
         return self._own().interrupt()
 
-    def close(self, timeout=None):
+    def close(self, timeout: float | None = None) -> None:
         """End the interpreter: run its exit handlers, free what it owns.
 
         Its non-daemon threads are waited for. What it has put into queues
@@ -250,13 +280,13 @@ class Interpreter:
         """
         if self._handle is None and self._id == 0:
             raise InterpreterError("cannot close the main interpreter")
-        return self._own().close(timeout)
+        self._own().close(timeout)
 
 
 _core._set_interpreter_class(Interpreter)
 
 
-def _as_source(source):
+def _as_source(source: object) -> str | CodeType:
     if isinstance(source, str):
         if "\0" in source:
             raise ValueError("source code string cannot contain null characters")
@@ -273,7 +303,7 @@ def _as_source(source):
     return code
 
 
-def _describe(value):
+def _describe(value: tuple[Any, ...]) -> tuple[SimpleNamespace, BaseException | None]:
     """The reply of atoll._boot.capture, as (excinfo, cause)."""
     from types import SimpleNamespace
 
@@ -297,7 +327,7 @@ def _describe(value):
     return excinfo, cause
 
 
-def _unpickle(id, token):
+def _unpickle(id: int, token: int) -> Interpreter:
     if token != _core._process_token():
         raise InterpreterNotFoundError(
             f"interpreter {id} belongs to another process; a handle works "
@@ -306,7 +336,7 @@ def _unpickle(id, token):
     return Interpreter(id)
 
 
-def create(name=None):
+def create(name: str | None = None) -> Interpreter:
     """Make an interpreter and return it, idle.
 
     It has its own GIL and runs on a thread of its own, with the `sys.path` of
@@ -327,17 +357,17 @@ def create(name=None):
     return Interpreter._from_handle(handle)
 
 
-def get_current():
+def get_current() -> Interpreter:
     """The interpreter that runs this."""
     return Interpreter(_interpreters.get_current()[0])
 
 
-def get_main():
+def get_main() -> Interpreter:
     """The main interpreter."""
     return Interpreter(_interpreters.get_main()[0])
 
 
-def list_all():
+def list_all() -> list[Interpreter]:
     """All interpreters of this process, also those that atoll did not make."""
     found = []
     for id, _whence in _interpreters.list_all(require_ready=True):

@@ -27,6 +27,10 @@ attributes(void)
         CHECK(atoll_chan_len(chan) == 0);
         CHECK(!atoll_chan_is_closed(chan));
         CHECK((uintptr_t)chan % AT_CACHELINE == 0);
+        int64_t *user = atoll_chan_user(chan);
+        CHECK(user[0] == 0 && user[1] == 0);
+        user[1] = 5;
+        CHECK(atoll_chan_user(chan)[1] == 5);
         CHECK(atoll_chan_ref(chan) == chan);
         atoll_chan_unref(chan);
         atoll_chan_unref(chan);
@@ -307,6 +311,23 @@ list(void)
     }
 }
 
+/* A message without a drop is dropped by forgetting it. */
+static void
+drop_is_optional(void)
+{
+    atoll_chan *chan = new_chan(3);
+    atoll_msg msg = {.u.i64 = 1};
+    CHECK(atoll_chan_send(chan, &msg, &try_once) == ATOLL_OK);
+    drops = 0;
+    CHECK(send_number(chan, 2, &try_once) == ATOLL_OK);
+    atoll_chan_unref(chan);
+    CHECK(drops == 1);
+    msg = number(3);
+    atoll_msg_drop(&msg);
+    atoll_msg_drop(&msg); /* once only */
+    CHECK(drops == 2);
+}
+
 /* Found by id while the last reference goes: the finder has a whole channel
  * or none. */
 static uint64_t found_id; /* atomic */
@@ -365,6 +386,7 @@ main(void)
     RUN(ends);
     RUN(ids_and_find);
     RUN(list);
+    RUN(drop_is_optional);
     RUN(find_against_unref);
     TAP_END();
 }

@@ -239,6 +239,11 @@ public_functions(void)
     atoll_free(longer);
     atoll_free(NULL);
     CHECK(live == 0);
+
+    uint32_t count = 1;
+    atoll_count_up(&count);
+    CHECK(!atoll_count_down(&count));
+    CHECK(atoll_count_down(&count));
 }
 
 int

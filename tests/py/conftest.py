@@ -1,9 +1,8 @@
 import gc
 
+import atoll
 import pytest
 from support import SLACK, open_interpreters, until
-
-import atoll
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,9 @@ import math
 import queue as stdlib_queue
 import time
 
+import atoll
 import pytest
 from support import Parking, Task, parked, until
-
-import atoll
 
 
 def test_create():

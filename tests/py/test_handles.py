@@ -5,11 +5,10 @@ import gc
 import pickle
 import weakref
 
+import atoll
 import pytest
 from support import check_python, until
 from workers import Point
-
-import atoll
 
 
 def wrap(handle):
@@ -270,34 +269,43 @@ def test_weakref():
     assert [ref() for ref in refs] == [None] * 3
 
 
-def test_a_weakref_callback_that_looks_the_handle_up_again(queue):
+def test_a_weakref_callback_that_looks_the_handle_up_again():
     """The dying object must not be found, or it would be used after its end."""
-    found = []
-    for _ in range(50):
-        inner = atoll.create_queue()
-        queue.put(inner)  # so that the queue itself lives on
-        id = inner.id
-        # Appended before the callback looks: it must not see the old object.
-        ref = weakref.ref(inner, lambda _, id=id: found.append(atoll.Queue(id)))
-        del inner
+    check_python(
+        """
+        import weakref, atoll
+        carrier, found = atoll.create_queue(), []
+        for _ in range(50):
+            inner = atoll.create_queue()
+            carrier.put(inner)  # so that the queue itself lives on
+            look = lambda _, id=inner.id: found.append(atoll.Queue(id))
+            ref = weakref.ref(inner, look)
+            del inner
+            assert ref() is None
+        for handle in found:
+            handle.put(handle.id)
+        # They are whole objects, and the only ones.
+        received = [carrier.get() for _ in found]
+        assert len(found) == 50
+        assert all(a is b for a, b in zip(found, received, strict=True))
+        assert all(handle.get() == handle.id for handle in received)
+        """
+    )
+
+
+def test_a_weakref_callback_that_lists_the_channels():
+    check_python(
+        """
+        import weakref, atoll
+        found = []
+        recv, send = atoll.create_channel(1)
+        keep = atoll.create_queue()
+        keep.put((recv, send))
+        ref = weakref.ref(send, lambda _: found.extend(atoll.list_channels()[-1]))
+        del send
         assert ref() is None
-    for handle in found:
-        handle.put(handle.id)
-    # They are whole objects: each is the one that a message finds as well.
-    received = [queue.get() for _ in found]
-    assert len(found) == 50
-    assert all(a is b for a, b in zip(found, received, strict=True))
-    assert [handle.get() for handle in received] == [h.id for h in found]
-
-
-def test_a_handle_found_again_while_it_dies_in_another_way(queue):
-    found = []
-    recv, send = atoll.create_channel(1)
-    keep = atoll.create_queue()
-    keep.put((recv, send))
-    ref = weakref.ref(send, lambda _: found.extend(atoll.list_channels()[-1]))
-    del send
-    assert ref() is None
-    found[1].send(1)
-    assert found[0].recv() == 1
-    assert keep.get() == tuple(found)
+        found[1].send(1)
+        assert found[0].recv() == 1
+        assert keep.get() == tuple(found)
+        """
+    )

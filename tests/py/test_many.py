@@ -1,13 +1,12 @@
 """Many senders, many receivers, many interpreters; and the standard library's."""
 
+import _interpreters
 import time
 
-import _interpreters
+import atoll
 import pytest
 import workers
 from support import STRESS, Task, parked
-
-import atoll
 
 
 def check_exactly_once(results, names, per):

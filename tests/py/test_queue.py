@@ -3,10 +3,9 @@
 import queue as stdlib_queue
 import threading
 
+import atoll
 import pytest
 from support import Task, parked
-
-import atoll
 
 
 def test_order(queue):

@@ -5,10 +5,9 @@ import sys
 import threading
 import time
 
+import atoll
 import pytest
 from support import STRESS, Task, parked
-
-import atoll
 
 
 def both_waits():

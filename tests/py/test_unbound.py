@@ -2,10 +2,9 @@
 
 import gc
 
+import atoll
 import pytest
 from support import until
-
-import atoll
 
 RULES = [atoll.KEEP, atoll.UNBOUND, atoll.UNBOUND_ERROR, atoll.UNBOUND_REMOVE]
 
