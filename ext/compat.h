@@ -24,6 +24,25 @@
 extern int _PyEval_AddPendingCall(PyInterpreterState *interp,
                                   int (*func)(void *), void *arg, int flags);
 
+/* Mark the current interpreter as running its __main__, and as not. Built-in
+ * functions that need a namespace (eval, dir) then find that of __main__, and
+ * the standard library does not run it at the same time. Fails with an
+ * InterpreterError if somebody else has marked it. */
+extern int _PyInterpreterState_SetRunningMain(PyInterpreterState *interp);
+extern void _PyInterpreterState_SetNotRunningMain(PyInterpreterState *interp);
+
+static inline int
+compat_begin_main(void)
+{
+    return _PyInterpreterState_SetRunningMain(PyInterpreterState_Get());
+}
+
+static inline void
+compat_end_main(void)
+{
+    _PyInterpreterState_SetNotRunningMain(PyInterpreterState_Get());
+}
+
 static inline int
 compat_add_pending_call(PyInterpreterState *interp, int (*func)(void *),
                         void *arg)

@@ -42,6 +42,7 @@ typedef enum job_status {
     JOB_RAISED,   /* reply: the error as a tuple, see atoll/_boot.py */
     JOB_UNSENT,   /* reply: why the result cannot cross, a str */
     JOB_REFUSED,  /* close only; reply: how many threads are in the way */
+    JOB_BUSY,     /* no reply: somebody else runs the interpreter */
     JOB_LOST,     /* no reply: out of memory there */
 } job_status;
 

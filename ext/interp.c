@@ -106,6 +106,13 @@ give_up(home *h, job *j)
     PyErr_SetRaisedException(exc);
 }
 
+static PyObject *
+raise_running(core_state *state)
+{
+    return raise_error(state, "InterpreterError",
+                       "interpreter already running");
+}
+
 /* What the job has come to, as (status, value): True and the result, False and
  * the error's description. */
 static PyObject *
@@ -113,6 +120,9 @@ outcome(core_state *state, job *j)
 {
     if (j->status == JOB_LOST) {
         return PyErr_NoMemory();
+    }
+    if (j->status == JOB_BUSY) {
+        return raise_running(state);
     }
     PyObject *value = xfer_decode(state, &j->reply);
     if (value == NULL) {
@@ -154,7 +164,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
         }
     }
     else if (err == ATOLL_ERR_AGAIN) {
-        raise_error(state, "InterpreterError", "interpreter already running");
+        raise_running(state);
     }
     else if (err == ATOLL_ERR_CLOSED) {
         raise_gone(state, h);

@@ -122,7 +122,7 @@ code_of(PyObject *source)
     }
     PyCompilerFlags flags = {.cf_flags = PyCF_SOURCE_IS_UTF8,
                              .cf_feature_version = PY_MINOR_VERSION};
-    return Py_CompileStringExFlags(text, "<string>", Py_file_input, &flags,
+    return Py_CompileStringExFlags(text, "<script>", Py_file_input, &flags,
                                    -1);
 }
 
@@ -231,6 +231,17 @@ reply_with_reason(core_state *state, job *j)
     Py_DECREF(exc);
 }
 
+/* Is the current exception a NotShareableError? */
+static bool
+cannot_cross(core_state *state)
+{
+    PyObject *exc = PyErr_GetRaisedException(); /* error_class may import */
+    PyObject *cls = error_class(state, "NotShareableError");
+    bool matches = cls != NULL && PyErr_GivenExceptionMatches(exc, cls);
+    PyErr_SetRaisedException(exc);
+    return matches;
+}
+
 static size_t
 count_threads(void)
 {
@@ -292,9 +303,16 @@ job_run(home *h, core_state *state, job *j)
     if (j->op == JOB_CLOSE) {
         return run_close(state, j);
     }
+    if (compat_begin_main() < 0) {
+        PyErr_Clear(); /* the standard library is running it */
+        home_job_over(h);
+        j->status = JOB_BUSY;
+        return false;
+    }
     PyObject *result =
         home_take_interrupt(h, false) ? NULL : run(state, j);
     int rc = result == NULL ? -1 : xfer_encode(state, result, &j->reply);
+    compat_end_main();
     bool unsent = result != NULL && rc < 0;
     if (rc < 0 && !PyErr_Occurred()) {
         PyErr_SetString(PyExc_SystemError, "job failed without an exception");
@@ -307,8 +325,7 @@ job_run(home *h, core_state *state, job *j)
         PyErr_Clear();
         j->status = JOB_LOST;
     }
-    else if (unsent &&
-             PyErr_ExceptionMatches(error_class(state, "NotShareableError"))) {
+    else if (unsent && cannot_cross(state)) {
         reply_with_reason(state, j);
     }
     else {

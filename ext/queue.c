@@ -300,7 +300,8 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     unsigned long long value = PyLong_AsUnsignedLongLong(id);
     if (value == (unsigned long long)-1 && PyErr_Occurred()) {
-        return NULL;
+        return PyErr_Format(PyExc_ValueError, "id must be 0 or more, got %R",
+                            id);
     }
     return chanobj_find(PyType_GetModuleState(type), HANDLE_QUEUE, KIND_QUEUE,
                         value, "QueueNotFoundError");

@@ -1,10 +1,12 @@
 /* The floors: what atoll's figures are compared with, without any Python.
  *
  *   handover parked [--floor futex|channel] [--count N] [--idle-us US]
+ *                   [--sender-cpu N] [--receiver-cpu N]
  *     One thread sleeps for US, then hands a timestamp to another that has
  *     been blocked meanwhile; that one takes the time at once on waking.
  *     `futex` is the barest hand-over there is: one store, one FUTEX_WAKE,
- *     one FUTEX_WAIT. `channel` is a channel of the core.
+ *     one FUTEX_WAIT. `channel` is a channel of the core. With a CPU number (Linux)
+ *     that thread stays on that CPU.
  *   handover awake [--capacity N] [--count N] [--rounds R]
  *     Two threads send a message there and back over two channels.
  *   handover oneway [--capacity N] [--count N] [--rounds R]
@@ -45,6 +47,8 @@ typedef struct options {
     long capacity;
     long idle_us;
     long pairs;
+    long sender_cpu; /* -1: any */
+    long receiver_cpu;
     double seconds;
     const char *floor;
 } options;
@@ -98,6 +102,26 @@ start_thread(pthread_t *thread, void *(*body)(void *), void *arg)
     if (pthread_create(thread, NULL, body, arg) != 0) {
         die("cannot start a thread");
     }
+}
+
+/* Keep the calling thread on one CPU; -1 leaves it free. */
+static void
+stay_on(long cpu)
+{
+    if (cpu < 0) {
+        return;
+    }
+#ifdef __linux__
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (cpu < CPU_SETSIZE) {
+        CPU_SET((size_t)cpu, &set);
+    }
+    if (sched_setaffinity(0, sizeof(set), &set) == 0) {
+        return;
+    }
+#endif
+    die("cannot keep a thread on that CPU");
 }
 
 static const atoll_wait FOREVER = {.deadline = ATOLL_FOREVER};
@@ -235,6 +259,7 @@ typedef struct parked {
     mailbox box;
     atoll_chan *chan; /* NULL: use the mailbox */
     long count;
+    long cpu;
     int64_t *latency; /* [count], written by the receiver */
 } parked;
 
@@ -242,6 +267,7 @@ static void *
 parked_receiver(void *arg)
 {
     parked *p = arg;
+    stay_on(p->cpu);
     for (long i = 0; i < p->count; i++) {
         int64_t sent;
         if (p->chan != NULL) {
@@ -260,7 +286,8 @@ parked_receiver(void *arg)
 static void
 run_parked(const options *opt)
 {
-    parked p = {.chan = NULL, .count = opt->count};
+    parked p = {
+        .chan = NULL, .count = opt->count, .cpu = opt->receiver_cpu};
     mailbox_init(&p.box);
     p.latency = must_alloc((size_t)opt->count, sizeof(int64_t));
     if (strcmp(opt->floor, "channel") == 0) {
@@ -271,6 +298,7 @@ run_parked(const options *opt)
     }
     pthread_t receiver;
     start_thread(&receiver, parked_receiver, &p);
+    stay_on(opt->sender_cpu);
     for (long i = 0; i < opt->count; i++) {
         sleep_ns((int64_t)opt->idle_us * 1000);
         if (p.chan != NULL) {
@@ -447,6 +475,7 @@ run_pairs(const options *opt)
 static const char USAGE[] =
     "usage: handover parked [--floor futex|channel] [--count N] "
     "[--idle-us US]\n"
+    "                       [--sender-cpu N] [--receiver-cpu N]\n"
     "       handover awake|oneway [--capacity N] [--count N] [--rounds R]\n"
     "       handover pairs [--pairs N] [--seconds S]\n";
 
@@ -476,6 +505,8 @@ main(int argc, char **argv)
                    .capacity = 1,
                    .idle_us = 5000,
                    .pairs = 4,
+                   .sender_cpu = -1,
+                   .receiver_cpu = -1,
                    .seconds = 2.0,
                    .floor = "futex"};
     if (argc < 2 || argc % 2 != 0) {
@@ -497,6 +528,12 @@ main(int argc, char **argv)
         }
         else if (strcmp(name, "--idle-us") == 0) {
             opt.idle_us = to_long(value, 0);
+        }
+        else if (strcmp(name, "--sender-cpu") == 0) {
+            opt.sender_cpu = to_long(value, -1);
+        }
+        else if (strcmp(name, "--receiver-cpu") == 0) {
+            opt.receiver_cpu = to_long(value, -1);
         }
         else if (strcmp(name, "--pairs") == 0) {
             opt.pairs = to_long(value, 1);

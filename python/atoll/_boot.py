@@ -14,15 +14,17 @@ def capture(exc: BaseException) -> tuple[str | bytes | None, ...]:
     """
     cls = type(exc)
     name = _text(cls, "__name__")
+    qualname, module = _text(cls, "__qualname__"), _text(cls, "__module__")
+    shown = qualname if module in ("builtins", "__main__") else f"{module}.{qualname}"
     try:
         msg = str(exc)
     except BaseException:  # the user's code: anything may come of it
         msg = "<its str() raised>"
-    formatted = f"{name}: {msg}" if msg else name
+    formatted = f"{shown}: {msg}" if msg else shown
     return (
         name,
-        _text(cls, "__qualname__"),
-        _text(cls, "__module__"),
+        qualname,
+        module,
         msg,
         formatted,
         _display(exc, formatted),

@@ -85,6 +85,8 @@ class Interpreter:
                 if _core._find_home(id, True) is not None:
                     raise InterpreterNotFoundError(f"interpreter {id} is closing")
             self = cls._new(id, handle)
+        else:
+            self.is_running()  # raises if it is closed
         return self
 
     @classmethod
@@ -204,6 +206,8 @@ class Interpreter:
         Blocks, is interrupted and raises as exec() does; NotShareableError if
         an argument or the result cannot cross.
         """
+        if not hasattr(callable, "__call__"):
+            raise TypeError(f"expected a callable, got {type(callable).__name__}")
         ok, value = self._own().call((callable, args, kwargs))
         if not ok:
             excinfo, cause = _describe(value)
@@ -246,6 +250,8 @@ class Interpreter:
         for name in names:
             if not isinstance(name, str):
                 raise TypeError(f"names must be str, got {name!r}")
+            if "\0" in name:
+                raise ValueError(f"names must not contain null characters, got {name!r}")
         ok, value = self._own().prepare(names)
         if not ok:
             excinfo, cause = _describe(value)
@@ -333,7 +339,7 @@ def _unpickle(id: int, token: int) -> Interpreter:
             f"interpreter {id} belongs to another process; a handle works "
             "within one process only"
         )
-    return Interpreter(id)
+    return _recall(id) or Interpreter(id)
 
 
 def create(name: str | None = None) -> Interpreter:

@@ -168,7 +168,8 @@ typedef enum atoll_orphan {
  * `drop`, `group` and `orphan` only; the rest is its maker's. */
 typedef struct atoll_msg {
     /* Releases what the payload owns; NULL when it owns nothing. Called from
-     * any thread, with no lock of the core held. */
+     * any thread, with no lock of the core held. Messages of a channel that
+     * it closes or frees are dropped after it has returned. */
     void (*drop)(struct atoll_msg *msg);
     int64_t group;   /* who sent it, for atoll_chan_orphan_all; -1: nobody */
     uint8_t orphan;  /* an atoll_orphan: what to do when the group ends */
