@@ -55,9 +55,7 @@ def bar(x, y, width, colour):
 
 
 def line(x, top, bottom):
-    return (
-        f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="#e3e7ea"/>'
-    )
+    return f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="#e3e7ea"/>'
 
 
 def panel(left, title, rows, ticks, scale, show):
@@ -95,8 +93,7 @@ def message_panel(left, rows):
 
     first, last = round(math.log10(low)), math.floor(math.log10(high))
     ticks = [
-        (10.0**n, "" if (n - first) % 2 else f"{10.0**n:,g}")
-        for n in range(first, last + 1)
+        (10.0**n, "" if (n - first) % 2 else f"{10.0**n:,g}") for n in range(first, last + 1)
     ]
     title = "An int there and back (µs, log scale, less is better)"
     return panel(left, title, rows, ticks, scale, show)
@@ -151,9 +148,7 @@ def draw(results):
 def main():
     parser = argparse.ArgumentParser(description="Draw the chart of the README as SVG.")
     parser.add_argument("results", nargs="?", type=Path, default=BENCH / "results.json")
-    parser.add_argument(
-        "--output", type=Path, default=BENCH.parent / "docs" / "chart.svg"
-    )
+    parser.add_argument("--output", type=Path, default=BENCH.parent / "docs" / "chart.svg")
     args = parser.parse_args()
     try:
         results = json.loads(args.results.read_text())

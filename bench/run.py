@@ -42,9 +42,7 @@ NEED_HANDOVER = {"messages", "parked", "pairs"}
 
 def command_output(*command):
     try:
-        done = subprocess.run(
-            command, cwd=BENCH, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=BENCH, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -187,9 +187,7 @@ def arguments(argv):
         description="Parse the standard library on every core, in four ways."
     )
     ways.add_job_arguments(parser)
-    parser.add_argument(
-        "--no-messages", action="store_true", help="leave the messages out"
-    )
+    parser.add_argument("--no-messages", action="store_true", help="leave the messages out")
     return parser.parse_args(argv)
 
 

@@ -160,9 +160,7 @@ def measure(name, way, trips, messages, rounds=5):
                 statistics.median(
                     time_round_trips(send, receive, trips) for _ in range(rounds)
                 ),
-                statistics.median(
-                    time_one_way(send, receive, messages) for _ in range(rounds)
-                ),
+                statistics.median(time_one_way(send, receive, messages) for _ in range(rounds)),
             )
     except ImportError:
         return Row(name, why_not="not in this Python")

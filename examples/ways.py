@@ -37,8 +37,7 @@ def with_atoll(jobs, workers):
     with ExitStack() as stack:
         interpreters = [stack.enter_context(atoll.create()) for _ in range(workers)]
         threads = [
-            interpreter.call_in_thread(worker, work, results)
-            for interpreter in interpreters
+            interpreter.call_in_thread(worker, work, results) for interpreter in interpreters
         ]
         try:
             for _ in jobs:

@@ -576,15 +576,14 @@ all_homes(void)
 static bool
 ask_to_end(home *h)
 {
-    bool busy = home_interrupt(h, NULL, true);
     atoll_lock_acquire(&h->lock);
-    if (busy && h->state == HOME_RUNNING) {
-        h->current->muted = true;
+    if (h->state == HOME_RUNNING) {
+        h->current->muted = true; /* before it can end of the interrupt */
     }
     h->handles = 0; /* closes as soon as it is idle */
     close_if_unused_locked(h);
     atoll_lock_release(&h->lock);
-    return busy;
+    return home_interrupt(h, NULL, true);
 }
 
 static atoll_err

@@ -5,8 +5,8 @@
  *     One thread sleeps for US, then hands a timestamp to another that has
  *     been blocked meanwhile; that one takes the time at once on waking.
  *     `futex` is the barest hand-over there is: one store, one FUTEX_WAKE,
- *     one FUTEX_WAIT. `channel` is a channel of the core. With a CPU number (Linux)
- *     that thread stays on that CPU.
+ *     one FUTEX_WAIT. `channel` is a channel of the core. With a CPU number
+ *     (Linux) that thread stays on that CPU; -1 leaves it free.
  *   handover awake [--capacity N] [--count N] [--rounds R]
  *     Two threads send a message there and back over two channels.
  *   handover oneway [--capacity N] [--count N] [--rounds R]

@@ -83,9 +83,7 @@ def find_handover(given=None):
 def handover(args, *arguments):
     """Run the C program and return what it says."""
     command = [str(find_handover(args.handover)), *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
         raise MissingFloor(f"{' '.join(command)}: {done.stderr.strip()}")
     return json.loads(done.stdout)
@@ -112,6 +110,14 @@ def run_python(source, *arguments, timeout=300):
 
 
 # ------------------------------------------------------------- this process
+
+
+def cpus():
+    """The CPUs that this process may use, or [] if that is not known."""
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except AttributeError:
+        return []
 
 
 def memory(kind="Pss"):
@@ -150,9 +156,7 @@ def main(run, description):
     """Run one theme and print it, as text or, with --json, as JSON."""
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     add_arguments(parser)
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the results to FILE, in silence"
-    )
+    parser.add_argument("--json", metavar="FILE", help="write the results to FILE, in silence")
     args = parser.parse_args()
     try:
         results = run(args)

@@ -98,9 +98,7 @@ def stdlib_peer(call, **names):
     """Run `call`, source code, in an interpreter of the standard library."""
     interpreter = stdlib.create()
     interpreter.prepare_main(**names)
-    source = (
-        f"import sys; sys.path[:] = {sys.path!r}\nimport peers, queue\npeers.{call}"
-    )
+    source = f"import sys; sys.path[:] = {sys.path!r}\nimport peers, queue\npeers.{call}"
     thread = threading.Thread(target=interpreter.exec, args=(source,))
     thread.start()
     yield
@@ -311,9 +309,7 @@ def measure_one_way(args, results):
         "one way: the core's channel of capacity 1024, two C threads",
     )
     worst = min(median["bounded"], median["unbounded"])
-    shown = (
-        f"{median['bounded']:.2f} M/s bounded, {median['unbounded']:.2f} M/s unbounded"
-    )
+    shown = f"{median['bounded']:.2f} M/s bounded, {median['unbounded']:.2f} M/s unbounded"
     results.goal(
         "one way, small ints",
         "≥ 4 M messages/s",

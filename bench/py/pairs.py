@@ -61,9 +61,7 @@ def run(args):
         fairness.append(min(rates) / (sum(rates) / PAIRS))
         floor_fairness.append(min(floor) / (sum(floor) / PAIRS))
     unit = "thousand round trips/s"
-    total = results.number(
-        "pairs.total", totals, unit, "4 pairs of interpreters, together"
-    )
+    total = results.number("pairs.total", totals, unit, "4 pairs of interpreters, together")
     floor = results.number(
         "pairs.core",
         floors,

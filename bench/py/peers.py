@@ -1,5 +1,6 @@
 """What runs on the other side: in an interpreter, a thread or a process."""
 
+import os
 import time
 
 END = None
@@ -62,19 +63,24 @@ def drain_pipe(pipe, done):
         pass
 
 
-def stamp_queue(there, back):
+def stay_on(cpu):
+    """Keep the calling thread on one CPU; None leaves it where it is."""
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+
+
+def receive_stamps(count, get):
     """How long did each message take? Each is the time when it was sent.
 
-    A batch of messages follows its length; the answer is a tuple of times in
-    nanoseconds. The clock is the same in every thread and interpreter.
+    Times are in nanoseconds. The clock is the same in every thread and
+    interpreter.
     """
     now = time.perf_counter_ns
-    while (count := there.get()) is not END:
-        latencies = []
-        for _ in range(count):
-            sent = there.get()
-            latencies.append(now() - sent)
-        back.put(tuple(latencies))
+    latencies = []
+    for _ in range(count):
+        sent = get()
+        latencies.append(now() - sent)
+    return tuple(latencies)
 
 
 def send_stamps(count, idle, put):
@@ -85,10 +91,15 @@ def send_stamps(count, idle, put):
         put(now())
 
 
-def send_stamps_queue(queue, go):
-    """Send as many as `go` says, with its pause. Until it says END."""
-    while (order := go.get()) is not END:
-        send_stamps(*order, queue.put)
+def receive_stamps_queue(cpu, count, queue, done):
+    stay_on(cpu)
+    done.put(None)
+    done.put(receive_stamps(count, queue.get))
+
+
+def send_stamps_queue(cpu, count, idle, queue, done):
+    stay_on(cpu)
+    send_stamps(count, idle, queue.put)
 
 
 CLOCK_EVERY = 16  # round trips between two looks at the clock, as in C

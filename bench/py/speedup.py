@@ -51,9 +51,7 @@ def run(args):
     )
     back = atoll.create_queue()
     queues = [atoll.create_queue() for _ in range(WORKERS)]
-    interpreters = [
-        messages.atoll_peer(peers.crunch_queue, queue, back) for queue in queues
-    ]
+    interpreters = [messages.atoll_peer(peers.crunch_queue, queue, back) for queue in queues]
     for interpreter in interpreters:
         interpreter.__enter__()
     by_interpreters = ([queue.put for queue in queues], [back.get] * WORKERS)

@@ -37,6 +37,9 @@ void at_port_wake_fd(int event_fd);
 /* Processors that this process may run on, at least 1. */
 unsigned at_port_cpus(void);
 
+/* Let another thread have this processor, if one wants it. */
+void at_port_yield(void);
+
 /* Tell the processor that this is a spin loop. */
 static inline void
 at_port_pause(void)

@@ -138,22 +138,20 @@ at_node_finish_all(at_node *chain, atoll_err err)
  *   - it lasts about as long as a sleep and a wake-up cost together, which is
  *     at most twice the best possible for any wait (the ski-rental argument;
  *     Karlin et al., "Competitive randomized algorithms", 1990);
+ *   - after the first microseconds the spinner yields its core between looks,
+ *     so a partner on the same one gets on;
  *   - no more threads spin than there are processors, and none on a single one;
  *   - a place where it does not pay spins less and less often, and is tried
  *     again after 1, 2, 4, ... SKIP_MAX waits.
- * There is a trap: two partners that wake each other on one core while another
- * core is idle. Each spins in vain, since it keeps the other from running, and
- * the kernel moves neither, since it looks at a timer tick only, and then sees
- * two runnable threads only by chance. So where waits are short and spinning
- * is lost all the same, one spin in LONG_EVERY lasts until a tick is likely to
- * have come. If the cores are really taken that costs some percent. */
+ * Yielding also leads out of a trap: two partners that wake each other on one
+ * core while another is idle. The kernel moves neither if each sleeps while the
+ * other runs, for it never finds two runnable threads there; with both
+ * spinning it finds them at the next timer tick. */
 #define SPIN_NS 40000
-#define SPIN_LONG_NS 2000000
-#define SPIN_CHUNK 32 /* pauses between two looks at the clock */
+#define SPIN_HARD_NS 2000 /* of these, so many without yielding */
+#define SPIN_CHUNK 32     /* pauses between two looks at the clock */
 #define SKIP_MAX 256
-#define LOST_MAX 8    /* 2 to this power is SKIP_MAX */
-#define LONG_EVERY 16
-#define QUICK_NS 100000 /* a park that ended within this might have been spun */
+#define LOST_MAX 8 /* 2 to this power is SKIP_MAX */
 
 static uint32_t spinners;     /* relaxed: a limit, not a lock */
 static uint32_t max_spinners; /* processors; 0: not known yet */
@@ -174,15 +172,6 @@ may_spin(const atoll_spin *spin)
     return limit > 1 && at_load_rlx(&spinners) < limit;
 }
 
-/* How long to spin this time. */
-static int64_t
-spin_length(const atoll_spin *spin)
-{
-    bool long_one = spin != NULL && at_load_rlx(&spin->quick) &&
-                    at_load_rlx(&spin->lost) == LOST_MAX + LONG_EVERY - 1;
-    return long_one ? SPIN_LONG_NS : SPIN_NS;
-}
-
 /* All fields are hints: threads may overwrite each other's. */
 static void
 spin_history(atoll_spin *spin, bool won)
@@ -198,27 +187,31 @@ spin_history(atoll_spin *spin, bool won)
         return;
     }
     at_store_rlx(&spin->skip, lost < LOST_MAX ? 1u << lost : SKIP_MAX);
-    lost++;
-    at_store_rlx(&spin->lost, lost < LOST_MAX + LONG_EVERY ? lost : LOST_MAX);
+    at_store_rlx(&spin->lost, lost < LOST_MAX ? lost + 1 : lost);
 }
 
 /* Returns true when the state is final. */
 static bool
-spin_for(at_waiter *waiter, const atoll_wait *wait, int64_t length)
+spin_for(at_waiter *waiter, const atoll_wait *wait)
 {
-    int64_t end = at_port_now() + length;
-    if (wait->deadline < end) {
-        end = wait->deadline;
-    }
+    int64_t now = at_port_now();
+    int64_t hard = now + SPIN_HARD_NS;
+    int64_t end = wait->deadline < now + SPIN_NS ? wait->deadline
+                                                 : now + SPIN_NS;
     do {
-        for (int i = 0; i < SPIN_CHUNK; i++) {
+        int looks = now < hard ? SPIN_CHUNK : 1;
+        for (int i = 0; i < looks; i++) {
             /* Acquire: pairs with DONE in at_node_finish. */
             if (at_load_acq(&waiter->state) >= DONE) {
                 return true;
             }
             at_port_pause();
         }
-    } while (at_port_now() < end);
+        if (now >= hard) {
+            at_port_yield();
+        }
+        now = at_port_now();
+    } while (now < end);
     return false;
 }
 
@@ -235,7 +228,7 @@ try_spinning(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
         return at_load_acq(&waiter->state) >= DONE;
     }
     at_add_rlx(&spinners, 1);
-    bool won = spin_for(waiter, wait, spin_length(spin));
+    bool won = spin_for(waiter, wait);
     at_sub_rlx(&spinners, 1);
     spin_history(spin, won);
     return won;
@@ -349,13 +342,8 @@ at_waiter_wait(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
     if (try_spinning(waiter, wait, spin)) {
         return ATOLL_OK;
     }
-    int64_t begin = at_port_now();
-    atoll_err err = wait->kick == NULL ? park_until_final(waiter, wait)
-                                       : park_kickable(waiter, wait);
-    if (spin != NULL) {
-        at_store_rlx(&spin->quick, at_port_now() - begin < QUICK_NS);
-    }
-    return err;
+    return wait->kick == NULL ? park_until_final(waiter, wait)
+                              : park_kickable(waiter, wait);
 }
 bool
 at_wait_late(const atoll_wait *wait)

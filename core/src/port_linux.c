@@ -111,3 +111,9 @@ at_port_cpus(void)
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (unsigned)online : 1;
 }
+
+void
+at_port_yield(void)
+{
+    sched_yield();
+}

@@ -226,8 +226,8 @@ kick_each_round(void *arg)
     uint64_t seed = 5;
     for (uint32_t round = 1; round <= KICKS; round++) {
         uint32_t delay = next_random(&seed) % 400;
-        while (at_load_acq(&about_to_wait) < round) {
-            if (delay % 4 == 0) {
+        for (int looks = 0; at_load_acq(&about_to_wait) < round; looks++) {
+            if (looks > 1000) { /* the waiter may need this processor */
                 sched_yield();
             }
         }

@@ -28,7 +28,7 @@ def test_excinfo(interp):
     assert info.formatted == "ValueError: a message"
     assert info.errdisplay.startswith("Traceback (most recent call last):")
     assert info.errdisplay.endswith("ValueError: a message")
-    assert 'File "<string>", line 1' in info.errdisplay
+    assert 'File "<script>", line 1' in info.errdisplay
     assert isinstance(exc, atoll.InterpreterError)
 
 
@@ -76,7 +76,7 @@ def test_a_class_that_exists_only_there(interp):
     )
     exc = failure(interp, "raise m.E('x')")
     assert exc.excinfo.type.__module__ == "only_there"
-    assert exc.excinfo.formatted == "E: x"
+    assert exc.excinfo.formatted == "only_there.E: x"
     assert exc.__cause__ is None
 
 
@@ -105,7 +105,7 @@ def test_syntax_errors(interp, source):
     exc = failure(interp, source)
     assert exc.excinfo.type.__name__ in ("SyntaxError", "IndentationError")
     assert isinstance(exc.__cause__, SyntaxError)
-    assert "<string>" in exc.excinfo.errdisplay
+    assert "<script>" in exc.excinfo.errdisplay
     interp.exec("ok = 1")
 
 
@@ -172,8 +172,8 @@ def test_exceptions_that_cannot_be_pickled(interp, body):
 def test_exceptions_that_misbehave(interp, body):
     exc = failure(interp, DEFINE.format(body))
     assert exc.excinfo.type.__name__ == "E"
-    assert exc.excinfo.formatted.startswith("E")
-    str(exc)
+    assert exc.excinfo.type.__name__ in exc.excinfo.formatted or "a.b" in body
+    assert str(exc).startswith(exc.excinfo.formatted)
     interp.exec("ok = 1")
 
 

@@ -146,9 +146,8 @@ def test_call_lambdas_and_closures(interp):
 
 def test_call_what_cannot_cross(interp):
     generator = (n for n in ())
-    for args in ((generator,), (workers.give, generator)):
-        with pytest.raises(atoll.NotShareableError):
-            interp.call(*args)
+    with pytest.raises(atoll.NotShareableError):
+        interp.call(workers.give, generator)
     with pytest.raises(atoll.NotShareableError):
         interp.call(workers.give, value=generator)
     with pytest.raises(atoll.NotShareableError, match="result"):
@@ -159,10 +158,21 @@ def test_call_what_cannot_cross(interp):
 def test_call_something_else(interp):
     with pytest.raises(TypeError):
         interp.call()
-    with pytest.raises(atoll.ExecutionFailed, match="not callable"):
-        interp.call(5)
+    for bad in (5, None, "print", (n for n in ())):
+        with pytest.raises(TypeError, match="callable"):
+            interp.call(bad)
     with pytest.raises(atoll.ExecutionFailed, match="argument"):
         interp.call(workers.give, 1, 2)
+
+
+def test_call_what_looks_at_its_frame(interp):
+    """Built-ins that look for the caller's globals find those of __main__."""
+    interp.exec("x = 5")
+    assert interp.call(eval, "x + 1") == 6
+    interp.call(exec, "y = x * 2")
+    assert interp.call(eval, "y", {"y": 7}) == 7
+    assert {"x", "y"} <= set(interp.call(dir))
+    assert interp.call(eval, "globals()['y']") == 10
 
 
 SCRIPT = """

@@ -111,7 +111,6 @@ ATOLL_API void atoll_lock_release(atoll_lock *lock);
 typedef struct atoll_spin {
     uint32_t lost; /* spins in a row that ended in a park */
     uint32_t skip; /* waits still to go before the next try */
-    uint32_t quick; /* the last park was short */
 } atoll_spin;
 
 typedef struct atoll_kick atoll_kick;

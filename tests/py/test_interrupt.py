@@ -1,0 +1,323 @@
+"""Interpreter.interrupt(): what it stops, and what it must not."""
+
+import time
+
+import pytest
+import workers
+from support import STRESS, Task, parked, until
+
+import atoll
+
+
+def start(interp, function, *args):
+    """Run workers.<function>(ready, *args) there; return when it runs."""
+    ready = atoll.create_queue()
+    task = Task(interp.call, function, ready, *args)
+    ready.get(timeout=10)
+    return task
+
+
+def assert_interrupted(task):
+    with pytest.raises(atoll.ExecutionFailed) as info:
+        task.result()
+    assert info.value.excinfo.type.__name__ == "KeyboardInterrupt"
+    assert isinstance(info.value.__cause__, KeyboardInterrupt)
+
+
+def test_idle(interp):
+    assert interp.interrupt() is False
+    interp.exec("x = 1")
+    assert interp.interrupt() is False
+    interp.exec("assert x == 1")
+
+
+def test_a_loop(interp):
+    task = start(interp, workers.loop_for_ever)
+    begin = time.monotonic()
+    assert interp.interrupt() is True
+    assert_interrupted(task)
+    assert time.monotonic() - begin < 5
+    assert not interp.is_running()
+    assert interp.interrupt() is False
+    interp.exec("x = 1")
+
+
+def test_a_loop_with_another_thread_in_there(interp):
+    interp.exec(
+        "import threading\n"
+        "stop = False\n"
+        "def spin():\n"
+        "    while not stop: pass\n"
+        "thread = threading.Thread(target=spin)\n"
+        "thread.start()"
+    )
+    for _ in range(5):
+        task = start(interp, workers.loop_for_ever)
+        interp.interrupt()
+        assert_interrupted(task)
+    interp.exec("assert thread.is_alive(); stop = True; thread.join()")
+
+
+def blocked_in(kind):
+    queue = atoll.create_queue(1)
+    recv, send = atoll.create_channel()
+    keep = (queue, recv, send)
+    return {
+        "get": lambda: queue.get(),
+        "get with a timeout": lambda: queue.get(timeout=60),
+        "put": lambda: (queue.put(1), queue.put(2)),
+        "recv": lambda: recv.recv(),
+        "iteration": lambda: list(recv),
+        "send": lambda: send.send(1),
+        "exec": lambda: atoll.create().exec("while True: pass"),
+        "a call that waits": lambda: atoll.create().call(queue.get),
+    }[kind], keep
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["get", "get with a timeout", "put", "recv", "iteration", "send", "exec",
+     "a call that waits"],
+)  # fmt: skip
+def test_blocked_in(interp, kind):
+    wait, keep = blocked_in(kind)
+    task = parked(interp.call, wait)
+    until(interp.is_running)
+    time.sleep(0.05)  # most likely it waits by now; if not, it is still right
+    begin = time.monotonic()
+    assert interp.interrupt()
+    assert_interrupted(task)
+    assert time.monotonic() - begin < 5
+    interp.exec("x = 1")
+    # Its place in the line is given up: nobody takes what comes now.
+    queue, recv, send = keep
+    if kind.startswith("get"):
+        queue.put(1)
+        assert queue.qsize() == 1
+    if kind == "put":
+        assert queue.get() == 1
+        assert queue.empty()
+    if kind == "send":
+        assert recv.recv_nowait(None) is None
+
+
+def test_it_can_be_caught(interp):
+    ready = atoll.create_queue()
+
+    def stubborn(ready):
+        caught = 0
+        ready.put(None)
+        while caught < 3:
+            try:
+                while True:
+                    pass
+            except KeyboardInterrupt:
+                caught += 1
+                ready.put(None)
+        return caught
+
+    task = Task(interp.call, stubborn, ready)
+    for _ in range(3):
+        ready.get(timeout=10)
+        assert interp.interrupt()
+    assert task.result() == 3
+
+
+def test_from_within(interp):
+    interp.exec(
+        "import atoll\n"
+        "try:\n"
+        "    atoll.get_current().interrupt()\n"
+        "    while True: pass\n"
+        "except KeyboardInterrupt:\n"
+        "    caught = True"
+    )
+    interp.exec("assert caught")
+
+
+def test_from_several_threads_at_once(interp):
+    for _ in range(20 * STRESS):
+        task = start(interp, workers.loop_for_ever)
+        others = [Task(interp.interrupt) for _ in range(4)]
+        assert_interrupted(task)
+        for other in others:
+            other.result()
+        interp.exec("x = 1")
+
+
+def test_from_another_interpreter(interp):
+    with atoll.create() as other:
+        task = start(interp, workers.loop_for_ever)
+        assert other.call(atoll.Interpreter.interrupt, interp) is True
+        assert_interrupted(task)
+
+
+def test_sleep_is_not_interrupted(interp):
+    """interrupt() returns at once; the interpreter goes on running."""
+    task = Task(interp.exec, "import time; time.sleep(0.5)")
+    until(interp.is_running)
+    begin = time.monotonic()
+    assert interp.interrupt()
+    with pytest.raises(atoll.InterpreterError, match="running"):
+        interp.close(timeout=0.02)
+    assert time.monotonic() - begin < 0.3
+    assert interp.is_running()
+    assert_interrupted(task)
+    interp.exec("x = 1")
+
+
+def test_after_close():
+    for _ in range(50):
+        interp = atoll.create()
+        others = [Task(try_interrupt, interp) for _ in range(2)]
+        interp.close()
+        for other in others:
+            other.result()
+        with pytest.raises(atoll.InterpreterNotFoundError):
+            interp.interrupt()
+
+
+def try_interrupt(interp):
+    try:
+        while True:
+            interp.interrupt()
+    except atoll.InterpreterNotFoundError:
+        pass
+
+
+def test_a_late_one_never_hits_the_next_job(interp):
+    """Aimed at one job, while that ends, thousands of times."""
+    rounds = 3000 * STRESS
+    turn = [0, 0]  # the job under way; the one that interrupts are for
+
+    def interrupter():
+        while turn[0] < rounds:
+            if turn[0] != turn[1]:
+                turn[1] = turn[0]
+                interp.interrupt()
+
+    task = Task(interrupter)
+    hits = 0
+    for n in range(rounds):
+        # The first of each pair may be hit, the second must not: interrupts
+        # stop before it starts.
+        turn[0] = n + 1
+        try:
+            interp.exec("x = sum(range(50))")
+        except atoll.ExecutionFailed as exc:
+            assert exc.excinfo.type.__name__ == "KeyboardInterrupt"
+            hits += 1
+        while turn[1] != turn[0]:
+            pass
+        quiet = 0
+        while interp.is_running():
+            quiet += 1
+        interp.exec("y = sum(range(50))")
+    turn[0] = rounds
+    task.result()
+
+
+def test_one_that_comes_while_the_reply_is_made(interp):
+    """The job is over, its error is being described: it is too late."""
+    interp.exec(
+        "import time\n"
+        "class Slow(Exception):\n"
+        "    def __str__(self):\n"
+        "        ready.put(None)\n"
+        "        end = time.monotonic() + 0.1\n"
+        "        while time.monotonic() < end: pass\n"
+        "        return 'slow'\n"
+    )
+    ready = atoll.create_queue()
+    interp.prepare_main(ready=ready)
+    task = Task(interp.exec, "raise Slow")
+    ready.get(timeout=10)
+    interp.interrupt()
+    with pytest.raises(atoll.ExecutionFailed) as info:
+        task.result()
+    assert info.value.excinfo.type.__name__ == "Slow"
+    interp.exec("after = 1")
+    interp.exec("assert after == 1")
+
+
+def test_one_that_comes_while_the_result_dies(interp):
+    """So is one that comes while the job's objects are destroyed."""
+    ready = atoll.create_queue()
+    interp.prepare_main(ready=ready)
+    interp.exec(
+        "import time\n"
+        "class Slow(list):\n"
+        "    def __reduce__(self): return (int, ())\n"
+        "    def __del__(self):\n"
+        "        ready.put(None)\n"
+        "        end = time.monotonic() + 0.1\n"
+        "        while time.monotonic() < end: pass\n"
+    )
+    task = Task(interp.call, eval, "Slow()")
+    ready.get(timeout=10)
+    interp.interrupt()
+    try:
+        assert task.result() == 0
+    except atoll.ExecutionFailed as exc:
+        assert exc.excinfo.type.__name__ == "KeyboardInterrupt"
+    interp.exec("after = 1")
+
+
+def test_a_wait_while_the_reply_is_made(interp):
+    """An interrupt at that time neither ends that wait nor makes it spin."""
+    ready, go = atoll.create_queue(), atoll.create_queue()
+    interp.prepare_main(ready=ready, go=go)
+    interp.exec(
+        "class Waiting(Exception):\n"
+        "    def __str__(self):\n"
+        "        ready.put(None)\n"
+        "        return go.get()\n"
+    )
+    task = Task(interp.exec, "raise Waiting")
+    ready.get(timeout=10)
+    time.sleep(0.05)
+    interp.interrupt()
+    cpu = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - cpu < 0.1
+    go.put("text")
+    with pytest.raises(atoll.ExecutionFailed, match="text"):
+        task.result()
+    interp.exec("after = 1")
+
+
+def test_interrupts_racing_with_messages(interp):
+    """With a second thread there that may take the request: none is lost."""
+    interp.exec(
+        "import threading\n"
+        "stop = False\n"
+        "def spin():\n"
+        "    while not stop: pass\n"
+        "thread = threading.Thread(target=spin)\n"
+        "thread.start()"
+    )
+    queue = atoll.create_queue()
+
+    def get_and_loop(ready, queue):
+        ready.put(None)
+        queue.get()
+        while True:
+            pass
+
+    for _ in range(30 * STRESS):
+        task = start(interp, get_and_loop, queue)
+        putter = Task(queue.put, None)
+        assert interp.interrupt()
+        putter.result()
+        assert_interrupted(task)
+        while not queue.empty():
+            queue.get()
+    interp.exec("stop = True; thread.join()")
+
+
+def test_prepare_main_and_imports_can_be_interrupted(interp):
+    task = start(interp, workers.loop_for_ever)
+    interp.interrupt()
+    assert_interrupted(task)
+    interp.prepare_main(x=1)
+    interp.exec("assert x == 1")
