@@ -152,7 +152,7 @@ recv_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(recv_nowait_doc,
-"recv_nowait(default=<none>)\n--\n\n"
+"recv_nowait(default=...)\n--\n\n"
 "The next object if there is one; else `default` if given, or ChannelEmpty.");
 
 static PyObject *
@@ -386,7 +386,7 @@ pair_from_chan(core_state *state, atoll_chan *chan)
 }
 
 PyDoc_STRVAR(create_channel_doc,
-"create_channel(capacity=0, *, unbounditems=KEEP)\n--\n\n"
+"create_channel(capacity=0, *, unbounditems=None)\n--\n\n"
 "Make a channel for all interpreters and threads of this process.\n\n"
 "Args:\n"
 "  capacity (int): objects it may hold. 0 is a rendezvous: send() returns when\n"

@@ -2,12 +2,16 @@
 #include <string.h>
 
 #include "chanobj.h"
+#include "home.h"
 #include "wire.h"
 
 typedef struct decoder {
     core_state *state;
+    struct decoder *outer; /* in state->decoders, while unpickling */
+    unsigned long thread;
     const unsigned char *at, *end;
     const handle *handles;
+    size_t nhandles;
 } decoder;
 
 static const unsigned char *
@@ -120,7 +124,16 @@ decode_pickle(decoder *d)
     if (view == NULL) {
         return NULL;
     }
+    /* As in encode.c: other threads may come and go in the list meanwhile. */
+    d->thread = PyThread_get_thread_ident();
+    d->outer = state->decoders;
+    state->decoders = d;
     PyObject *obj = PyObject_CallOneArg(state->loads, view);
+    decoder **link = &state->decoders;
+    while (*link != d) {
+        link = &(*link)->outer;
+    }
+    *link = d->outer;
     Py_DECREF(view);
     return obj;
 }
@@ -194,8 +207,24 @@ xfer_decode(core_state *state, atoll_msg *msg)
         d.at = block_data(b);
         d.end = d.at + b->size;
         d.handles = b->handles;
+        d.nhandles = b->nhandles;
     }
     PyObject *obj = decode(&d);
     atoll_msg_drop(msg);
     return obj;
+}
+
+struct home *
+xfer_noted_home(core_state *state, int64_t id)
+{
+    unsigned long thread = PyThread_get_thread_ident();
+    for (decoder *d = state->decoders; d != NULL; d = d->outer) {
+        for (size_t i = 0; d->thread == thread && i < d->nhandles; i++) {
+            struct home *h = d->handles[i].ptr;
+            if (d->handles[i].kind == HANDLE_HOME && h->id == id) {
+                return h;
+            }
+        }
+    }
+    return NULL;
 }

@@ -288,7 +288,17 @@ home_wait_over(home *h)
 {
     atoll_lock_acquire(&h->lock);
     h->waiting = false;
+    /* Another thread may have had the call and left it to the wait, which then
+     * ended with what it waited for. */
+    bool due = h->interrupt_due && h->interruptible && !h->call_in_flight;
+    if (due) {
+        h->interrupt_due = false;
+        atoll_kick_clear(&h->kick);
+    }
     atoll_lock_release(&h->lock);
+    if (due) {
+        PyThreadState_SetAsyncExc(h->ident, PyExc_KeyboardInterrupt);
+    }
 }
 
 bool

@@ -507,7 +507,7 @@ core_create(PyObject *module, PyObject *args)
 PyDoc_STRVAR(find_home_doc,
 "_find_home(id, any=False)\n--\n\n"
 "The Home of an interpreter of atoll's, or None; with `any` also while it is\n"
-"being made or closed.");
+"being made or closed, or if the message that is being read has it.");
 
 static PyObject *
 core_find_home(PyObject *module, PyObject *args)
@@ -520,7 +520,11 @@ core_find_home(PyObject *module, PyObject *args)
     }
     home *h = home_find(id, any);
     if (h == NULL) {
-        Py_RETURN_NONE;
+        h = any ? xfer_noted_home(state, id) : NULL;
+        if (h == NULL) {
+            Py_RETURN_NONE;
+        }
+        xfer_handle_ref(HANDLE_HOME, h);
     }
     PyObject *obj = homeobj_new(state, h);
     xfer_handle_unref(HANDLE_HOME, h);

@@ -377,13 +377,13 @@ core_find_queue(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(create_queue_doc,
-"create_queue(maxsize=0, *, unbounditems=KEEP)\n--\n\n"
+"create_queue(maxsize=0, *, unbounditems=None)\n--\n\n"
 "Make a queue for all interpreters and threads of this process.\n\n"
 "Args:\n"
 "  maxsize (int): items it may hold; 0 or less: no limit.\n"
-"  unbounditems: the default of Queue.put(unbounditems=). KEEP delivers what\n"
-"    was accepted even if its sender is gone. (The standard library's default\n"
-"    is UNBOUND.)\n"
+"  unbounditems: the default of Queue.put(unbounditems=). KEEP (or None)\n"
+"    delivers what was accepted even if its sender is gone. (The standard\n"
+"    library's default is UNBOUND.)\n"
 "Returns:\n"
 "  Queue");
 

@@ -15,6 +15,7 @@
 
 struct home;
 struct encoder;
+struct decoder;
 
 typedef struct core_state {
     PyObject *module; /* borrowed: the state lives in it */
@@ -24,7 +25,8 @@ typedef struct core_state {
                                     Python object, borrowed: one per id */
     PyObject *errors;            /* name -> class, filled on demand */
     PyObject *dumps, *loads;     /* atoll._pickle, imported on demand */
-    struct encoder *encoders;    /* pickles under way, innermost first */
+    struct encoder *encoders;    /* pickles being written, innermost first */
+    struct decoder *decoders;    /* pickles being read */
     int64_t interp_id;
     struct home *home; /* the home of this interpreter, if atoll made it;
                           counted */

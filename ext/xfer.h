@@ -40,6 +40,10 @@ typedef enum xfer_handle_kind {
  * the pickle is read. Returns -1 with MemoryError. */
 int xfer_note_handle(core_state *state, xfer_handle_kind kind, void *ptr);
 
+/* The home `id` among the handles of the message that this thread is reading,
+ * or NULL: it is known there even if it has been closed. Borrowed. */
+struct home *xfer_noted_home(core_state *state, int64_t id);
+
 /* A random number for this process: pickled handles carry it. A forked child
  * gets another one. */
 uint64_t xfer_process_token(void);

@@ -339,7 +339,9 @@ def _unpickle(id: int, token: int) -> Interpreter:
             f"interpreter {id} belongs to another process; a handle works "
             "within one process only"
         )
-    return _recall(id) or Interpreter(id)
+    # A message that holds it knows it even when it has been closed.
+    handle = _core._find_home(id, True)
+    return Interpreter(id) if handle is None else Interpreter._from_handle(handle)
 
 
 def create(name: str | None = None) -> Interpreter:

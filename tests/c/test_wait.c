@@ -216,7 +216,7 @@ queue_links(void)
 }
 
 /* One kick for each wait, at the moment of falling asleep: none is lost. */
-enum { KICKS = 4000 };
+enum { KICKS = 2000 };
 static uint32_t about_to_wait; /* atomic: rounds begun */
 
 static void *

@@ -1,10 +1,11 @@
 """Interpreter.interrupt(): what it stops, and what it must not."""
 
+import random
 import time
 
 import pytest
 import workers
-from support import STRESS, Task, parked, until
+from support import STRESS, Task, until
 
 import atoll
 
@@ -44,10 +45,11 @@ def test_a_loop(interp):
 
 def test_a_loop_with_another_thread_in_there(interp):
     interp.exec(
-        "import threading\n"
+        "import threading, time\n"
         "stop = False\n"
+        "end = time.monotonic() + 30\n"
         "def spin():\n"
-        "    while not stop: pass\n"
+        "    while not stop and time.monotonic() < end: pass\n"
         "thread = threading.Thread(target=spin)\n"
         "thread.start()"
     )
@@ -74,6 +76,11 @@ def blocked_in(kind):
     }[kind], keep
 
 
+def ready_and(ready, wait):
+    ready.put(None)
+    wait()
+
+
 @pytest.mark.parametrize(
     "kind",
     ["get", "get with a timeout", "put", "recv", "iteration", "send", "exec",
@@ -81,9 +88,11 @@ def blocked_in(kind):
 )  # fmt: skip
 def test_blocked_in(interp, kind):
     wait, keep = blocked_in(kind)
-    task = parked(interp.call, wait)
-    until(interp.is_running)
-    time.sleep(0.05)  # most likely it waits by now; if not, it is still right
+    ready = atoll.create_queue()
+    parks = atoll.stats()["parks"]
+    task = Task(interp.call, ready_and, ready, wait)
+    # Both the caller and the called are asleep.
+    until(lambda: not ready.empty() and atoll.stats()["parks"] >= parks + 2)
     begin = time.monotonic()
     assert interp.interrupt()
     assert_interrupted(task)
@@ -106,14 +115,13 @@ def test_it_can_be_caught(interp):
 
     def stubborn(ready):
         caught = 0
-        ready.put(None)
         while caught < 3:
             try:
+                ready.put(None)
                 while True:
                     pass
             except KeyboardInterrupt:
                 caught += 1
-                ready.put(None)
         return caught
 
     task = Task(interp.call, stubborn, ready)
@@ -154,8 +162,11 @@ def test_from_another_interpreter(interp):
 
 def test_sleep_is_not_interrupted(interp):
     """interrupt() returns at once; the interpreter goes on running."""
-    task = Task(interp.exec, "import time; time.sleep(0.5)")
-    until(interp.is_running)
+    asleep = atoll.create_queue()
+    interp.prepare_main(asleep=asleep)
+    task = Task(interp.exec, "import time; asleep.put(1); time.sleep(0.5)")
+    asleep.get()
+    time.sleep(0.02)  # the few bytecodes between its put and its sleep
     begin = time.monotonic()
     assert interp.interrupt()
     with pytest.raises(atoll.InterpreterError, match="running"):
@@ -187,34 +198,32 @@ def try_interrupt(interp):
 
 def test_a_late_one_never_hits_the_next_job(interp):
     """Aimed at one job, while that ends, thousands of times."""
-    rounds = 3000 * STRESS
-    turn = [0, 0]  # the job under way; the one that interrupts are for
+    go, done = atoll.create_queue(), atoll.create_queue()
+    rng = random.Random(1)
 
     def interrupter():
-        while turn[0] < rounds:
-            if turn[0] != turn[1]:
-                turn[1] = turn[0]
-                interp.interrupt()
+        while (delay := go.get()) is not None:
+            end = time.perf_counter() + delay
+            while time.perf_counter() < end:
+                pass
+            done.put(interp.interrupt())
 
     task = Task(interrupter)
+    interp.exec("import atoll; kept = 0")
     hits = 0
-    for n in range(rounds):
-        # The first of each pair may be hit, the second must not: interrupts
-        # stop before it starts.
-        turn[0] = n + 1
+    for _ in range(2000 * STRESS):
+        go.put(rng.random() * 0.0002)
         try:
             interp.exec("x = sum(range(50))")
         except atoll.ExecutionFailed as exc:
             assert exc.excinfo.type.__name__ == "KeyboardInterrupt"
             hits += 1
-        while turn[1] != turn[0]:
-            pass
-        quiet = 0
-        while interp.is_running():
-            quiet += 1
-        interp.exec("y = sum(range(50))")
-    turn[0] = rounds
+        done.get()
+        # By now no interrupt is under way: whatever comes here is a late one.
+        interp.exec("y = sum(range(50))\nkept += 1")
+    go.put(None)
     task.result()
+    interp.exec(f"assert kept == {2000 * STRESS}")
 
 
 def test_one_that_comes_while_the_reply_is_made(interp):
@@ -280,7 +289,8 @@ def test_a_wait_while_the_reply_is_made(interp):
     cpu = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - cpu < 0.1
-    go.put("text")
+    for _ in range(10):  # it is asked for its text more than once
+        go.put("text")
     with pytest.raises(atoll.ExecutionFailed, match="text"):
         task.result()
     interp.exec("after = 1")
@@ -289,10 +299,11 @@ def test_a_wait_while_the_reply_is_made(interp):
 def test_interrupts_racing_with_messages(interp):
     """With a second thread there that may take the request: none is lost."""
     interp.exec(
-        "import threading\n"
+        "import threading, time\n"
         "stop = False\n"
+        "end = time.monotonic() + 30\n"
         "def spin():\n"
-        "    while not stop: pass\n"
+        "    while not stop and time.monotonic() < end: pass\n"
         "thread = threading.Thread(target=spin)\n"
         "thread.start()"
     )
