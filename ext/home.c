@@ -1,16 +1,9 @@
-/* The life of a home: its thread, its table, interrupts, the end of the
- * process. See home.h; what runs inside is in job.c. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-
+/* The life of a home: its thread, the table of all, the end of the process.
+ * See home.h; what runs inside is in job.c. */
 #include "home.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "compat.h"
 #include "detach.h"
 
 /* As large as the main thread's by default: OpenBLAS and deep recursion crash
@@ -54,7 +47,7 @@ home_reap(void)
     atoll_lock_release(&table_lock);
     while (list != NULL) {
         home *next = list->next;
-        pthread_join(list->thread, NULL); /* it is on its last lines */
+        atoll_thread_join(list->thread); /* it is on its last lines */
         home_unref(list);
         list = next;
     }
@@ -201,122 +194,6 @@ home_handle_unref(home *h)
     }
 }
 
-/* --------------------------------------------------------------- interrupts */
-
-/* Runs in one of the interpreter's threads, attached. */
-static int
-on_pending(void *arg)
-{
-    home *h = arg;
-    bool mine = pthread_equal(pthread_self(), h->thread);
-    atoll_lock_acquire(&h->lock);
-    h->call_in_flight = false;
-    /* A home thread that waits is kicked out of its wait and raises there. */
-    bool due = h->interrupt_due && h->interruptible && (mine || !h->waiting);
-    if (due) {
-        h->interrupt_due = false;
-        atoll_kick_clear(&h->kick);
-    }
-    unsigned long ident = h->ident;
-    atoll_lock_release(&h->lock);
-    home_unref(h);
-    if (!due) {
-        return 0;
-    }
-    if (mine) {
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
-        return -1;
-    }
-    PyThreadState_SetAsyncExc(ident, PyExc_KeyboardInterrupt);
-    return 0;
-}
-
-bool
-home_interrupt(home *h, const job *j, bool unwanted)
-{
-    atoll_lock_acquire(&h->lock);
-    bool runs = h->state == HOME_RUNNING && (j == NULL || h->current == j);
-    if (runs && !h->job_over) {
-        /* If the job has been handed over but not begun it is not yet
-         * `interruptible`, but it will look. */
-        h->interrupt_due = true;
-        h->current->unwanted |= unwanted;
-        atoll_kick_set(&h->kick);
-        if (!h->call_in_flight && h->interp != NULL) {
-            home_ref(h);
-            h->call_in_flight = true;
-            if (compat_add_pending_call(h->interp, on_pending, h) != 0) {
-                /* The ring is full; what is in it wakes the interpreter, but
-                 * only a wait of the home thread will notice us. */
-                h->call_in_flight = false;
-                bool last = atoll_count_down(&h->refs);
-                assert(!last);
-                (void)last;
-            }
-        }
-    }
-    atoll_lock_release(&h->lock);
-    return runs;
-}
-
-home *
-home_of_thread(core_state *state)
-{
-    home *h = state->home;
-    return h != NULL && pthread_equal(pthread_self(), h->thread) ? h : NULL;
-}
-
-bool
-home_take_interrupt(home *h, bool before_wait)
-{
-    atoll_lock_acquire(&h->lock);
-    bool due = h->interrupt_due && h->interruptible;
-    if (!h->interrupt_due || due) {
-        atoll_kick_clear(&h->kick);
-        h->interrupt_due = false;
-    }
-    h->waiting = before_wait && !due;
-    atoll_lock_release(&h->lock);
-    if (due) {
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
-    }
-    return due;
-}
-
-void
-home_wait_over(home *h)
-{
-    atoll_lock_acquire(&h->lock);
-    h->waiting = false;
-    /* Another thread may have had the call and left it to the wait, which then
-     * ended with what it waited for. */
-    bool due = h->interrupt_due && h->interruptible && !h->call_in_flight;
-    if (due) {
-        h->interrupt_due = false;
-        atoll_kick_clear(&h->kick);
-    }
-    atoll_lock_release(&h->lock);
-    if (due) {
-        PyThreadState_SetAsyncExc(h->ident, PyExc_KeyboardInterrupt);
-    }
-}
-
-bool
-home_job_over(home *h)
-{
-    atoll_lock_acquire(&h->lock);
-    bool wanted = !h->current->unwanted;
-    h->interruptible = false;
-    h->interrupt_due = false;
-    h->job_over = true;
-    h->waiting = false;
-    atoll_kick_clear(&h->kick);
-    atoll_lock_release(&h->lock);
-    /* One that was set for this job but not raised must not hit the next. */
-    PyThreadState_SetAsyncExc(h->ident, NULL);
-    return wanted;
-}
-
 /* --------------------------------------------------------------- the thread */
 
 static char *
@@ -413,9 +290,7 @@ end_interpreter(home *h, PyThreadState *ts)
         /* Main has taken us out of CPython's list and is leaving: ending now
          * would be fatal, and anything else we do is too late. */
         PyEval_SaveThread();
-        for (;;) {
-            pause();
-        }
+        atoll_thread_halt();
     }
     Py_EndInterpreter(ts);
 }
@@ -445,7 +320,7 @@ static void *
 home_main(void *arg)
 {
     home *h = arg;
-    h->thread = pthread_self();
+    h->thread = atoll_thread_self();
     PyThreadState *ts = new_interpreter(h);
     if (ts == NULL) {
         finish(h, NULL);
@@ -478,19 +353,6 @@ home_main(void *arg)
     finish(h, last);
     home_unref(h);
     return NULL;
-}
-
-static atoll_err
-start_thread(home *h)
-{
-    pthread_attr_t attr;
-    if (pthread_attr_init(&attr) != 0) {
-        return ATOLL_ERR_SYSTEM;
-    }
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    int rc = pthread_create(&h->thread, &attr, home_main, h);
-    pthread_attr_destroy(&attr);
-    return rc == 0 ? ATOLL_OK : ATOLL_ERR_SYSTEM;
 }
 
 /* Enter the table, unless the process is leaving. */
@@ -533,7 +395,7 @@ home_new(const char *name, const atoll_msg *setup, home **out)
         err = ATOLL_ERR_CLOSED;
         goto no_thread;
     }
-    err = start_thread(h);
+    err = atoll_thread_start(STACK_BYTES, home_main, h, &h->thread);
     if (err != ATOLL_OK) {
         atoll_lock_acquire(&table_lock);
         home **link = &table;

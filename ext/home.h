@@ -22,8 +22,6 @@
 #ifndef EXT_HOME_H
 #define EXT_HOME_H
 
-#include <pthread.h>
-
 #include "state.h"
 
 typedef enum home_state {
@@ -66,7 +64,7 @@ typedef struct home {
     job *current;      /* guarded by lock; counted; the job under way */
     PyInterpreterState *interp; /* guarded by lock; NULL before and after */
     int64_t id;        /* written before `started` is set; -1 until then */
-    pthread_t thread;  /* constant once started */
+    atoll_thread thread; /* constant once started */
     unsigned long ident; /* the same, as CPython names threads */
     bool interruptible;  /* guarded by lock: user code runs */
     bool interrupt_due;  /* guarded by lock */
@@ -128,15 +126,15 @@ atoll_err home_submit(home *h, job *j);
 /* The job under way, with a reference, or NULL. */
 job *home_current(home *h);
 
+/* Join the threads of homes that have ended. Without a GIL. */
+void home_reap(void);
+
+/* --- interrupts (interrupt.c); all but home_interrupt attached, inside */
+
 /* Ask job `j` (NULL: any) to end with KeyboardInterrupt. False if it does not
  * run. Must be called without a GIL; does not wait for one. `unwanted`: its
  * caller has given up, so the error need not be described. */
 bool home_interrupt(home *h, const job *j, bool unwanted);
-
-/* Join the threads of homes that have ended. Without a GIL. */
-void home_reap(void);
-
-/* --- for code that runs inside an interpreter, attached */
 
 /* The home whose own thread is the calling one, or NULL. */
 home *home_of_thread(core_state *state);

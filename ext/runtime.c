@@ -7,7 +7,6 @@
  * from the table of offsets that CPython keeps for debuggers at the start of
  * _PyRuntime; it exists for readers that do not know the build, and its head
  * is the same in 3.13, 3.14 and 3.15. */
-#include <pthread.h>
 #include <string.h>
 
 #include "detach.h"
@@ -108,33 +107,32 @@ find_list(void)
            *next_of(first) == PyInterpreterState_Next(first);
 }
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool list_found; /* constant after `install` */
-static int atfork_rc;
-
-static void
-install(void)
-{
-    list_found = find_list();
-    atfork_rc = pthread_atfork(before_fork, after_fork_in_parent,
-                               after_fork_in_child);
-    if (atfork_rc == 0) {
-        arena_init();
-    }
-}
+static atoll_lock once_lock;
+static bool once_done;       /* guarded by once_lock */
+static bool list_found;      /* guarded by once_lock */
+static atoll_err hooks_err;  /* guarded by once_lock */
 
 int
 runtime_init(void)
 {
     /* Once, and not at each import: others come and go in the list. */
-    pthread_once(&once, install);
-    if (!list_found) {
+    atoll_lock_acquire(&once_lock);
+    if (!once_done) {
+        once_done = true;
+        list_found = find_list();
+        hooks_err = atoll_fork_hooks(before_fork, after_fork_in_parent,
+                                     after_fork_in_child);
+        arena_init();
+    }
+    bool found = list_found, hooked = hooks_err == ATOLL_OK;
+    atoll_lock_release(&once_lock);
+    if (!found) {
         PyErr_SetString(PyExc_ImportError,
                         "atoll does not know this build of CPython: its list "
                         "of interpreters is not where it says it is");
         return -1;
     }
-    if (atfork_rc != 0) {
+    if (!hooked) {
         PyErr_NoMemory();
         return -1;
     }

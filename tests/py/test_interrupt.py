@@ -178,7 +178,7 @@ def test_sleep_is_not_interrupted(interp):
 
 
 def test_after_close():
-    for _ in range(50):
+    for _ in range(20 * STRESS):
         interp = atoll.create()
         others = [Task(try_interrupt, interp) for _ in range(2)]
         interp.close()
@@ -262,7 +262,7 @@ def test_one_that_comes_while_the_result_dies(interp):
         "        end = time.monotonic() + 0.1\n"
         "        while time.monotonic() < end: pass\n"
     )
-    task = Task(interp.call, eval, "Slow()")
+    task = Task(interp.call, lambda: __import__("__main__").Slow())
     ready.get(timeout=10)
     interp.interrupt()
     try:

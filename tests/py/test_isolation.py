@@ -265,7 +265,6 @@ def test_a_thousand_jobs(interp):
     interp.exec("n = 0")
     for _ in range(1000 * STRESS):
         interp.exec("n += 1")
-    assert interp.call(eval, "1 + 1") == 2
     interp.exec(f"assert n == {1000 * STRESS}")
 
 

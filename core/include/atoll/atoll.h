@@ -292,7 +292,29 @@ ATOLL_API bool atoll_event_is_set(const atoll_event *event);
 ATOLL_API atoll_err atoll_event_wait(atoll_event *event,
                                      const atoll_wait *wait) ATOLL_MUST_CHECK;
 
+/* --------------------------------------------------------------- threads */
+
+typedef uintptr_t atoll_thread;
+
+/* Start a thread that calls run(arg), with a stack of `stack_bytes`. It has to
+ * be joined. Returns SYSTEM when the system refuses. */
+ATOLL_API atoll_err atoll_thread_start(size_t stack_bytes,
+                                       void *(*run)(void *), void *arg,
+                                       atoll_thread *out) ATOLL_MUST_CHECK;
+/* Wait for its end. Blocks; once for each thread. */
+ATOLL_API void atoll_thread_join(atoll_thread thread);
+ATOLL_API atoll_thread atoll_thread_self(void);
+/* Sleep until the end of the process. */
+ATOLL_API void atoll_thread_halt(void);
+
 /* ------------------------------------------------------------------ fork */
+
+/* Have these called around every fork of the process from now on: before it
+ * (in reverse order of registration), then in the parent and in the child.
+ * Returns NOMEM. */
+ATOLL_API atoll_err atoll_fork_hooks(void (*prepare)(void),
+                                     void (*parent)(void),
+                                     void (*child)(void)) ATOLL_MUST_CHECK;
 
 /* Call in the child of a fork, on its only thread: every channel of the
  * parent is marked FORKED, all locks of the core are made anew.

@@ -1,0 +1,120 @@
+/* Interrupting the code that runs in a home, and only that: KeyboardInterrupt
+ * reaches it at its next bytecode through a pending call, or at once in a wait
+ * of atoll's through a kick. Which of the two, is decided under the home's lock;
+ * what has not arrived when the job is over is cleared. */
+#include "compat.h"
+#include "home.h"
+
+/* Runs in one of the interpreter's threads, attached. */
+static int
+on_pending(void *arg)
+{
+    home *h = arg;
+    bool mine = atoll_thread_self() == h->thread;
+    atoll_lock_acquire(&h->lock);
+    h->call_in_flight = false;
+    /* A home thread that waits is kicked out of its wait and raises there. */
+    bool due = h->interrupt_due && h->interruptible && (mine || !h->waiting);
+    if (due) {
+        h->interrupt_due = false;
+        atoll_kick_clear(&h->kick);
+    }
+    unsigned long ident = h->ident;
+    atoll_lock_release(&h->lock);
+    home_unref(h);
+    if (!due) {
+        return 0;
+    }
+    if (mine) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+        return -1;
+    }
+    PyThreadState_SetAsyncExc(ident, PyExc_KeyboardInterrupt);
+    return 0;
+}
+
+bool
+home_interrupt(home *h, const job *j, bool unwanted)
+{
+    atoll_lock_acquire(&h->lock);
+    bool runs = h->state == HOME_RUNNING && (j == NULL || h->current == j);
+    if (runs && !h->job_over) {
+        /* If the job has been handed over but not begun it is not yet
+         * `interruptible`, but it will look. */
+        h->interrupt_due = true;
+        h->current->unwanted |= unwanted;
+        atoll_kick_set(&h->kick);
+        if (!h->call_in_flight && h->interp != NULL) {
+            home_ref(h);
+            h->call_in_flight = true;
+            if (compat_add_pending_call(h->interp, on_pending, h) != 0) {
+                /* The ring is full; what is in it wakes the interpreter, but
+                 * only a wait of the home thread will notice us. */
+                h->call_in_flight = false;
+                bool last = atoll_count_down(&h->refs);
+                assert(!last);
+                (void)last;
+            }
+        }
+    }
+    atoll_lock_release(&h->lock);
+    return runs;
+}
+
+home *
+home_of_thread(core_state *state)
+{
+    home *h = state->home;
+    return h != NULL && atoll_thread_self() == h->thread ? h : NULL;
+}
+
+bool
+home_take_interrupt(home *h, bool before_wait)
+{
+    atoll_lock_acquire(&h->lock);
+    bool due = h->interrupt_due && h->interruptible;
+    if (!h->interrupt_due || due) {
+        atoll_kick_clear(&h->kick);
+        h->interrupt_due = false;
+    }
+    h->waiting = before_wait && !due;
+    atoll_lock_release(&h->lock);
+    if (due) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+    }
+    return due;
+}
+
+void
+home_wait_over(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->waiting = false;
+    /* Another thread may have had the call and left it to the wait, which then
+     * ended with what it waited for. */
+    bool due = h->interrupt_due && h->interruptible && !h->call_in_flight;
+    if (due) {
+        h->interrupt_due = false;
+        atoll_kick_clear(&h->kick);
+    }
+    atoll_lock_release(&h->lock);
+    if (due) {
+        PyThreadState_SetAsyncExc(h->ident, PyExc_KeyboardInterrupt);
+    }
+}
+
+bool
+home_job_over(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    bool wanted = !h->current->unwanted;
+    h->interruptible = false;
+    h->interrupt_due = false;
+    h->job_over = true;
+    h->waiting = false;
+    atoll_kick_clear(&h->kick);
+    atoll_lock_release(&h->lock);
+    /* One that was set for this job but not raised must not hit the next. */
+    PyThreadState_SetAsyncExc(h->ident, NULL);
+    return wanted;
+}
