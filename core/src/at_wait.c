@@ -156,8 +156,8 @@ at_node_finish_all(at_node *chain, atoll_err err)
 static uint32_t spinners;     /* relaxed: a limit, not a lock */
 static uint32_t max_spinners; /* processors; 0: not known yet */
 
-static bool
-may_spin(const atoll_spin *spin)
+bool
+at_may_spin(const atoll_spin *spin)
 {
     if (spin != NULL && at_load_rlx(&spin->skip) > 0) {
         return false;
@@ -218,7 +218,7 @@ spin_for(at_waiter *waiter, const atoll_wait *wait)
 static bool
 try_spinning(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
 {
-    if (!may_spin(spin)) {
+    if (!at_may_spin(spin)) {
         if (spin != NULL) {
             uint32_t skip = at_load_rlx(&spin->skip);
             if (skip > 0) {

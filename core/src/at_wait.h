@@ -97,6 +97,9 @@ void at_waiter_init(at_waiter *waiter, const atoll_wait *wait);
 atoll_err at_waiter_wait(at_waiter *waiter, const atoll_wait *wait,
                          atoll_spin *spin);
 
+/* Is there a core to spin on, and has spinning paid off here lately? */
+bool at_may_spin(const atoll_spin *spin);
+
 /* Has the deadline of `wait` passed? */
 bool at_wait_late(const atoll_wait *wait);
 

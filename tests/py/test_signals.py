@@ -10,16 +10,19 @@ import atoll, os, signal, sys, threading, time
 
 sent = None
 
-def ctrl_c(delay):
+def ctrl_c(go, delay):
     global sent
+    go.acquire()
     time.sleep(delay)
     sent = time.monotonic()
     os.kill(os.getpid(), signal.SIGINT)
 
 def interrupted(wait, delay=0.05):
-    thread = threading.Thread(target=ctrl_c, args=(delay,))
+    go = threading.Semaphore(0)
+    thread = threading.Thread(target=ctrl_c, args=(go, delay))
     thread.start()
     try:
+        go.release()
         wait()
     except KeyboardInterrupt:
         took = time.monotonic() - sent
@@ -39,6 +42,10 @@ def best(make, tries=5):
     print("raised after", *(f"{1000 * t:.1f} ms" for t in times))
     assert min(times) < 0.1, times
     return times
+
+def loop():
+    while True:
+        pass
 
 queue = atoll.create_queue()
 full = atoll.create_queue(1)
@@ -72,7 +79,7 @@ WAITS = {
     "send": "lambda: send.send(1)",
     "exec of a loop": "lambda: interp.exec('while True: pass')",
     "exec of a get": "lambda: interp.exec('import atoll; atoll.create_queue().get()')",
-    "call of a loop": "lambda: interp.call(exec, 'while True: pass')",
+    "call of a loop": "lambda: interp.call(loop)",
     "call of a get": "lambda: interp.call(queue.get)",
     "call of a put": "lambda: interp.call(full.put, 1)",
     "call of a nested call": (
