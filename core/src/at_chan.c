@@ -251,8 +251,10 @@ cannot_wait(const atoll_wait *wait)
  * If it waited for one place, and got it, the two would go in lockstep at the
  * price of a hand-over a message. So before it stands in the queue it gives the
  * receiver, if that runs on another core, a moment to make some room; then both
- * work undisturbed for a while. Nobody is overtaken: it is done only while no
- * sender waits. */
+ * work undisturbed for a while. It overtakes nobody: it is done only while no
+ * sender waits, and if one has begun to since, the buffer is full and it stands
+ * behind that one. It has no claim to the room either: who comes in the meantime
+ * may take it. */
 #define DRAIN_NS 3000
 #define DRAIN_SHIFT 3 /* wait for an eighth of the buffer */
 

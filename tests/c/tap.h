@@ -21,7 +21,8 @@ static unsigned tap_complaints; /* atomic; of the function that runs */
 static inline bool
 tap_check(bool good, const char *file, int line, const char *text)
 {
-    if (!good && __atomic_fetch_add(&tap_complaints, 1, __ATOMIC_RELAXED) < 20) {
+    if (!good &&
+        __atomic_fetch_add(&tap_complaints, 1, __ATOMIC_RELAXED) < 20) {
         printf("# %s:%d: %s\n", file, line, text);
     }
     return good;

@@ -81,7 +81,9 @@ receivers_in_order(void)
 static void
 senders_in_order(void)
 {
-    for (size_t capacity = 0; capacity < 4; capacity += 3) {
+    size_t capacities[] = {0, 3, 16};
+    for (int k = 0; k < 3; k++) {
+        size_t capacity = capacities[k];
         atoll_chan *chan = new_chan(capacity);
         person people[CROWD] = {{0}};
         pthread_t threads[CROWD];

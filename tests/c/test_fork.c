@@ -1,29 +1,55 @@
-/* Fork while threads are blocked in channels and others use them: the child
- * has a core that works, the parent goes on as if nothing had been. */
+/* Threads, and forks while threads are blocked in channels and others use
+ * them: the child has a core that works, the parent goes on as if nothing had
+ * been. */
 #include <sys/wait.h>
 
 #include "helper.h"
 
 enum { BLOCKED = 4 };
 
-/* Threads that the child does not have may not be joined there, and a child
- * ends without the parent's clean-up. */
+/* Address sanitizer's allocator does not survive a fork while another thread
+ * is inside it, unlike malloc: there nobody is. */
+static pthread_mutex_t inside_malloc = PTHREAD_MUTEX_INITIALIZER;
+
+static void *
+locked_alloc(size_t size, void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&inside_malloc);
+    void *ptr = malloc(size);
+    pthread_mutex_unlock(&inside_malloc);
+    return ptr;
+}
+
+static void
+locked_free(void *ptr, void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&inside_malloc);
+    free(ptr);
+    pthread_mutex_unlock(&inside_malloc);
+}
+
 static pid_t
 fork_core(void)
 {
     fflush(stdout);
+    pthread_mutex_lock(&inside_malloc);
     atoll_fork_prepare();
     pid_t pid = fork();
     if (pid == 0) {
         atoll_fork_child();
         alarm(20); /* alarms are not inherited */
+        tap_complaints = 0;
     }
     else {
         atoll_fork_parent();
     }
+    pthread_mutex_unlock(&inside_malloc);
     return pid;
 }
 
+/* A child ends without the parent's clean-up. */
 static void
 end_child(void)
 {
@@ -244,7 +270,7 @@ threads_busy(void)
     for (uintptr_t i = 0; i < 3; i++) {
         threads[i] = start(churn, (void *)i);
     }
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 40; i++) {
         sleep_us(300);
         uint64_t last_id = atoll_chan_id(busy);
         pid_t pid = fork_core();
@@ -263,12 +289,94 @@ threads_busy(void)
     CHECK(atoll_chan_list(0, NULL, 0) == 0);
 }
 
+/* Hooks: before the fork the last one first, after it the first one first. */
+static char order[16];
+
+static void
+note(char what)
+{
+    size_t len = strlen(order);
+    if (CHECK(len + 1 < sizeof(order))) {
+        order[len] = what;
+    }
+}
+
+#define HOOK(name, what)                                                      \
+    static void name(void)                                                    \
+    {                                                                         \
+        note(what);                                                           \
+    }
+HOOK(prepare_1, 'a')
+HOOK(parent_1, 'b')
+HOOK(child_1, 'c')
+HOOK(prepare_2, 'A')
+HOOK(parent_2, 'B')
+HOOK(child_2, 'C')
+
+static void
+hooks(void)
+{
+    CHECK(atoll_fork_hooks(prepare_1, parent_1, child_1) == ATOLL_OK);
+    CHECK(atoll_fork_hooks(prepare_2, parent_2, child_2) == ATOLL_OK);
+    pid_t pid = fork_core();
+    if (pid == 0) {
+        CHECK(strcmp(order, "AacC") == 0);
+        end_child();
+    }
+    check_child(pid);
+    CHECK(strcmp(order, "AabB") == 0);
+}
+
+/* ---------------------------------------------------------------- threads */
+
+static atoll_thread seen_self;
+
+static void *
+note_self(void *arg)
+{
+    CHECK(arg == &seen_self);
+    seen_self = atoll_thread_self();
+    return NULL;
+}
+
+static void
+threads(void)
+{
+    atoll_thread thread;
+    CHECK(atoll_thread_start(1 << 20, note_self, &seen_self, &thread) ==
+          ATOLL_OK);
+    atoll_thread_join(thread);
+    CHECK(seen_self == thread && seen_self != atoll_thread_self());
+    CHECK(atoll_thread_start((size_t)1 << 50, note_self, NULL, &thread) ==
+          ATOLL_ERR_SYSTEM);
+
+    int status;
+    pid_t pid = fork_core();
+    if (pid == 0) {
+        atoll_thread_halt();
+        end_child();
+    }
+    sleep_us(20000);
+    CHECK(kill(pid, SIGTERM) == 0 && waitpid(pid, &status, 0) == pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+
 int
 main(void)
 {
     TAP_BEGIN(60);
+#ifdef __SANITIZE_ADDRESS__
+    static const atoll_allocator locked = {locked_alloc, NULL, locked_free,
+                                           NULL};
+    atoll_set_allocator(&locked);
+#else
+    (void)locked_alloc;
+    (void)locked_free;
+#endif
     RUN(threads_blocked);
     RUN(table_is_locked);
     RUN(threads_busy);
+    RUN(hooks);
+    RUN(threads);
     TAP_END();
 }

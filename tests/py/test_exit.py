@@ -1,0 +1,257 @@
+"""The end of the process, whatever interpreters do at that time."""
+
+import signal
+import subprocess
+import textwrap
+import time
+
+import pytest
+from support import HERE, STRESS, check_python, python_args, python_env, run_python
+
+START = """
+import atoll, os, sys, threading, time
+ready = atoll.create_queue()
+def start(code, count=1):
+    for _ in range(count):
+        interp = atoll.create()
+        interp.prepare_main(ready=ready)
+        interp.exec("import atoll, time")
+        thread = threading.Thread(target=interp.exec, daemon=True,
+                                  args=("ready.put(1)\\n" + code,))
+        thread.start()
+        ready.get()
+        keep.append(interp)
+keep = []
+"""
+
+CASES = {
+    "idle": "keep = [atoll.create() for _ in range(100)]",
+    "loops": "start('while True: pass', 3)",
+    "blocked in get": "start('atoll.create_queue().get()', 3)",
+    "blocked in send": "start('r, s = atoll.create_channel(); s.send(1)', 3)",
+    "sleeping": "start('time.sleep(1000)', 2)",
+    "in a lock": (
+        "start('import _thread; l = _thread.allocate_lock(); l.acquire(); l.acquire()')"
+    ),
+    "stubborn loop": """
+start('''while True:
+    try:
+        while True: pass
+    except BaseException: pass''', 2)""",
+    "stubborn get": """
+start('''q = atoll.create_queue()
+while True:
+    try: q.get()
+    except BaseException: pass''', 2)""",
+    "nested call": (
+        "start('i = atoll.create(); i.exec(\"import time; time.sleep(1000)\")')"
+    ),
+    "threads that end": """
+for _ in range(3):
+    keep.append(atoll.create())
+    keep[-1].exec('import threading, time\\n'
+                  'threading.Thread(target=time.sleep, args=(0.3,)).start()')""",
+    "a busy thread that ends": """
+start('''import threading
+def work():
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end: pass
+threading.Thread(target=work).start()
+while True: pass''')""",
+    "raw thread asleep": """
+keep = [atoll.create()]
+keep[0].exec('import _thread, time; _thread.start_new_thread(time.sleep, (1000,))')""",
+    "raw thread blocked in get": """
+keep = [atoll.create()]
+keep[0].prepare_main(q=atoll.create_queue())
+keep[0].exec('import _thread; _thread.start_new_thread(q.get, ())')""",
+    "dropped, with a raw thread": """
+it = atoll.create()
+it.exec('import _thread, time; _thread.start_new_thread(time.sleep, (1000,))')
+del it""",
+    "daemon threads that create": """
+def loop():
+    while True:
+        try: atoll.create().close()
+        except atoll.InterpreterError: pass
+for _ in range(3): threading.Thread(target=loop, daemon=True).start()
+time.sleep(0.1)""",
+    "daemon threads that run": """
+def loop(it):
+    while True:
+        try: it.exec('x = sum(range(1000))')
+        except atoll.InterpreterError: pass
+for _ in range(2):
+    keep.append(atoll.create())
+    threading.Thread(target=loop, args=(keep[-1],), daemon=True).start()
+    threading.Thread(target=loop, args=(keep[-1],), daemon=True).start()
+time.sleep(0.1)""",
+    "daemon threads blocked": """
+q = atoll.create_queue(1); q.put(1)
+for wait in (atoll.create_queue().get, lambda: q.put(2), atoll.create_channel()[0].recv):
+    threading.Thread(target=wait, daemon=True).start()
+time.sleep(0.05)""",
+    "messages with everything": """
+q = atoll.create_queue()
+q.put((q, atoll.create_channel(), [atoll.create()], 'x' * 100_000))
+r, s = atoll.create_channel(5); s.send([r, s, q])
+globals_of_main = (q, r, s)""",
+    "handles in a circle": """
+a, b = atoll.create(), atoll.create()
+a.prepare_main(b=b); b.prepare_main(a=a)
+del a, b""",
+    "exit in the middle": "start('while True: pass'); sys.exit(0)",
+    "exit handlers of ours": """
+import atexit
+def late():
+    for call in (atoll.create, lambda: keep[0].exec('1')):
+        try: call()
+        except (atoll.InterpreterError, atoll.InterpreterNotFoundError): pass
+q = atoll.create_queue()
+atexit.register(late)
+atexit.register(q.put, 1)
+keep.append(atoll.create())""",
+    "exit handlers there": """
+keep.append(atoll.create())
+keep[0].exec('import atexit; atexit.register(print, end="")')""",
+    "stdout closed": "start('while True: pass'); sys.stdout.close(); os.close(1)",
+}
+
+
+def run_case(name):
+    begin = time.monotonic()
+    done = run_python(START + CASES[name], timeout=60)
+    return done.returncode, done.stdout, done.stderr, time.monotonic() - begin
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exit(name):
+    """Status 0, not a word, and soon. Several at once, for more bad luck."""
+    code = START + textwrap.dedent(CASES[name])
+    together, rounds = 3, STRESS
+    best = 99.0
+    for _ in range(rounds):
+        begin = time.monotonic()
+        running = [
+            subprocess.Popen(
+                python_args("-c", code),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=python_env(),
+            )
+            for _ in range(together)
+        ]
+        try:
+            for process in running:
+                out, err = process.communicate(timeout=40)
+                assert (process.returncode, out, err) == (0, b"", b"")
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+        best = min(best, time.monotonic() - begin)
+    # Alone each takes about 1 s at most: that is the grace for what is busy.
+    assert best < 15
+
+
+def test_ctrl_c_ends_the_patience_at_exit():
+    """A thread that never ends is waited for, until Ctrl-C."""
+    code = START + textwrap.dedent(
+        """
+        it = atoll.create()
+        it.exec('''if 1:
+            import threading, atoll
+            threading.Thread(target=atoll.create_queue().get).start()''')
+        print("leaving", flush=True)
+        """
+    )
+    process = subprocess.Popen(
+        python_args("-c", code),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=python_env(),
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "leaving\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        assert process.returncode in (0, 1, -signal.SIGINT)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_status_is_the_program_s():
+    for code, status in (("sys.exit(7)", 7), ("raise SystemExit(3)", 3), ("1/0", 1)):
+        done = run_python(START + f"start('while True: pass')\n{code}")
+        assert done.returncode == status
+        assert ("ZeroDivisionError" in done.stderr) == (status == 1)
+        assert "KeyboardInterrupt" not in done.stderr
+
+
+def test_what_is_still_in_a_pipe_is_flushed():
+    out = check_python(
+        START
+        + """
+keep.append(atoll.create())
+keep[0].exec("print('from there', end='')")
+"""
+    )
+    assert out == "from there"
+
+
+FOREIGN = """
+import _interpreters, sys, warnings
+warnings.simplefilter("ignore")
+assert "atoll" not in sys.modules
+id = _interpreters.create()
+error = _interpreters.exec(id, '''if 1:
+    import atoll, threading
+    {}
+''')
+assert error is None, error.errdisplay
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = [atoll.create() for _ in range(20)]\n"
+        "    for i in x: i.exec('import sqlite3')",
+        "x = atoll.create(); q = atoll.create_queue(); x.prepare_main(q=q)\n"
+        "    threading.Thread(target=lambda: catch(x.exec,"
+        " 'q.put(1)\\nwhile True: pass')).start()\n"
+        "    def catch(f, *a):\n"
+        "        try: f(*a)\n"
+        "        except BaseException: pass\n"
+        "    q.get()",
+    ],
+    ids=["idle", "busy"],
+)
+def test_used_only_by_an_interpreter_of_the_standard_library(code):
+    """The main interpreter has never imported atoll."""
+    code = FOREIGN.format(code.replace("\\", "\\\\"))
+    for _ in range(3):
+        done = run_python(code, timeout=40)
+        assert done.returncode == 0, done.stderr
+        assert "Fatal" not in done.stderr
+
+
+def test_killed_by_a_signal():
+    """Nothing of ours is in the way of dying."""
+    code = START + "start('while True: pass', 2)\nprint('up', flush=True)\nready.get()"
+    for sig in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen(
+            python_args("-c", code),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=python_env(),
+            cwd=HERE,
+        )
+        assert process.stdout.readline() == b"up\n"
+        process.send_signal(sig)
+        assert process.wait(20) == -sig
+        process.stdout.close()
