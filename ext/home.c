@@ -155,12 +155,14 @@ home_submit(home *h, job *j)
     return err;
 }
 
-/* Close it if nobody has a handle and it is idle. Called with the lock held;
- * without memory for the job it stays, and is closed at process exit. */
+/* Close it if nobody has a handle and it is idle. Called with the lock held.
+ * Without memory for the job it stays, and so does one that has refused, since
+ * there is nobody to see it do so again; both are dealt with at process exit. */
 static bool
 close_if_unused_locked(home *h)
 {
-    if (h->handles > 0 || h->state != HOME_IDLE) {
+    if ((h->handles > 0 && !h->exiting) || h->state != HOME_IDLE ||
+        h->refused) {
         return false;
     }
     job *j = job_new(JOB_CLOSE, NULL);
@@ -267,11 +269,16 @@ serve(home *h, core_state *state, PyThreadState *ts)
         atoll_lock_acquire(&h->lock);
         h->current = NULL;
         h->state = HOME_IDLE;
+        h->refused = j->op == JOB_CLOSE;
         bool muted = j->muted;
+        bool stuck = h->refused && h->exiting;
         close_if_unused_locked(h);
         atoll_lock_release(&h->lock);
         if (!muted) {
             atoll_event_set(&j->done);
+        }
+        if (stuck) {
+            atoll_event_set(&h->ended); /* main need not wait */
         }
         job_unref(j);
     }
@@ -452,7 +459,8 @@ ask_to_end(home *h)
     if (h->state == HOME_RUNNING) {
         h->current->muted = true; /* before it can end of the interrupt */
     }
-    h->handles = 0; /* closes as soon as it is idle */
+    h->exiting = true;  /* closes as soon as it is idle */
+    h->refused = false; /* one more try */
     close_if_unused_locked(h);
     atoll_lock_release(&h->lock);
     return home_interrupt(h, NULL, true);
@@ -497,15 +505,19 @@ home_shutdown_all(core_state *state)
     for (home **h = homes; *h != NULL; h++) {
         /* Idle ones end by themselves, once their threads do; a busy one has
          * the grace. Ctrl-C ends the patience with all. */
-        bool busy = home_state_now(*h) == HOME_RUNNING;
-        int64_t deadline = rc < 0 ? ATOLL_NOW
-                           : busy ? grace
-                                  : ATOLL_FOREVER;
+        home_state now = home_state_now(*h);
+        int64_t deadline = ATOLL_FOREVER;
+        if (now == HOME_RUNNING) {
+            deadline = grace;
+        }
+        else if (now == HOME_IDLE) {
+            deadline = ATOLL_NOW; /* there was no memory to close it */
+        }
         atoll_err err = ATOLL_ERR_TIMEOUT;
         if (rc == 0) {
             rc = detach_wait(state, wait_ended, *h, deadline, NULL, &err);
         }
-        if (rc < 0 || err != ATOLL_OK) {
+        if (rc < 0 || err != ATOLL_OK || home_state_now(*h) != HOME_ENDED) {
             abandon(*h);
         }
         home_unref(*h);

@@ -71,12 +71,15 @@ typedef struct home {
     bool job_over;       /* guarded by lock: only the reply is still due */
     bool call_in_flight; /* guarded by lock: our pending call is queued */
     bool waiting;        /* guarded by lock: the home thread is in a wait */
+    bool exiting;        /* guarded by lock: the process exits */
+    bool refused;        /* guarded by lock: the last close was refused */
     bool ending;         /* guarded by lock: Py_EndInterpreter has begun */
     bool abandoned;      /* guarded by lock: unlinked, must not end */
     atoll_kick kick;     /* interrupts the home thread's waits */
     atoll_chan *inbox;   /* jobs */
     atoll_spin spin;     /* of callers that wait for jobs to be done */
-    atoll_event started, ended;
+    atoll_event started;
+    atoll_event ended; /* or, at process exit, refused: it will not end */
     atoll_msg setup;     /* for the new interpreter; owned until started */
     char *start_error;   /* written before `started` is set */
     char *name;          /* UTF-8; constant */
