@@ -449,21 +449,23 @@ all_homes(void)
     return homes;
 }
 
-/* Ask it to end. Returns whether it was running something. The only callers
- * left are daemon threads: they stay blocked, as daemon threads do, rather than
- * print an error of our making. */
+/* Ask it to end. Returns whether it was running something. Callers that are
+ * left in the main interpreter are daemon threads: they stay blocked, as daemon
+ * threads do, rather than print an error of our making. Callers elsewhere get
+ * their error, since their interpreters are still to end in good order. */
 static bool
 ask_to_end(home *h)
 {
+    bool mute = false;
     atoll_lock_acquire(&h->lock);
-    if (h->state == HOME_RUNNING) {
-        h->current->muted = true; /* before it can end of the interrupt */
+    if (h->state == HOME_RUNNING && h->current->from_main) {
+        mute = h->current->muted = true; /* before the interrupt ends it */
     }
     h->exiting = true;  /* closes as soon as it is idle */
     h->refused = false; /* one more try */
     close_if_unused_locked(h);
     atoll_lock_release(&h->lock);
-    return home_interrupt(h, NULL, true);
+    return home_interrupt(h, NULL, mute);
 }
 
 static atoll_err

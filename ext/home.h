@@ -48,6 +48,7 @@ typedef enum job_status {
 typedef struct job {
     uint32_t refs; /* atomic */
     job_op op;
+    bool from_main;    /* constant: its caller is in the main interpreter */
     job_status status; /* written before `done` is set */
     bool unwanted;     /* guarded by the home's lock: nobody reads the reply */
     bool muted;        /* guarded by the home's lock: `done` stays unset */

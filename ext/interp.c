@@ -152,6 +152,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
         atoll_msg_drop(&msg);
         return PyErr_NoMemory();
     }
+    j->from_main = state->is_main;
     PyObject *result = NULL;
     atoll_err err = home_submit(h, j);
     if (err == ATOLL_OK) {

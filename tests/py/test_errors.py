@@ -3,10 +3,9 @@
 import pickle
 import traceback
 
+import atoll
 import pytest
 import workers
-
-import atoll
 
 
 def failure(interp, source):

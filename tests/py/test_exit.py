@@ -88,7 +88,8 @@ for _ in range(2):
 time.sleep(0.1)""",
     "daemon threads blocked": """
 q = atoll.create_queue(1); q.put(1)
-for wait in (atoll.create_queue().get, lambda: q.put(2), atoll.create_channel()[0].recv):
+r, s = atoll.create_channel()
+for wait in (atoll.create_queue().get, lambda: q.put(2), r.recv):
     threading.Thread(target=wait, daemon=True).start()
 time.sleep(0.05)""",
     "messages with everything": """
@@ -116,12 +117,6 @@ keep.append(atoll.create())
 keep[0].exec('import atexit; atexit.register(print, end="")')""",
     "stdout closed": "start('while True: pass'); sys.stdout.close(); os.close(1)",
 }
-
-
-def run_case(name):
-    begin = time.monotonic()
-    done = run_python(START + CASES[name], timeout=60)
-    return done.returncode, done.stdout, done.stderr, time.monotonic() - begin
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -222,11 +217,10 @@ assert error is None, error.errdisplay
         "x = [atoll.create() for _ in range(20)]\n"
         "    for i in x: i.exec('import sqlite3')",
         "x = atoll.create(); q = atoll.create_queue(); x.prepare_main(q=q)\n"
-        "    threading.Thread(target=lambda: catch(x.exec,"
-        " 'q.put(1)\\nwhile True: pass')).start()\n"
-        "    def catch(f, *a):\n"
-        "        try: f(*a)\n"
+        "    def run():\n"
+        "        try: x.exec('q.put(1)\\nwhile True: pass')\n"
         "        except BaseException: pass\n"
+        "    threading.Thread(target=run).start()\n"
         "    q.get()",
     ],
     ids=["idle", "busy"],

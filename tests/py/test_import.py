@@ -4,10 +4,9 @@ import inspect
 import re
 import sys
 
+import atoll
 import pytest
 from support import check_python
-
-import atoll
 
 PUBLIC = sorted(atoll.__all__)
 

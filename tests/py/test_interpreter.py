@@ -1,13 +1,12 @@
 """Interpreter: making, looking at, closing (PEP 734)."""
 
+import _interpreters
 import gc
 
-import _interpreters
+import atoll
 import pytest
 import workers
 from support import Task, open_interpreters, until
-
-import atoll
 
 
 def test_create_and_close():

@@ -3,11 +3,10 @@
 import random
 import time
 
+import atoll
 import pytest
 import workers
 from support import STRESS, Task, until
-
-import atoll
 
 
 def start(interp, function, *args):

@@ -5,11 +5,10 @@ import sys
 import threading
 import time
 
+import atoll
 import pytest
 import workers
 from support import STRESS, Task, check_python
-
-import atoll
 
 
 def test_module_state_is_not_shared(interp):

@@ -4,11 +4,10 @@ import gc
 import threading
 import time
 
+import atoll
 import pytest
 import workers
 from support import STRESS, Task, parked, until
-
-import atoll
 
 
 def start(interp, function, *args):

@@ -3,11 +3,10 @@
 import functools
 import textwrap
 
+import atoll
 import pytest
 import workers
 from support import check_python, run_python
-
-import atoll
 
 CONSTANT = 41
 

@@ -4,11 +4,10 @@ import gc
 import sys
 import threading
 
+import atoll
 import pytest
 import workers
 from support import STRESS, check_python, rss_kib
-
-import atoll
 
 
 class Raises:
