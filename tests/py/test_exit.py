@@ -245,7 +245,11 @@ def test_killed_by_a_signal():
             env=python_env(),
             cwd=HERE,
         )
-        assert process.stdout.readline() == b"up\n"
-        process.send_signal(sig)
-        assert process.wait(20) == -sig
-        process.stdout.close()
+        try:
+            assert process.stdout.readline() == b"up\n"
+            process.send_signal(sig)
+            assert process.wait(20) == -sig
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
