@@ -196,8 +196,8 @@ class Interpreter:
             excinfo, cause = _describe(value)
             raise ExecutionFailed(excinfo) from cause
 
-    def call(self, callable: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Call ``callable(*args, **kwargs)`` there and return the result.
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Call ``function(*args, **kwargs)`` there and return the result.
 
         Arguments and result are copied, as through a queue. Functions of
         modules go by name and are imported there; functions of ``__main__``,
@@ -206,18 +206,18 @@ class Interpreter:
         Blocks, is interrupted and raises as exec() does; NotShareableError if
         an argument or the result cannot cross.
         """
-        if not hasattr(callable, "__call__"):
-            raise TypeError(f"expected a callable, got {type(callable).__name__}")
-        ok, value = self._own().call((callable, args, kwargs))
+        if not callable(function):
+            raise TypeError(f"expected a callable, got {type(function).__name__}")
+        ok, value = self._own().call((function, args, kwargs))
         if not ok:
             excinfo, cause = _describe(value)
             raise ExecutionFailed(excinfo) from cause
         return value  # type: ignore[no-any-return]
 
     def call_in_thread(
-        self, callable: Callable[..., object], /, *args: Any, **kwargs: Any
+        self, function: Callable[..., object], /, *args: Any, **kwargs: Any
     ) -> Thread:
-        """Start a thread that does ``call(callable, *args, **kwargs)``.
+        """Start a thread that does ``call(function, *args, **kwargs)``.
 
         Returns the started threading.Thread. The result is discarded; an
         exception goes to threading.excepthook.
@@ -225,7 +225,7 @@ class Interpreter:
         from threading import Thread
 
         name = f"{self.name or f'interpreter-{self._id}'}.call"
-        thread = Thread(target=self.call, args=(callable, *args), kwargs=kwargs, name=name)
+        thread = Thread(target=self.call, args=(function, *args), kwargs=kwargs, name=name)
         thread.start()
         return thread
 

@@ -5,7 +5,6 @@ import atoll
 import pytest
 from support import SLACK, open_interpreters, until
 
-
 # A shell's background job ignores Ctrl-C, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
