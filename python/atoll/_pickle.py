@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _pickle
 import io
+import sys
 from types import FunctionType
 
 from .errors import NotShareableError
@@ -34,8 +35,24 @@ class _Pickler(_pickle.Pickler):
         return NotImplemented
 
 
+def _name_datetimes() -> None:
+    """Let the classes of the pure-Python datetime pickle as those of datetime.
+
+    On 3.13 interpreters have no other (see ext/compat.h), and it says that its
+    classes are those of _pydatetime. Sent by that name they would arrive in the
+    main interpreter as classes that nobody there uses.
+    """
+    module = sys.modules.get("_pydatetime")
+    if module is None or sys.modules.get("_datetime") is not None:
+        return
+    for name in ("date", "datetime", "time", "timedelta", "timezone", "tzinfo"):
+        getattr(module, name).__module__ = "datetime"
+
+
 def dumps(obj: object) -> bytes:
     """Pickle `obj` to bytes; NotShareableError if that cannot be done."""
+    if "_pydatetime" in sys.modules:
+        _name_datetimes()
     file = io.BytesIO()
     try:
         _Pickler(file, _PROTOCOL).dump(obj)

@@ -214,8 +214,8 @@ wait_somewhere(int where, atoll_chan *empty, atoll_chan *full,
 
 enum { PLACES = 3 };
 
-/* Never early, and not much later: 25 ms are a lot for an idle machine, and
- * the best of some tries is taken, since this one may be busy. */
+/* Never early, and not much later; the best of many tries is what counts, since
+ * this machine may be busy with something else. */
 static void
 deadlines(void)
 {
@@ -223,8 +223,8 @@ deadlines(void)
     int event_fd = eventfd(0, EFD_NONBLOCK);
     for (int where = 0; where < 2 * PLACES; where++) {
         int64_t best = INT64_MAX;
-        for (int i = 0; i < 8 && best > 25 * MS; i++) {
-            atoll_wait wait = within_ms(i == 0 ? 30 : 3);
+        for (int i = 0; i < 400 && best > 8 * MS; i++) {
+            atoll_wait wait = within_ms(10);
             wait.use_fds = where >= PLACES;
             wait.event_fd = event_fd;
             wait.intr_fd = -1;
@@ -234,7 +234,7 @@ deadlines(void)
             CHECK(late >= 0);
             best = late < best ? late : best;
         }
-        CHECK(best <= 25 * MS);
+        CHECK(best <= 8 * MS);
     }
     close(event_fd);
     atoll_chan_unref(empty);
