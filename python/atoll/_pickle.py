@@ -47,6 +47,12 @@ def _name_datetimes() -> None:
         return
     for name in ("date", "datetime", "time", "timedelta", "timezone", "tzinfo"):
         getattr(module, name).__module__ = "datetime"
+    # Its state is in slots, which the class in C does not have.
+    module.timezone.__reduce__ = _reduce_timezone
+
+
+def _reduce_timezone(self: Any) -> tuple[Any, ...]:
+    return type(self), self.__getinitargs__()
 
 
 def dumps(obj: object) -> bytes:
