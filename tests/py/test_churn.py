@@ -24,8 +24,9 @@ def test_nothing_is_left_behind():
     for _ in range(200 * STRESS):
         atoll.create().close()
     until(lambda: left() == before)
-    # On 3.13 CPython itself leaves some 68 KiB of each; later versions nothing.
-    allowed = 128 * 1024 if sys.version_info < (3, 14) else 16 * 1024
+    # On 3.13 CPython itself leaves 1.7 MiB of each, of which we give most back;
+    # later versions leave under 1 KiB.
+    allowed = 640 * 1024 if sys.version_info < (3, 14) else 16 * 1024
     assert resident() - memory < 200 * STRESS * allowed
 
 

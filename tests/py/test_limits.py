@@ -57,7 +57,7 @@ def test_no_more_threads_by_a_small_address_space():
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         room = used + (40 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (room, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
         made = []
         for _ in range(40):
             try:
@@ -70,7 +70,7 @@ def test_no_more_threads_by_a_small_address_space():
         first.exec("x = 1")
         for interp in made:
             interp.close()
-        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         with atoll.create() as interp:
             interp.exec("x = 1")
         print("fine")
@@ -94,7 +94,7 @@ def test_no_memory_for_a_message():
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         room = used + (32 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (room, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
         for obj in (data, text, (data, 1), [data], {"k": text}):
             for call in (queue.put, queue.put_nowait, send.send):
                 try:
@@ -107,7 +107,7 @@ def test_no_memory_for_a_message():
         assert queue.qsize() == 1
         queue.put("after")
         assert [queue.get(), queue.get(), recv.recv()] == ["before", "after", "before"]
-        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         queue.put(data)
         assert queue.get() == data
         print("fine")
@@ -126,7 +126,7 @@ def test_no_memory_at_the_receiver():
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         room = used + (16 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (room, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
         try:
             queue.get()
         except MemoryError:
@@ -146,7 +146,7 @@ def test_no_memory_inside_an_interpreter():
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         room = used + (64 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (room, -1))
+        resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
         try:
             interp.exec(
                 "x = []\\n"
