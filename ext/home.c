@@ -225,9 +225,19 @@ exception_text(void)
     return copy;
 }
 
+/* What must be free for a new interpreter: four times what its creation needs,
+ * since others allocate at the same time. */
+#define ROOM ((size_t)12 << 20)
+
 static PyThreadState *
 new_interpreter(home *h)
 {
+    /* CPython's creation of interpreters does not survive a failed allocation
+     * (3.15 reports it with types that it has not made yet), so ask first. */
+    if (!atoll_mem_room(ROOM)) {
+        h->start_error = copy_text("not enough memory");
+        return NULL;
+    }
     PyInterpreterConfig config = {
         .use_main_obmalloc = 0,
         .allow_fork = 0,

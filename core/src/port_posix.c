@@ -1,5 +1,6 @@
-/* Threads and forks, as POSIX has them. */
+/* Threads, forks and mappings, as POSIX has them. */
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "at_base.h"
@@ -52,4 +53,12 @@ atoll_fork_hooks(void (*prepare)(void), void (*parent)(void),
 {
     return pthread_atfork(prepare, parent, child) == 0 ? ATOLL_OK
                                                        : ATOLL_ERR_NOMEM;
+}
+
+bool
+atoll_mem_room(size_t size)
+{
+    void *ptr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return ptr != MAP_FAILED && munmap(ptr, size) == 0;
 }

@@ -91,18 +91,18 @@ def test_with_modules(code):
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
-def test_threads_refused_by_the_system():
-    """No thread for the interpreter: a clear error, and the process goes on."""
+@pytest.mark.parametrize("mib", [250, 390, 395, 400, 405, 410, 415, 420, 425])
+def test_address_space_used_up(mib):
+    """No stack, or no memory: a clear error, and the process goes on."""
     done = run_python(
-        """
+        f"""
 import atoll, resource
 keep = [atoll.create()]
-resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
+resource.setrlimit(resource.RLIMIT_AS, ({mib} << 20, {mib} << 20))
 try:
     for _ in range(200): keep.append(atoll.create())
 except (atoll.InterpreterError, MemoryError) as exc:
     print(type(exc).__name__)
-resource.setrlimit(resource.RLIMIT_AS, (-1, -1)) if 0 else None
 print(keep[0].call(sum, [1, 2]))
 """,
         timeout=60,

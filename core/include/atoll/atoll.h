@@ -78,6 +78,11 @@ ATOLL_API void *atoll_alloc(size_t size) ATOLL_MUST_CHECK;
 ATOLL_API void *atoll_realloc(void *ptr, size_t size) ATOLL_MUST_CHECK;
 ATOLL_API void atoll_free(void *ptr);
 
+/* Whether the system would give `size` bytes at this moment: for code that
+ * must not be called when it would not. Maps and unmaps them; others may take
+ * what was free meanwhile, so ask for more than is needed. Any thread. */
+ATOLL_API bool atoll_mem_room(size_t size) ATOLL_MUST_CHECK;
+
 /* Reference counts for objects of the caller's. atoll_count_down is true for
  * the one call that reaches zero; what all others did before theirs is visible
  * to it (acquire and release). */
