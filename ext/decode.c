@@ -154,21 +154,32 @@ dec_run(decoder *d, PyObject **slots)
     return count;
 }
 
+/* The end of what gets its number late: it itself, or what one of its parts has
+ * made of it before. Steals `obj`, which may be NULL. */
+static PyObject *
+numbered(decoder *d, bool memo, PyObject *obj)
+{
+    if (obj == NULL || !memo) {
+        return obj;
+    }
+    PyObject *known = dec_known(d);
+    if (known != NULL) {
+        Py_SETREF(obj, known);
+    }
+    else if (dec_number(d, true, obj) < 0) {
+        Py_CLEAR(obj);
+    }
+    return obj;
+}
+
 static PyObject *
 dec_tuple(decoder *d, Py_ssize_t count, bool memo)
 {
     PyObject *tuple = PyTuple_New(count);
-    if (tuple == NULL || dec_number(d, memo, tuple) < 0) {
-        Py_XDECREF(tuple);
+    if (tuple == NULL) {
         return NULL;
     }
     PyObject **items = ((PyTupleObject *)tuple)->ob_item;
-    if (memo) {
-        /* It can be reached through the memo before it is full. */
-        for (Py_ssize_t i = 0; i < count; i++) {
-            items[i] = Py_None; /* immortal */
-        }
-    }
     for (Py_ssize_t i = 0; i < count;) {
         Py_ssize_t run = dec_run(d, items + i);
         if (run == 0) {
@@ -187,7 +198,7 @@ dec_tuple(decoder *d, Py_ssize_t count, bool memo)
         }
         i += run;
     }
-    return tuple;
+    return numbered(d, memo, tuple);
 }
 
 /* Its size grows with its items, so that it has no holes at any time. If code
@@ -306,13 +317,14 @@ new_form(decoder *d)
 static PyObject *
 dec_formed(decoder *d, bool first, bool memo)
 {
-    if (first && new_form(d) < 0) {
-        return NULL;
-    }
-    PyObject *keys = d->forms[first ? d->nforms - 1 : dec_u32(d)];
-    Py_ssize_t count = PyTuple_GET_SIZE(keys);
+    /* The dict has its number before its keys have theirs. */
+    size_t form = first ? d->nforms : dec_u32(d);
+    Py_ssize_t count = first ? *d->at : PyTuple_GET_SIZE(d->forms[form]);
     PyObject *dict = compat_dict_presized(count);
     int rc = dict == NULL ? -1 : dec_number(d, memo, dict);
+    if (rc == 0 && first) {
+        rc = new_form(d);
+    }
     for (Py_ssize_t i = 0; i < count && rc == 0; i++) {
         if (*d->at == TAG_BREAK) {
             d->at++;
@@ -320,9 +332,8 @@ dec_formed(decoder *d, bool first, bool memo)
             break;
         }
         PyObject *value = dec_object(d);
-        rc = value == NULL ? -1
-                           : PyDict_SetItem(dict, PyTuple_GET_ITEM(keys, i),
-                                            value);
+        PyObject *key = PyTuple_GET_ITEM(d->forms[form], i);
+        rc = value == NULL ? -1 : PyDict_SetItem(dict, key, value);
         Py_XDECREF(value);
     }
     if (rc < 0) {
@@ -340,16 +351,6 @@ dec_dict(decoder *d, Py_ssize_t count, bool memo)
         Py_CLEAR(dict);
     }
     return dict;
-}
-
-/* What is immutable and cannot be made empty gets its number when it is there. */
-static PyObject *
-numbered(decoder *d, bool memo, PyObject *obj)
-{
-    if (obj != NULL && dec_number(d, memo, obj) < 0) {
-        Py_CLEAR(obj);
-    }
-    return obj;
 }
 
 static PyObject *
@@ -522,8 +523,13 @@ dec_container(decoder *d, int tag, bool memo)
     case TAG_MEMORY:
     case TAG_VIEW:
     case TAG_MOVED:
-    case TAG_FD:
-        return numbered(d, memo, view_decode(d, tag));
+    case TAG_FD: {
+        PyObject *obj = view_decode(d, tag);
+        if (obj != NULL && dec_number(d, memo, obj) < 0) {
+            Py_CLEAR(obj);
+        }
+        return obj;
+    }
     default:
         return dec_other(d, tag, memo);
     }

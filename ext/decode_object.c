@@ -70,12 +70,12 @@ dec_global(decoder *d, bool memo)
 
 /* -------------------------------------------------------------- by value */
 
-/* atoll._pickle.loads(view, digest or None) */
+/* atoll._pickle.loads(view, digest) */
 static PyObject *
-dec_by_value(decoder *d, bool memo)
+dec_constant(decoder *d, bool memo)
 {
     core_state *state = d->state;
-    const unsigned char *head = dec_take(d, 17);
+    const char *digest = (const char *)dec_take(d, DIGEST_SIZE);
     size_t size = (size_t)dec_u64(d);
     const unsigned char *data = dec_take(d, size);
     if (state->loads == NULL) {
@@ -93,15 +93,13 @@ dec_by_value(decoder *d, bool memo)
      * can keep a hold of our memory. */
     PyObject *view = PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size,
                                              PyBUF_READ);
-    PyObject *digest =
-        head[0] ? PyBytes_FromStringAndSize((const char *)head + 1, 16)
-                : Py_NewRef(Py_None);
+    PyObject *key = PyBytes_FromStringAndSize(digest, DIGEST_SIZE);
     PyObject *obj = NULL;
-    if (view != NULL && digest != NULL) {
-        obj = PyObject_CallFunctionObjArgs(state->loads, view, digest, NULL);
+    if (view != NULL && key != NULL) {
+        obj = PyObject_CallFunctionObjArgs(state->loads, view, key, NULL);
     }
     Py_XDECREF(view);
-    Py_XDECREF(digest);
+    Py_XDECREF(key);
     if (obj != NULL && dec_number(d, memo, obj) < 0) {
         Py_CLEAR(obj);
     }
@@ -121,7 +119,7 @@ build_list(decoder *d, PyObject *obj)
             rc = PyList_Append(obj, item);
         }
         else if (item != NULL) {
-            PyObject *done = PyObject_CallMethod(obj, "append", "O", item);
+            PyObject *done = PyObject_CallMethod(obj, "append", "(O)", item);
             rc = done == NULL ? -1 : 0;
             Py_XDECREF(done);
         }
@@ -254,12 +252,16 @@ dec_call(decoder *d, bool is_new, bool memo)
     PyObject *func = dec_object(d);
     PyObject *args = func == NULL ? NULL : dec_object(d);
     PyObject *obj = NULL, *setter = NULL, *state = NULL;
-    if (args != NULL) {
+    PyObject *known = args == NULL ? NULL : dec_known(d);
+    if (args != NULL && known == NULL) {
         dec_link(d);
         obj = make(func, args, is_new);
     }
     Py_XDECREF(func);
     Py_XDECREF(args);
+    if (known != NULL) {
+        return known;
+    }
     if (obj == NULL || dec_number(d, memo, obj) < 0 ||
         ((build & BUILD_LIST) && build_list(d, obj) < 0) ||
         ((build & BUILD_DICT) && build_dict(d, obj) < 0) ||
@@ -413,12 +415,16 @@ dec_exception(decoder *d, bool memo)
     PyObject *exc = NULL, *state = NULL, *cause = NULL, *context = NULL,
              *text = NULL;
     dec_link(d);
-    if (args != NULL) {
+    PyObject *known = args == NULL ? NULL : dec_known(d);
+    if (args != NULL && known == NULL) {
         exc = build ? make_exception(func, args)
                     : PyObject_CallObject(func, args);
     }
     Py_XDECREF(func);
     Py_XDECREF(args);
+    if (known != NULL) {
+        return known;
+    }
     if (exc == NULL || dec_number(d, memo, exc) < 0 ||
         (state = dec_object(d)) == NULL ||
         (state != Py_None && set_state(exc, NULL, state) < 0) ||
@@ -488,8 +494,8 @@ dec_other(decoder *d, int tag, bool memo)
     switch (tag) {
     case TAG_GLOBAL:
         return dec_global(d, memo);
-    case TAG_BY_VALUE:
-        return dec_by_value(d, memo);
+    case TAG_CONSTANT:
+        return dec_constant(d, memo);
     case TAG_CALL:
     case TAG_NEW:
         return dec_call(d, tag == TAG_NEW, memo);

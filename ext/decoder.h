@@ -88,6 +88,14 @@ dec_number(decoder *d, bool memo, PyObject *obj)
     return 0;
 }
 
+/* After the parts of an object that gets its number late: is it there already,
+ * because one of its parts led to it? A new reference, or NULL (no exception). */
+static inline PyObject *
+dec_known(decoder *d)
+{
+    return dec_u8(d) == 0 ? NULL : Py_NewRef(d->memo[dec_u32(d)]);
+}
+
 /* The next object: a new reference, or NULL with an exception. */
 PyObject *dec_object(decoder *d);
 

@@ -29,6 +29,8 @@ encoder_init(encoder *e, core_state *state)
     e->shapes = 0;
     e->types = NULL;
     e->last_type = NULL;
+    e->pickler = NULL;
+    e->by_value = 0;
     e->nforms = 0;
     memset(e->forms, 0, sizeof(e->forms));
     e->path = NULL;
@@ -71,6 +73,7 @@ encoder_fini(encoder *e)
     Py_XDECREF(e->path);
     Py_XDECREF(e->culprit);
     Py_XDECREF(e->types);
+    Py_XDECREF(e->pickler);
     for (size_t i = 0; i < ENC_FORMS; i++) {
         Py_XDECREF(e->forms[i].keys);
     }
@@ -183,6 +186,18 @@ enc_number(encoder *e, PyObject *obj)
     }
     slot->index = e->count++;
     return 0;
+}
+
+int
+enc_number_late(encoder *e, PyObject *obj)
+{
+    memo_slot *slot =
+        e->memo.slots == NULL ? NULL : memo_find(&e->memo, obj);
+    if (slot != NULL && slot->obj != NULL) {
+        uint32_t index = slot->index;
+        return enc_put(e, 1, &index, sizeof(index)) < 0 ? -1 : 1;
+    }
+    return enc_tag(e, 0) < 0 ? -1 : enc_number(e, obj);
 }
 
 int
@@ -606,7 +621,7 @@ enc_loud_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
     Py_INCREF(key);
     int rc = enc_item(e, value); /* which holds it */
     if (rc < 0) {
-        enc_path(e, "[%R]", key);
+        enc_path(e, "[%.80R]", key);
     }
     Py_DECREF(key);
     return rc == 0 && PyDict_GET_SIZE(dict) != count ? raise_changed() : rc;
@@ -898,12 +913,12 @@ is_container(PyTypeObject *type)
         ;
 }
 
-/* What is immutable and cannot be made empty gets its number after its items.
- * A cycle through it alone would be a RecursionError. */
+/* What is immutable and cannot be made empty gets its number after its items. */
 static inline bool
 is_late(PyTypeObject *type)
 {
-    return type == &PyFrozenSet_Type || type == &PySlice_Type
+    return type == &PyTuple_Type || type == &PyFrozenSet_Type ||
+           type == &PySlice_Type
 #ifdef COMPAT_FROZENDICT
            || type == &PyFrozenDict_Type
 #endif
@@ -960,7 +975,7 @@ enc_object(encoder *e, PyObject *obj)
     if (container) {
         rc = enc_container(e, obj, type, memo);
         if (rc == 0 && late && memo != 0) {
-            rc = enc_number(e, obj);
+            rc = enc_number_late(e, obj) < 0 ? -1 : 0;
         }
     }
     else {

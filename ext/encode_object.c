@@ -92,6 +92,8 @@ names_of(PyObject *obj, PyObject **module, PyObject **qualname)
 
 /* -------------------------------------------------------------- by value */
 
+static int enc_reduced(encoder *e, PyObject *obj, PyObject *value);
+
 /* atoll._pickle.<name>, kept in *slot. Borrowed. */
 static PyObject *
 helper(PyObject **slot, const char *name)
@@ -109,10 +111,18 @@ helper(PyObject **slot, const char *name)
     return *slot;
 }
 
-/* Is the current exception one that says that something cannot be pickled? */
+/* Is the current exception one that says that `obj` cannot be pickled? */
 static bool
-says_unpicklable(void)
+says_unpicklable(PyObject *obj)
 {
+    if (PyErr_ExceptionMatches(PyExc_ValueError)) {
+        /* Of ctypes and its like; a method in Python means what it says. */
+        PyObject *name = PyUnicode_InternFromString("__reduce__");
+        PyObject *method =
+            name == NULL ? NULL : compat_type_lookup(Py_TYPE(obj), name);
+        Py_XDECREF(name);
+        return method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type);
+    }
     if (PyErr_ExceptionMatches(PyExc_TypeError) ||
         PyErr_ExceptionMatches(PyExc_AttributeError)) {
         return true;
@@ -128,37 +138,69 @@ says_unpicklable(void)
     return matches;
 }
 
-/* atoll._pickle.by_value(obj) -> (digest or None, pickle) */
+/* A function that is constant, as one pickle that both sides keep by its digest:
+ * atoll._pickle.constant(obj) -> (digest, pickle). 1; 0 if it is not; or -1. */
+static int
+enc_constant_function(encoder *e, PyObject *obj)
+{
+    PyObject *function = helper(&e->state->constant, "constant");
+    PyObject *pair =
+        function == NULL ? NULL : PyObject_CallOneArg(function, obj);
+    if (pair == NULL || pair == Py_None) {
+        Py_XDECREF(pair);
+        return pair == NULL ? -1 : 0;
+    }
+    const char *digest, *data;
+    Py_ssize_t digest_size, size;
+    int rc = -1;
+    if (PyArg_ParseTuple(pair, "y#y#", &digest, &digest_size, &data, &size) &&
+        digest_size == DIGEST_SIZE) {
+        uint64_t n = (uint64_t)size;
+        unsigned char *at =
+            enc_reserve(e, 1 + DIGEST_SIZE + sizeof(n) + (size_t)size);
+        if (at != NULL) {
+            at[0] = TAG_CONSTANT | MEMO;
+            memcpy(at + 1, digest, DIGEST_SIZE);
+            memcpy(at + 1 + DIGEST_SIZE, &n, sizeof(n));
+            memcpy(at + 1 + DIGEST_SIZE + sizeof(n), data, (size_t)size);
+            rc = enc_number(e, obj) < 0 ? -1 : 1;
+        }
+    }
+    Py_DECREF(pair);
+    return rc;
+}
+
+/* Anything else: taken apart as cloudpickle does it, into code, names, cells:
+ * what is captured is part of the message, and of its memo. */
 static int
 enc_by_value(encoder *e, PyObject *obj)
 {
+    enc_link(e);
+    if (PyFunction_Check(obj)) {
+        int done = enc_constant_function(e, obj);
+        if (done != 0) {
+            return done > 0             ? 0
+                   : says_unpicklable(obj) ? enc_refuse(e, obj)
+                                           : -1;
+        }
+    }
     PyObject *function = helper(&e->state->by_value, "by_value");
-    if (function == NULL) {
-        return -1;
-    }
-    enc_link(e); /* handles that the function holds find us */
-    PyObject *pair = PyObject_CallOneArg(function, obj);
+    PyObject *pair =
+        function == NULL
+            ? NULL
+            : PyObject_CallFunctionObjArgs(
+                  function, obj, e->pickler == NULL ? Py_None : e->pickler,
+                  NULL);
     if (pair == NULL) {
-        return says_unpicklable() ? enc_refuse(e, obj) : -1;
+        return says_unpicklable(obj) ? enc_refuse(e, obj) : -1;
     }
-    PyObject *digest, *data;
+    PyObject *pickler, *value;
     int rc = -1;
-    if (PyArg_ParseTuple(pair, "OO!", &digest, &PyBytes_Type, &data)) {
-        uint64_t size = (uint64_t)PyBytes_GET_SIZE(data);
-        unsigned char head[17 + sizeof(size)] = {0};
-        if (PyBytes_CheckExact(digest) && PyBytes_GET_SIZE(digest) == 16) {
-            head[0] = 1;
-            memcpy(head + 1, PyBytes_AS_STRING(digest), 16);
-        }
-        memcpy(head + 17, &size, sizeof(size));
-        unsigned char *at = NULL;
-        if (enc_put(e, TAG_BY_VALUE | MEMO, head, sizeof(head)) == 0) {
-            at = enc_reserve(e, (size_t)size);
-        }
-        if (at != NULL) {
-            memcpy(at, PyBytes_AS_STRING(data), (size_t)size);
-            rc = enc_number(e, obj);
-        }
+    if (PyArg_ParseTuple(pair, "OO!", &pickler, &PyTuple_Type, &value)) {
+        Py_XSETREF(e->pickler, Py_NewRef(pickler));
+        e->by_value++;
+        rc = enc_reduced(e, obj, value);
+        e->by_value--;
     }
     Py_DECREF(pair);
     return rc;
@@ -186,7 +228,7 @@ enc_class_of_constant(encoder *e, PyObject *obj)
         enc_put(e, TAG_TUPLE8, &one, 1) < 0 || enc_object(e, of) < 0) {
         return -1;
     }
-    return enc_number(e, obj);
+    return enc_number_late(e, obj) < 0 ? -1 : 0;
 }
 
 int
@@ -364,7 +406,10 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
         Py_DECREF(dict);
         return enc_reduce(e, obj);
     }
-    int memo = 0, known = enc_memo(e, obj, &memo), rc = known < 0 ? -1 : 0;
+    /* With a new shape the class comes first, and so does its number. */
+    int memo = same || Py_REFCNT(obj) == 1 ? 0 : MEMO;
+    int known = same ? enc_memo(e, obj, &memo) : enc_known(e, obj);
+    int rc = known < 0 ? -1 : 0;
     if (known == 0) {
         if (same) {
             uint32_t number =
@@ -373,6 +418,9 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
         }
         else {
             rc = enc_new_shape(e, type, dict, memo);
+            if (rc == 0 && memo != 0) {
+                rc = enc_number(e, obj);
+            }
         }
         Py_ssize_t count = PyDict_GET_SIZE(dict), at = 0, done = 0;
         PyObject *key, *value;
@@ -429,7 +477,7 @@ enc_iter(encoder *e, PyObject *iter, bool pairs)
             if (rc == 0) {
                 rc = enc_object(e, PyTuple_GET_ITEM(item, 1));
                 if (rc < 0) {
-                    enc_path(e, "[%R]", key);
+                    enc_path(e, "[%.80R]", key);
                 }
             }
         }
@@ -478,18 +526,37 @@ enc_args(encoder *e, PyObject *args, Py_ssize_t from)
     return 0;
 }
 
-/* The state is mostly a dict of attributes: name them so in a path. */
+/* The state is mostly a dict of attributes, or a pair of such: name them so in
+ * a path. */
 static int
 enc_state(encoder *e, PyObject *state)
 {
-    if (!PyDict_CheckExact(state)) {
-        int rc = enc_object(e, state);
-        if (rc < 0) {
-            enc_path(e, ".__getstate__()");
-        }
+    int rc = enc_object(e, state);
+    if (rc == 0 || e->path == NULL) {
         return rc;
     }
-    return enc_object(e, state);
+    Py_ssize_t last = PyList_GET_SIZE(e->path) - 1;
+    if (PyTuple_CheckExact(state) && PyTuple_GET_SIZE(state) == 2 && last > 0 &&
+        PyDict_CheckExact(PyTuple_GET_ITEM(state, 1))) {
+        PyList_SetSlice(e->path, last, last + 1, NULL);
+        last--;
+    }
+    else if (!PyDict_CheckExact(state)) {
+        enc_path(e, ".__getstate__()");
+        return rc;
+    }
+    /* "['name']" to ".name" */
+    PyObject *step = PyList_GET_ITEM(e->path, last);
+    Py_ssize_t length = PyUnicode_GET_LENGTH(step);
+    PyObject *name =
+        length > 4 ? PyUnicode_Substring(step, 2, length - 2) : NULL;
+    PyObject *dotted =
+        name == NULL ? NULL : PyUnicode_FromFormat(".%U", name);
+    if (dotted != NULL) {
+        PyList_SetItem(e->path, last, dotted); /* steals */
+    }
+    Py_XDECREF(name);
+    return rc;
 }
 
 /* The tuple that a reducer returned. */
@@ -520,8 +587,12 @@ enc_reduced(encoder *e, PyObject *obj, PyObject *value)
                   is_named(func, "__newobj__");
     if (enc_put(e, (is_new ? TAG_NEW : TAG_CALL) | MEMO, &build, 1) < 0 ||
         enc_object(e, is_new ? PyTuple_GET_ITEM(args, 0) : func) < 0 ||
-        enc_args(e, args, is_new ? 1 : 0) < 0 || enc_number(e, obj) < 0) {
+        enc_args(e, args, is_new ? 1 : 0) < 0) {
         return -1;
+    }
+    int known = enc_number_late(e, obj);
+    if (known != 0) {
+        return known < 0 ? -1 : 0;
     }
     if ((list != NULL && enc_iter(e, list, false) < 0) ||
         (dict != NULL && enc_iter(e, dict, true) < 0) ||
@@ -567,7 +638,7 @@ call_correction(PyObject *obj, const char *name)
 {
     PyObject *module = PyImport_ImportModule("atoll._pickle");
     PyObject *value =
-        module == NULL ? NULL : PyObject_CallMethod(module, name, "O", obj);
+        module == NULL ? NULL : PyObject_CallMethod(module, name, "(O)", obj);
     Py_XDECREF(module);
     return value;
 }
@@ -600,12 +671,20 @@ call_cloudpickle(core_state *state, PyObject *obj)
     PyObject *function = helper(&state->reduce, "reduce");
     PyObject *value =
         function == NULL ? NULL : PyObject_CallOneArg(function, obj);
-    if (value == NULL || value == Py_None) {
-        Py_CLEAR(value);
-        PyErr_SetRaisedException(reason); /* replaces any other */
+    if (value == NULL && reason == NULL) {
         return NULL;
     }
-    Py_DECREF(reason);
+    if (value == NULL || value == Py_None) {
+        if (value == Py_None || !PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_SetRaisedException(reason); /* replaces any other */
+        }
+        else {
+            Py_DECREF(reason); /* it knows better */
+        }
+        Py_XDECREF(value);
+        return NULL;
+    }
+    Py_XDECREF(reason);
     return value;
 }
 
@@ -639,7 +718,7 @@ enc_reduce(encoder *e, PyObject *obj)
     }
     enc_link(e);
     PyObject *value = call_reduce(e->state, obj);
-    if (value == NULL && says_unpicklable()) {
+    if (value == NULL && says_unpicklable(obj)) {
         value = call_cloudpickle(e->state, obj);
         if (value == NULL) {
             return enc_refuse(e, obj);
@@ -686,6 +765,21 @@ is_plain_exception(PyTypeObject *type)
         }
     }
     return true;
+}
+
+static PyTypeObject *
+builtin_base(PyTypeObject *type)
+{
+    while (type->tp_flags & Py_TPFLAGS_HEAPTYPE) {
+        type = type->tp_base;
+    }
+    return type;
+}
+
+static bool
+has_slots(PyTypeObject *type)
+{
+    return type->tp_basicsize > builtin_base(type)->tp_basicsize;
 }
 
 /* The traceback as text, for the outermost exception of a message only: it
@@ -757,7 +851,7 @@ enc_exception(encoder *e, PyObject *obj)
     enc_link(e);
     PyObject *value = call_reduce(e->state, obj);
     if (value == NULL) {
-        return says_unpicklable() ? enc_refuse(e, obj) : -1;
+        return says_unpicklable(obj) ? enc_refuse(e, obj) : -1;
     }
     PyObject *func, *args, *state = Py_None;
     if (!PyTuple_Check(value) ||
@@ -772,6 +866,19 @@ enc_exception(encoder *e, PyObject *obj)
     }
     uint8_t build =
         func == (PyObject *)Py_TYPE(obj) && is_plain_exception(Py_TYPE(obj));
+    PyObject *with_slots = NULL;
+    if (build && has_slots(Py_TYPE(obj))) {
+        PyObject *function =
+            helper(&e->state->exception_state, "exception_state");
+        with_slots = function == NULL ? NULL
+                                      : PyObject_CallFunctionObjArgs(
+                                            function, obj, state, NULL);
+        if (with_slots == NULL) {
+            Py_DECREF(value);
+            return -1;
+        }
+        state = with_slots;
+    }
     int rc = enc_put(e, TAG_EXCEPTION | MEMO, &build, 1);
     if (rc == 0) {
         rc = enc_object(e, func);
@@ -787,17 +894,18 @@ enc_exception(encoder *e, PyObject *obj)
             enc_path(e, ".args[%zd]", i);
         }
     }
-    if (rc == 0 && (rc = enc_number(e, obj)) == 0) {
-        rc = enc_object(e, state);
-        if (rc < 0) {
-            enc_path(e, ".__dict__");
-        }
+    if (rc == 0) {
+        rc = enc_number_late(e, obj); /* 1: it was there already */
+    }
+    if (rc == 0) {
+        rc = state == Py_None ? enc_tag(e, TAG_NONE) : enc_state(e, state);
     }
     if (rc == 0) {
         rc = enc_chain(e, obj);
     }
     Py_DECREF(value);
-    return rc;
+    Py_XDECREF(with_slots);
+    return rc < 0 ? -1 : 0;
 }
 
 /* ----------------------------------------------------------- registered types */
@@ -823,7 +931,7 @@ enc_registered(encoder *e, PyObject *obj, PyObject *pair)
             enc_path(e, " (reduced)");
         }
         else {
-            rc = enc_number(e, obj);
+            rc = enc_number_late(e, obj) < 0 ? -1 : 0;
         }
     }
     Py_XDECREF(value);
@@ -850,6 +958,25 @@ registered(encoder *e, PyTypeObject *type)
     return found == NULL || found == Py_None
                ? NULL
                : PyDict_GetItemWithError(state->reducers, (PyObject *)type);
+}
+
+/* A module is no value. But a function that goes by value may refer to one. */
+static int
+enc_module(encoder *e, PyObject *obj)
+{
+    if (e->by_value == 0) {
+        return enc_refuse(e, obj);
+    }
+    PyObject *value = call_cloudpickle(e->state, obj);
+    if (value == NULL) {
+        return enc_refuse(e, obj);
+    }
+    int known = enc_known(e, obj);
+    int rc = known != 0                ? (known < 0 ? -1 : 0)
+             : PyTuple_Check(value) ? enc_reduced(e, obj, value)
+                                       : enc_refuse(e, obj);
+    Py_DECREF(value);
+    return rc;
 }
 
 /* ---------------------------------------------------------------- dispatch */
@@ -891,7 +1018,7 @@ enc_other(encoder *e, PyObject *obj)
         return enc_global(e, obj);
     }
     if (PyModule_Check(obj)) {
-        return enc_refuse(e, obj);
+        return enc_module(e, obj);
     }
     PyObject *pair = registered(e, type);
     if (pair != NULL || PyErr_Occurred()) {

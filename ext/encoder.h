@@ -41,6 +41,8 @@ typedef struct encoder {
     form forms[ENC_FORMS];
     PyTypeObject *last_type; /* the last plain class, held by `types` */
     PyObject *types;  /* type -> what encode_object.c knows of it, or NULL */
+    PyObject *pickler; /* cloudpickle's, for by_value, or NULL */
+    int by_value;      /* functions and classes being taken apart */
     PyObject *path;   /* of what cannot cross: the steps, innermost first */
     PyObject *culprit; /* what cannot cross, or NULL */
     struct encoder *outer; /* in state->encoders, once linked */
@@ -101,6 +103,9 @@ int enc_memo(encoder *e, PyObject *obj, int *memo);
  * known (1, written as a reference)? And: give it a number. */
 int enc_known(encoder *e, PyObject *obj);
 int enc_number(encoder *e, PyObject *obj);
+/* The same after its parts, which may have led to it: 1 if it has a number
+ * already, and then it is complete. */
+int enc_number_late(encoder *e, PyObject *obj);
 
 /* Take over a handle, whose reference is the encoder's from now on, also on
  * failure. *index is its place. */

@@ -82,7 +82,7 @@ inherit(PyObject *setup)
     PyObject *done =
         registry == NULL
             ? NULL
-            : PyObject_CallMethod(registry, "inherit", "O", entries);
+            : PyObject_CallMethod(registry, "inherit", "(O)", entries);
     Py_XDECREF(registry);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;

@@ -135,7 +135,8 @@ core_exec(PyObject *module)
 
 #define STATE_OBJECTS(X)                                                    \
     X(queue_type) X(send_type) X(recv_type) X(home_type)                    \
-    X(interpreter_class) X(handles) X(errors) X(by_value) X(reduce)         \
+    X(interpreter_class) X(handles) X(errors) X(constant) X(by_value)      \
+    X(reduce) X(exception_state)                                            \
     X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
     X(fd_type)

@@ -280,7 +280,7 @@ land_array(core_state *state, const cargo *c)
     PyObject *bytes = PyBytes_FromStringAndSize(c->block, (Py_ssize_t)c->size);
     PyObject *done =
         bytes == NULL ? NULL
-                      : PyObject_CallMethod(obj, "frombytes", "O", bytes);
+                      : PyObject_CallMethod(obj, "frombytes", "(O)", bytes);
     if (done == NULL) {
         Py_CLEAR(obj);
     }

@@ -24,8 +24,8 @@ typedef struct core_state {
     PyObject *handles;           /* channel id and end -> address of the live
                                     Python object, borrowed: one per id */
     PyObject *errors;            /* name -> class, filled on demand */
-    PyObject *by_value, *reduce, *traceback_text, *loads,
-        *rebuild_exception;      /* of atoll._pickle, imported on demand */
+    PyObject *constant, *by_value, *reduce, *exception_state, *traceback_text,
+        *loads, *rebuild_exception;      /* of atoll._pickle, imported on demand */
     PyObject *copyreg_table;     /* copyreg.dispatch_table, likewise */
     PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */
     PyObject *inherit;           /* atoll._registry's, or NULL */

@@ -36,9 +36,10 @@ release_export(atoll_region *region)
     mailbox_unref(owner);
 }
 
-/* A region for the memory of `exporter`. The caller owns a reference. */
+/* A region for the memory of `view`. The caller owns a reference. It holds a
+ * view of its own: so release() of the sender's works. */
 static atoll_region *
-export_new(core_state *state, PyObject *exporter)
+export_new(core_state *state, PyObject *view)
 {
     mailbox_drain(state->mailbox); /* who sends many gets many back */
     export *x = atoll_alloc(sizeof(*x));
@@ -46,7 +47,11 @@ export_new(core_state *state, PyObject *exporter)
         PyErr_NoMemory();
         return NULL;
     }
-    if (PyObject_GetBuffer(exporter, &x->buffer, PyBUF_FULL_RO) < 0) {
+    PyObject *own = PyMemoryView_FromObject(view);
+    int rc = own == NULL ? -1
+                         : PyObject_GetBuffer(own, &x->buffer, PyBUF_FULL_RO);
+    Py_XDECREF(own); /* the buffer holds it */
+    if (rc < 0) {
         atoll_free(x);
         return NULL;
     }
@@ -197,7 +202,6 @@ enc_memoryview(encoder *e, PyObject *obj)
     if (PyObject_GetBuffer(obj, &whole, PyBUF_FULL_RO) < 0) {
         return enc_refuse(e, obj); /* released */
     }
-    /* Hold what the view is of, not the view: so its release() works. */
     PyObject *of = PyMemoryView_GET_BUFFER(obj)->obj;
     atoll_region *region;
     if (of != NULL && Py_IS_TYPE(of, state->view_type)) {
@@ -207,7 +211,7 @@ enc_memoryview(encoder *e, PyObject *obj)
         region = atoll_region_ref(((bufferobj *)of)->region);
     }
     else {
-        region = export_new(state, of == NULL ? obj : of);
+        region = export_new(state, obj);
     }
     uint32_t index;
     int rc = -1;

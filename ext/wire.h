@@ -9,8 +9,10 @@
  * byte order: it never leaves the process. A tag with MEMO set is the
  * definition of an object that is referred to again: both sides count these, in
  * the order in which the objects come into being, and TAG_REF names one by its
- * number. A container comes into being before its items, an object that is
- * built by a call after the arguments.
+ * number. A list, dict, set or plain instance comes into being before its items;
+ * what is immutable, or made by a call, after them. In the latter case the items
+ * are followed by a byte: 0, and it gets its number now; or 1 and a uint32_t, and
+ * it is that object, since one of its own parts has led to it and made it first.
  *
  * Large str, bytes and buffers are not in the block but beside it, as handles.
  */
@@ -20,6 +22,7 @@
 #include "xfer.h"
 
 #define MEMO 0x80
+#define DIGEST_SIZE 16
 
 enum {
     TAG_NONE = 1,
@@ -57,7 +60,7 @@ enum {
     TAG_SLICE,   /* three items */
     TAG_REF,     /* uint32_t number in the memo */
     TAG_GLOBAL,  /* module and qualified name, two str */
-    TAG_BY_VALUE, /* uint8_t cached, 16 bytes of digest, size, pickle */
+    TAG_CONSTANT, /* 16 bytes of digest, size, pickle: a constant function */
     TAG_CALL,    /* callable, a tuple of arguments; then what BUILD_ says */
     TAG_NEW,     /* class, a tuple of arguments for __new__; then as CALL */
     TAG_SHAPE,   /* class, count, names: a shape, numbered; then as INSTANCE */

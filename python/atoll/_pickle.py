@@ -30,6 +30,9 @@ _sent: dict[int, tuple[FunctionType, list[_Part], bytes, bytes]] = {}
 # digest -> function
 _received: dict[bytes, Any] = {}
 _KEEP = 512  # of each; the oldest goes first
+_KEEP_SIZE = 65536  # bytes; what is larger is not kept
+
+_MISSING: Any = object()
 
 
 class _Part:
@@ -38,31 +41,33 @@ class _Part:
     __slots__ = ("cells", "code", "defaults", "function", "kwdefaults", "names")
 
     def __init__(self, function: FunctionType) -> None:
+        known = function.__globals__
         self.function = function
         self.code = function.__code__
         self.defaults = function.__defaults__
         self.kwdefaults = dict(function.__kwdefaults__ or ())
         self.cells = _cells(function)
-        known = function.__globals__
-        self.names = {name: known[name] for name in _names(self.code) if name in known}
+        # A name that is missing may be a built-in one, or be defined later.
+        self.names = {name: known.get(name, _MISSING) for name in _names(self.code)}
 
     def values(self) -> Iterator[Any]:
         yield from self.defaults or ()
         yield from self.kwdefaults.values()
         yield from self.cells
-        yield from self.names.values()
+        yield from (value for value in self.names.values() if value is not _MISSING)
 
     def is_current(self) -> bool:
         function = self.function
         known = function.__globals__
-        cells = _cells(function)
+        keywords = function.__kwdefaults__ or {}
         return (
             function.__code__ is self.code
             and function.__defaults__ is self.defaults
             and not function.__dict__
-            and (function.__kwdefaults__ or {}) == self.kwdefaults
-            and all(a is b for a, b in zip(cells, self.cells, strict=True))
-            and all(known.get(name, self) is value for name, value in self.names.items())
+            and keywords.keys() == self.kwdefaults.keys()
+            and all(keywords[name] is value for name, value in self.kwdefaults.items())
+            and all(a is b for a, b in zip(_cells(function), self.cells, strict=True))
+            and all(known.get(name, _MISSING) is value for name, value in self.names.items())
         )
 
 
@@ -76,13 +81,37 @@ def _cells(function: FunctionType) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _names(code: CodeType) -> set[str]:
-    """All names that may be global: attributes are among them, which is harmless."""
-    names = set(code.co_names)
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            names |= _names(const)
-    return names
+            yield from _codes(const)
+
+
+def _names(code: CodeType) -> set[str]:
+    """All names that may be global: attributes are among them, which is harmless."""
+    return {name for each in _codes(code) for name in each.co_names}
+
+
+def _assigns(code: CodeType) -> bool:
+    """Does it assign to what outlives a call: a global name, or a captured one?"""
+    import opcode
+
+    to_global = {opcode.opmap["STORE_GLOBAL"], opcode.opmap["DELETE_GLOBAL"]}
+    to_cell = {opcode.opmap["STORE_DEREF"], opcode.opmap["DELETE_DEREF"]}
+    captured = set(code.co_freevars)
+    for each in _codes(code):
+        bytecode = each.co_code
+        cells = [name for name in each.co_cellvars if name not in each.co_varnames]
+        slots = (*each.co_varnames, *cells, *each.co_freevars)
+        high = 0
+        for op, arg in zip(bytecode[::2], bytecode[1::2], strict=True):
+            if op in to_global:
+                return True
+            if op in to_cell and slots[high | arg] in captured:
+                return True
+            high = (high | arg) << 8 if op == opcode.EXTENDED_ARG else 0
+    return False
 
 
 def _is_importable(obj: Any) -> bool:
@@ -107,10 +136,10 @@ def _parts(function: FunctionType) -> list[_Part] | None:
         if kind is tuple or kind is frozenset:
             todo.extend(value)
         elif kind is ModuleType:
-            if value.__name__ == "__main__":
+            if value.__name__ == "__main__" or sys.modules.get(value.__name__) is not value:
                 return None
         elif kind is FunctionType and not _is_importable(value):
-            if value.__dict__:
+            if value.__dict__ or _assigns(value.__code__):
                 return None
             part = parts[id(value)] = _Part(value)
             todo.extend(part.values())
@@ -128,46 +157,56 @@ def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:
     cache[key] = value
 
 
-def by_value(obj: Any) -> tuple[bytes | None, bytes]:
-    """The code of a function or class, and what it refers to.
+def constant(obj: FunctionType) -> tuple[bytes, bytes] | None:
+    """The pickle of a function that is constant: (digest, pickle), or None.
 
-    Returns (digest, pickle): the digest is None unless the function is constant,
-    and then receivers may keep what they make of it.
+    Receivers keep what they make of it.
     """
-    is_function = type(obj) is FunctionType
-    if is_function:
-        known = _sent.get(id(obj))
-        if known is not None and all(part.is_current() for part in known[1]):
-            return known[2], known[3]
-    import cloudpickle
-
-    try:
-        data: bytes = cloudpickle.dumps(obj, _PROTOCOL)
-    except RecursionError as exc:
-        raise _pickle.PicklingError(f"it is nested too deeply: {exc}") from exc
-    parts = _parts(obj) if is_function else None
+    known = _sent.get(id(obj))
+    if known is not None and all(part.is_current() for part in known[1]):
+        return known[2], known[3]
+    _sent.pop(id(obj), None)
+    parts = _parts(obj)
     if parts is None:
-        _sent.pop(id(obj), None)
-        return None, data
+        return None
     import hashlib
 
+    import cloudpickle
+
+    data: bytes = cloudpickle.dumps(obj, _PROTOCOL)
+    if len(data) > _KEEP_SIZE:
+        return None
     digest = hashlib.blake2b(data, digest_size=16).digest()
     _keep(_sent, id(obj), (obj, parts, digest, data))
     return digest, data
 
 
-def loads(data: memoryview, digest: bytes | None) -> Any:
-    """Rebuild what by_value() gave; `data` is released."""
-    try:
-        if digest is None:
-            return _pickle.loads(data)
+def loads(data: memoryview, digest: bytes) -> Any:
+    """Rebuild what constant() gave; `data` is released."""
+    with data:
         obj = _received.get(digest)
         if obj is None:
             obj = _pickle.loads(data)
             _keep(_received, digest, obj)
         return obj
-    finally:
-        data.release()
+
+
+def by_value(obj: Any, pickler: Any) -> tuple[Any, Any]:
+    """The reduce value of a function or class, as cloudpickle has it.
+
+    Returns (pickler, value). The pickler is None at first, and kept for a
+    message: functions of one module share their new module's names through it.
+    """
+    import cloudpickle
+
+    if pickler is None:
+        import io
+
+        pickler = cloudpickle.Pickler(io.BytesIO(), _PROTOCOL)
+    value = pickler.reducer_override(obj)
+    if value is NotImplemented:
+        raise _pickle.PicklingError(f"{obj!r} is not to be found under its name")
+    return pickler, value
 
 
 # ------------------------------------------------------------- other objects
@@ -183,10 +222,23 @@ def reduce(obj: Any) -> tuple[Any, ...] | None:
     import cloudpickle
 
     # It reads files to the end, and sends what it has read: not this.
-    if isinstance(obj, (ModuleType, memoryview)) or hasattr(obj, "fileno"):
+    if isinstance(obj, memoryview) or hasattr(obj, "fileno"):
         return None
-    reducer = cloudpickle.CloudPickler.dispatch_table.get(type(obj))
+    reducer = cloudpickle.Pickler.dispatch_table.get(type(obj))
     return None if reducer is None else reducer(obj)
+
+
+def exception_state(exc: BaseException, state: dict[str, Any] | None) -> Any:
+    """The state of an exception whose class has slots: pickle forgets them."""
+    import copyreg
+
+    slots = {}
+    for name in copyreg._slotnames(type(exc)):  # type: ignore[attr-defined]
+        try:
+            slots[name] = getattr(exc, name)
+        except AttributeError:
+            pass  # not set
+    return {**(state or {}), **slots} or None
 
 
 def reduce_timezone(obj: Any) -> tuple[Any, ...]:
