@@ -282,6 +282,10 @@ dec_call(decoder *d, bool is_new, bool memo)
 static bool
 is_direct(PyTypeObject *type, PyObject *names)
 {
+    if (!(type->tp_flags & Py_TPFLAGS_MANAGED_DICT) &&
+        type->tp_dictoffset == 0) {
+        return true; /* it has slots here: those are the descriptors */
+    }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
         PyObject *found =
             compat_type_lookup(type, PyTuple_GET_ITEM(names, i));
@@ -293,25 +297,33 @@ is_direct(PyTypeObject *type, PyObject *names)
 }
 
 static int
+shapes_reserve(decoder *d)
+{
+    if (d->nshapes < d->shape_room) {
+        return 0;
+    }
+    bool first = d->shapes == d->shapes_small;
+    size_t room = d->shape_room * 4;
+    shape *more = first ? atoll_alloc(room * sizeof(*more))
+                        : atoll_realloc(d->shapes, room * sizeof(*more));
+    if (more == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (first) {
+        memcpy(more, d->shapes_small, sizeof(d->shapes_small));
+    }
+    d->shapes = more;
+    d->shape_room = room;
+    return 0;
+}
+
+static int
 new_shape(decoder *d)
 {
-    if (d->nshapes == d->shape_room) {
-        bool first = d->shapes == d->shapes_small;
-        size_t room = d->shape_room * 4;
-        shape *more = first ? atoll_alloc(room * sizeof(*more))
-                            : atoll_realloc(d->shapes, room * sizeof(*more));
-        if (more == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        if (first) {
-            memcpy(more, d->shapes_small, sizeof(d->shapes_small));
-        }
-        d->shapes = more;
-        d->shape_room = room;
-    }
-    PyObject *type = dec_object(d);
-    if (type == NULL) {
+    PyObject *type = dec_object(d); /* which may bring shapes of its own */
+    if (type == NULL || shapes_reserve(d) < 0) {
+        Py_XDECREF(type);
         return -1;
     }
     if (!PyType_Check(type) ||

@@ -325,29 +325,30 @@ reducer_of(core_state *state, PyTypeObject *type)
 static int
 enc_new_shape(encoder *e, PyTypeObject *type, PyObject *dict, int memo)
 {
-    Py_ssize_t count = PyDict_GET_SIZE(dict), at = 0, i = 0;
-    uint32_t n = (uint32_t)count;
-    PyObject *key, *names = PyTuple_New(count);
+    /* The class first: if it goes by value it may bring shapes of its own. */
+    if (enc_tag(e, TAG_SHAPE | memo) < 0 ||
+        enc_global(e, (PyObject *)type) < 0) {
+        return -1;
+    }
+    uint32_t count = (uint32_t)PyDict_GET_SIZE(dict);
+    PyObject *key, *names = PyTuple_New((Py_ssize_t)count);
     if (names == NULL) {
         return -1;
     }
-    while (i < count && PyDict_Next(dict, &at, &key, NULL)) {
+    Py_ssize_t at = 0, i = 0;
+    while (i < (Py_ssize_t)count && PyDict_Next(dict, &at, &key, NULL)) {
         PyTuple_SET_ITEM(names, i++, Py_NewRef(key));
     }
-    int rc = -1;
-    PyObject *shape = Py_BuildValue("IO", (unsigned)e->shapes, names);
-    if (shape != NULL &&
-        PyDict_SetItem(e->types, (PyObject *)type, shape) == 0 &&
-        enc_tag(e, TAG_SHAPE | memo) == 0 &&
-        enc_global(e, (PyObject *)type) == 0) {
-        unsigned char *to = enc_reserve(e, sizeof(n));
-        rc = to == NULL ? -1 : 0;
-        if (to != NULL) {
-            memcpy(to, &n, sizeof(n));
-        }
-        e->shapes++;
+    PyObject *shape = Py_BuildValue("IO", (unsigned)e->shapes++, names);
+    unsigned char *to = enc_reserve(e, sizeof(count));
+    int rc = shape == NULL || to == NULL ||
+                     PyDict_SetItem(e->types, (PyObject *)type, shape) < 0
+                 ? -1
+                 : 0;
+    if (to != NULL) {
+        memcpy(to, &count, sizeof(count));
     }
-    for (i = 0; i < count && rc == 0; i++) {
+    for (i = 0; i < (Py_ssize_t)count && rc == 0; i++) {
         key = PyTuple_GET_ITEM(names, i);
         int key_memo = 0, known = enc_memo(e, key, &key_memo);
         rc = known < 0 || (known == 0 && enc_str(e, key, key_memo) < 0) ? -1
@@ -608,6 +609,8 @@ static const struct {
     const char *name, *module, *function;
 } corrected[] = {
     {"Connection", "multiprocessing.connection", "reduce"},
+    {"_FIELD_BASE", "dataclasses", "reduce"},
+    {"_MISSING_TYPE", "dataclasses", "reduce"},
 #if COMPAT_NO_C_DATETIME
     {"timezone", "_pydatetime", "reduce_timezone"},
 #endif

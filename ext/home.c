@@ -353,6 +353,7 @@ finish(home *h, job *last)
         job_unref(last);
     }
     atoll_event_set(&h->ended);
+    atoll_event_set(&h->gone);
     home_unref(h);
 }
 
@@ -512,11 +513,14 @@ wait_ended(void *arg, const atoll_wait *wait)
     return atoll_event_wait(&((home *)arg)->ended, wait);
 }
 
-static void
+/* Take it out of CPython's list. False if it is being ended at this moment, or
+ * has been: then that is to be waited for. */
+static bool
 abandon(home *h)
 {
     atoll_lock_acquire(&h->lock);
-    if (!h->ending && h->state != HOME_ENDED) {
+    bool can = !h->ending && h->state != HOME_ENDED;
+    if (can) {
         h->abandoned = true;
         if (h->mailbox != NULL) {
             mailbox_kill(h->mailbox);
@@ -526,6 +530,7 @@ abandon(home *h)
         }
     }
     atoll_lock_release(&h->lock);
+    return can;
 }
 
 int
@@ -563,7 +568,11 @@ home_shutdown_all(core_state *state)
             rc = detach_wait(state, wait_ended, *h, deadline, NULL, &err);
         }
         if (rc < 0 || err != ATOLL_OK || home_state_now(*h) != HOME_ENDED) {
-            abandon(*h);
+            if (!abandon(*h)) {
+                Py_BEGIN_ALLOW_THREADS
+                err = atoll_event_wait(&(*h)->gone, &forever);
+                Py_END_ALLOW_THREADS
+            }
         }
         home_unref(*h);
     }

@@ -206,7 +206,20 @@ def by_value(obj: Any, pickler: Any) -> tuple[Any, Any]:
     value = pickler.reducer_override(obj)
     if value is NotImplemented:
         raise _pickle.PicklingError(f"{obj!r} is not to be found under its name")
+    if isinstance(obj, type) and "__slots__" in vars(obj):
+        value = _with_slots(obj, value)
     return pickler, value
+
+
+def _with_slots(cls: type, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    """cloudpickle makes the class first and gives it `__slots__` too late."""
+    make, args, state, *rest = value
+    for given in args:
+        if type(given) is dict and given.get("__module__") == cls.__module__:
+            given["__slots__"] = vars(cls)["__slots__"]
+            state[0].pop("__slots__", None)
+            break
+    return make, args, state, *rest
 
 
 # ------------------------------------------------------------- other objects
@@ -221,11 +234,21 @@ def reduce(obj: Any) -> tuple[Any, ...] | None:
         return value
     import cloudpickle
 
+    if type(obj).__name__ == "_MISSING_TYPE":
+        return _missing_of_dataclasses, ()
+
     # It reads files to the end, and sends what it has read: not this.
     if isinstance(obj, memoryview) or hasattr(obj, "fileno"):
         return None
     reducer = cloudpickle.Pickler.dispatch_table.get(type(obj))
     return None if reducer is None else reducer(obj)
+
+
+def _missing_of_dataclasses() -> Any:
+    """What has no default is told by identity."""
+    import dataclasses
+
+    return dataclasses.MISSING
 
 
 def exception_state(exc: BaseException, state: dict[str, Any] | None) -> Any:
