@@ -16,7 +16,8 @@ from types import BuiltinFunctionType, FunctionType
 VALUES = (
     bool, int, float, complex, range, slice, type(None), type(...), type(NotImplemented),
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal,
-    fractions.Fraction, uuid.UUID, pathlib.PurePath, enum.Enum, type, FunctionType, BuiltinFunctionType,
+    fractions.Fraction, uuid.UUID, pathlib.PurePath, enum.Enum, type, FunctionType,
+    BuiltinFunctionType,
 )
 #: Two equal ones may arrive as one.
 IMMUTABLE = (str, bytes, tuple, frozenset)

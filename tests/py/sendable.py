@@ -150,7 +150,7 @@ class PairWithAttributes(Pair):
 class Colour(enum.Enum):
     RED = 1
     GREEN = "green"
-    ALSO_RED = 1
+    ALSO_RED = 1  # noqa: PIE796
 
 
 class Rank(enum.IntEnum):

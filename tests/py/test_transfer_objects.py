@@ -285,7 +285,7 @@ LIBRARY = [
     uuid.UUID(int=1, is_safe=uuid.SafeUUID.unsafe),
     pathlib.PurePosixPath("/a", "b"), pathlib.PureWindowsPath("c:/x"), pathlib.Path("."),
     pathlib.PurePosixPath("\udcff"),
-    OrderedDict(b=1, a=[2]), deque([1, 2, 3], 2), deque([], 0), deque(), Counter("abca"),
+    OrderedDict(b=1, a=[2]), deque([1, 2, 3], 2), deque(maxlen=0), deque(), Counter("abca"),
     Counter({"a": -1, "b": 0}), defaultdict(None), defaultdict(int, a=1), defaultdict(s.Node),
     ChainMap({1: 2}, {3: 4}),
     range(0), range(10**30, 10**31, 7), slice(None), slice(1, "x", (2,)),
@@ -295,7 +295,7 @@ LIBRARY = [
     types.SimpleNamespace(x=[1]),
     functools.partial(int, base=2), functools.partial(s.Plain, 1, y=[2]),
     operator.itemgetter(1, "a"), operator.attrgetter("a.b"), operator.methodcaller("f", 1, k=2),
-    list[int], dict[str, list[s.Node]], int | None, typing.Any, typing.Optional[int],
+    list[int], dict[str, list[s.Node]], int | None, typing.Any, typing.Union[int, s.Node],  # noqa: UP007
     typing.Callable[[int], str],
     NotImplemented, Ellipsis, None,
 ]

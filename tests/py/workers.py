@@ -107,3 +107,17 @@ def where():
 
 def modules():
     return sorted(sys.modules)
+
+
+def drain(queue):
+    """Receive one item and let it go."""
+    queue.get()
+
+
+kept = []
+
+
+def keep(obj):
+    """Keep it; tells whether it is the object that was kept last."""
+    kept.append(obj)
+    return len(kept) > 1 and kept[-2] is obj
