@@ -114,7 +114,7 @@ def with_generator_argument():
         def __str__(self):
             return "the message"
 
-    return Awkward((n for n in ()))
+    return Awkward(n for n in ())
 
 
 def with_reduce_that_raises():
