@@ -122,10 +122,11 @@ def test_out_of_memory_halfway_through_a_message(big):
         SNEAKY
         + f"""
 import resource
+soft, hard = resource.getrlimit(resource.RLIMIT_AS)
 def limit(more):
     with open("/proc/self/statm") as file:
         now = int(file.read().split()[0]) * 4096
-    resource.setrlimit(resource.RLIMIT_AS, (now + more if more else -1, -1))
+    resource.setrlimit(resource.RLIMIT_AS, (now + more if more else soft, hard))
 try: raise MemoryError
 except MemoryError: pass
 big = {big}
