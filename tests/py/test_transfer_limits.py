@@ -7,6 +7,7 @@ SNEAKY = "import atoll, awkward, gc, sys\nfrom awkward import *\nq = atoll.creat
 
 
 DEPTH = """
+keep = []  # taking such objects apart may recurse in CPython itself
 wrap = {kind}
 def chain(depth):
     obj = None
@@ -14,13 +15,14 @@ def chain(depth):
         obj = wrap(obj)
     return obj
 def attempt(depth, get):
+    keep.append(chain(depth))
     try:
-        q.put(chain(depth))
+        q.put(keep[-1])
     except (RecursionError, atoll.NotShareableError, MemoryError):
         assert q.empty()
         return "refused"
     try:
-        obj = get()
+        keep.append(get())
     except (RecursionError, atoll.ExecutionFailed, MemoryError):
         return "not received"
     return "received"
@@ -46,7 +48,7 @@ def small():
     got.append(attempt(20_000, q.get))
 for depth in (1_000, 30_000, 1_000_000):
     attempt(depth, q.get)
-    attempt(depth, lambda: interp.call(workers.drain, q))
+    attempt(depth, lambda: interp.call(workers.receive_and_keep, q))
 # CPython 3.13 counts calls and does not look at the stack.
 threading.stack_size(256 * 1024 if sys.version_info >= (3, 14) else 16 << 20)
 got = []
@@ -60,7 +62,7 @@ while not q.empty():
     except RecursionError: pass
 q.put("fine")
 print(interp.call(q.get), flush=True)
-os._exit(0)  # taking such objects apart may recurse in CPython itself
+os._exit(0)
 """,
         timeout=90,
     )

@@ -109,9 +109,8 @@ def modules():
     return sorted(sys.modules)
 
 
-def drain(queue):
-    """Receive one item and let it go."""
-    queue.get()
+def receive_and_keep(queue):
+    kept.append(queue.get())
 
 
 kept = []
