@@ -55,7 +55,7 @@ def test_a_view_arrives_with_its_layout(way, kind):
                  "contiguous", "c_contiguous", "f_contiguous", "suboffsets"):
         assert getattr(got, name) == getattr(view, name), name
     assert got.tobytes() == view.tobytes()
-    if view.format not in ("T{<i:a:4x<d:b:}", "<i", "<h") and view.ndim == 1:
+    if view.ndim == 1 and view == view[:]:  # a format that memoryview knows
         assert got == view
         assert got.tolist() == view.tolist()
 

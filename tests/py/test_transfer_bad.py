@@ -5,6 +5,7 @@ import ctypes
 import gc
 import os
 import re
+import sqlite3
 import sys
 import threading
 import types
@@ -15,6 +16,7 @@ import pytest
 import workers
 from awkward import Holder, Refusing, Slotted
 from sendable import Node, Plain
+from support import HERE
 
 # ------------------------------------------------------------------ the message
 
@@ -56,7 +58,8 @@ UNSENDABLE = {
     "event loop": asyncio.new_event_loop,
     "traceback": _traceback,
     "capsule": _capsule,
-    "dict keys": {}.keys,
+    "database": lambda: sqlite3.connect(":memory:"),
+    "iterator of a file": lambda: os.scandir(HERE),
     "refusing": Refusing,
 }
 

@@ -28,7 +28,7 @@ def trap():
         "(list, (), None, [1])", "(dict, (), None, None, 5)",
         "(dict, (), None, None, iter([1]))", "(dict, (), None, None, iter([(1,)]))",
         "(int, (), None, iter([1]))", "(int, (), None, None, iter([(1, 2)]))",
-        "(int, (), None, None, None, 5)", "(int, (), None, None, None, None, None)",
+        "(Node, (1,), {'a': 1}, None, None, 5)", "(int, (), None, None, None, None, None)",
         "(Node, (1,), 5)", "(Node, (1, 2, 3))",
     ],
 )
