@@ -3,6 +3,7 @@
 
 #include "compat.h"
 #include "home.h"
+#include "mailbox.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -61,14 +62,30 @@ claim_main_thread(home *h)
 }
 
 static int
-set_path(home *h)
+set_path(PyObject *setup)
 {
-    PyObject *paths = xfer_decode(NULL, &h->setup);
-    PyObject *list = paths == NULL ? NULL : PySequence_List(paths);
+    PyObject *list = PySequence_List(PyTuple_GET_ITEM(setup, 0));
     int rc = list == NULL ? -1 : PySys_SetObject("path", list);
     Py_XDECREF(list);
-    Py_XDECREF(paths);
     return rc;
+}
+
+/* What atoll.register was told where this interpreter was made. */
+static int
+inherit(PyObject *setup)
+{
+    PyObject *entries = PyTuple_GET_ITEM(setup, 1);
+    if (PyTuple_GET_SIZE(entries) == 0) {
+        return 0;
+    }
+    PyObject *registry = PyImport_ImportModule("atoll._registry");
+    PyObject *done =
+        registry == NULL
+            ? NULL
+            : PyObject_CallMethod(registry, "inherit", "O", entries);
+    Py_XDECREF(registry);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
 }
 
 /* _zoneinfo is useless without it, and older 3.13 do not expect that. */
@@ -85,15 +102,20 @@ block_datetime(void)
 core_state *
 job_boot(home *h)
 {
-    if (set_path(h) < 0 || claim_main_thread(h) < 0 ||
-        (COMPAT_NO_C_DATETIME && block_datetime() < 0)) {
-        return NULL;
+    PyObject *setup = xfer_decode(NULL, &h->setup);
+    core_state *state = NULL;
+    if (setup != NULL && set_path(setup) == 0 && claim_main_thread(h) == 0 &&
+        (!COMPAT_NO_C_DATETIME || block_datetime() == 0)) {
+        state = core_state_import();
     }
-    core_state *state = core_state_import();
+    if (state != NULL && inherit(setup) < 0) {
+        state = NULL;
+    }
     if (state != NULL) {
         home_ref(h);
         state->home = h; /* given back by the module's free function */
     }
+    Py_XDECREF(setup);
     return state;
 }
 
@@ -208,7 +230,7 @@ reply_with_error(core_state *state, job *j)
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *info = call_boot("capture", exc);
     j->status = JOB_RAISED;
-    if (info == NULL || xfer_encode(state, info, &j->reply) < 0) {
+    if (info == NULL || xfer_encode_error(state, info, exc, &j->reply) < 0) {
         j->status = JOB_LOST;
         PyErr_Clear();
     }
@@ -277,6 +299,7 @@ join_threads(void)
 static bool
 run_close(core_state *state, job *j)
 {
+    mailbox_close(state->mailbox); /* a thread state less, for good */
     size_t others = join_threads();
     if (others == 0) {
         /* Exit handlers may start threads: not under Py_EndInterpreter. */
@@ -287,6 +310,7 @@ run_close(core_state *state, job *j)
         j->status = JOB_RETURNED;
         return true;
     }
+    mailbox_reopen(state->mailbox);
     PyObject *count = PyLong_FromSize_t(others);
     j->status = JOB_REFUSED;
     if (count == NULL || xfer_encode(state, count, &j->reply) < 0) {

@@ -11,6 +11,7 @@
 
 #include "detach.h"
 #include "home.h"
+#include "mailbox.h"
 #include "xfer.h"
 
 /* The head of CPython's table, as far as we use it. */
@@ -90,6 +91,7 @@ after_fork_in_child(void)
     atoll_fork_child();
     home_fork_child();
     xfer_fork_child();
+    service_fork_child();
     detach_fork_child();
     runtime_unlink_all();
 }
