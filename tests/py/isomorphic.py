@@ -78,13 +78,20 @@ class _Check:
                 self.fail(path, f"maxlen {a.maxlen} became {b.maxlen}")
             self.items(list(iter(a)), list(iter(b)), path)
         elif isinstance(a, (set, frozenset)):
+            self.found(a, b, path)
             self.items(sorted(a, key=order), sorted(b, key=order), path)
         elif isinstance(a, (dict, *FROZENDICT)):
             if isinstance(a, defaultdict):
                 self.pair(a.default_factory, b.default_factory, f"{path}.default_factory")
+            self.found(a, b, path)
             self.items(list(a), list(b), f"{path}.keys()")
             for n, (x, y) in enumerate(zip(a.values(), b.values(), strict=True)):
                 self.pair(x, y, f"{path}.values()[{n}]")
+
+    def found(self, a, b, path):
+        """A key or member is where its hash says, also if a cycle led to it."""
+        if all(key in a for key in a) and not all(key in b for key in b):
+            self.fail(path, "a key is not found by its hash")
 
     def items(self, a, b, path):
         if len(a) != len(b):

@@ -470,3 +470,43 @@ class Cyclic:
 
     def __reduce__(self):
         return Cyclic, (), {"me": self.me, "box": [self]}
+
+
+class Guarded:
+    """Cannot be sent as it is; see test_register.py."""
+
+    def __init__(self, value):
+        import threading
+
+        self.value = value
+        self.lock = threading.Lock()
+
+
+class MoreGuarded(Guarded):
+    pass
+
+
+def reduce_guarded(obj):
+    with obj.lock:
+        return {"value": obj.value}
+
+
+def rebuild_guarded(state):
+    return Guarded(state["value"])
+
+
+def rebuild_marked(state):
+    return Guarded(("marked", state["value"]))
+
+
+def round_trip(obj):
+    """Through a queue of the interpreter that runs this."""
+    import atoll
+
+    queue = atoll.create_queue()
+    queue.put(obj)
+    return queue.get().value
+
+
+def send_new_one(value):
+    return round_trip(Guarded(value))

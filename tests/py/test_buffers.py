@@ -57,6 +57,7 @@ def test_a_view_arrives_with_its_layout(way, kind):
     assert got.tobytes() == view.tobytes()
     if view.ndim == 1 and view == view[:]:  # a format that memoryview knows
         assert got == view
+    if view.format in "bBiIdc?":
         assert got.tolist() == view.tolist()
 
 

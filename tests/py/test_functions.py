@@ -426,6 +426,57 @@ def test_what_one_call_leaves_in_a_captured_list_the_next_does_not_see(interp):
     assert box == []
 
 
+def test_what_one_call_assigns_the_next_does_not_see(interp):
+    """Otherwise a function that is kept would be shared mutable state."""
+    n = 0
+
+    def count():
+        nonlocal n
+        n += 1
+        return n
+
+    def count_global():
+        global FACTOR
+        FACTOR += 1
+        return FACTOR
+
+    assert [interp.call(count) for _ in range(3)] == [1, 1, 1]
+    assert [interp.call(count_global) for _ in range(3)] == [4, 4, 4]
+    assert (n, FACTOR) == (0, 3)
+
+
+def test_a_name_that_is_defined_later_is_seen(interp):
+    namespace = {}
+    exec("def f(): return helper()\ndef g(): return len('abc')", namespace)
+    with pytest.raises(atoll.ExecutionFailed, match="NameError"):
+        interp.call(namespace["f"])
+    assert interp.call(namespace["g"]) == 3
+    exec("def helper(): return 1\ndef len(x): return 'mine'", namespace)
+    assert interp.call(namespace["f"]) == 1
+    assert interp.call(namespace["g"]) == "mine"
+    del namespace["len"]
+    assert interp.call(namespace["g"]) == 3
+
+
+def test_an_equal_default_of_another_type_is_seen(interp):
+    f = lambda x=1, *, y=1: (x, y)
+    for values in ((1, 1), (True, True), (1.0, 1.0), (0.0, 0.0), (-0.0, -0.0)):
+        f.__defaults__, f.__kwdefaults__ = (values[0],), {"y": values[1]}
+        assert repr(interp.call(f)) == repr(values)
+
+
+def test_large_captures_are_not_kept_for_ever(interp):
+    def round(n):
+        for k in range(20):
+            interp.call(returning(bytes([n, k]) * 2_000_000))
+
+    round(0)
+    before = rss_kib()
+    for n in range(1, 5):
+        round(n)
+    assert rss_kib() - before < 150_000
+
+
 def test_ten_thousand_functions_are_not_kept(interp):
     """A cache has a bound."""
 
