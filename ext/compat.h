@@ -5,6 +5,7 @@
 
 #include <Python.h>
 #include <cpython/longintrepr.h>
+#include <stdbool.h>
 
 #if PY_VERSION_HEX < 0x030D0000
 #error "atoll needs CPython 3.13 or newer"
@@ -40,6 +41,25 @@ static inline const char *
 compat_allocator_name(void)
 {
     return _PyMem_GetCurrentAllocatorName();
+}
+
+/* The value of an exact int of up to two digits of 30 bits. False, and nothing
+ * more, for larger ones. */
+static inline bool
+compat_int64(PyObject *obj, int64_t *value)
+{
+    const _PyLongValue *number = &((PyLongObject *)obj)->long_value;
+    uintptr_t digits = number->lv_tag >> _PyLong_NON_SIZE_BITS;
+    if (PyLong_SHIFT != 30 || digits > 2) {
+        return false;
+    }
+    int64_t sign = 1 - (int64_t)(number->lv_tag & 3); /* 0 1 2: + 0 - */
+    int64_t size = digits == 0   ? 0
+                   : digits == 1 ? (int64_t)number->ob_digit[0]
+                                 : (int64_t)number->ob_digit[0] |
+                                       (int64_t)number->ob_digit[1] << 30;
+    *value = sign * size;
+    return true;
 }
 
 /* A dict with room for `count` pairs. */

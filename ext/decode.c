@@ -54,6 +54,12 @@ decoder_fini(decoder *d)
     if (d->memo != d->memo_small) {
         atoll_free(d->memo);
     }
+    for (size_t i = 0; i < d->nforms; i++) {
+        Py_DECREF(d->forms[i]);
+    }
+    if (d->forms != d->forms_small) {
+        atoll_free(d->forms);
+    }
     for (size_t i = 0; i < d->nshapes; i++) {
         Py_DECREF(d->shapes[i].type);
         Py_XDECREF(d->shapes[i].names);
@@ -104,13 +110,20 @@ dec_blob(decoder *d)
 
 /* -------------------------------------------------------------- containers */
 
-static PyObject *
+static inline bool
+is_run(int tag)
+{
+    return tag == TAG_INTS || tag == TAG_WIDE_INTS || tag == TAG_FLOATS;
+}
+
+static inline PyObject *
 number_of_run(decoder *d, int tag)
 {
     if (tag == TAG_INTS) {
-        int32_t value;
-        memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
-        return PyLong_FromLong(value);
+        return PyLong_FromLong((int32_t)dec_u32(d));
+    }
+    if (tag == TAG_WIDE_INTS) {
+        return PyLong_FromLongLong((int64_t)dec_u64(d));
     }
     double value;
     memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
@@ -123,7 +136,7 @@ static Py_ssize_t
 dec_run(decoder *d, PyObject **slots)
 {
     int tag = *d->at;
-    if (tag != TAG_INTS && tag != TAG_FLOATS) {
+    if (!is_run(tag)) {
         return 0;
     }
     d->at++;
@@ -197,7 +210,7 @@ dec_list(decoder *d, Py_ssize_t count, bool memo)
             run = dec_run(d, list->ob_item + at);
             Py_SET_SIZE(list, at + (run > 0 ? run : 0));
         }
-        else if (*d->at == TAG_INTS || *d->at == TAG_FLOATS) {
+        else if (is_run(*d->at)) {
             int tag = dec_u8(d);
             for (run = (Py_ssize_t)dec_u32(d); run > 0; run--, i++) {
                 PyObject *item = number_of_run(d, tag);
@@ -253,6 +266,69 @@ dec_pairs(decoder *d, PyObject *dict, Py_ssize_t count)
         }
     }
     return 0;
+}
+
+/* The keys that follow, as the next form. -1 with an exception. */
+static int
+new_form(decoder *d)
+{
+    if (d->nforms == d->form_room) {
+        bool first = d->forms == d->forms_small;
+        size_t room = d->form_room * 4;
+        PyObject **more = first ? atoll_alloc(room * sizeof(*more))
+                                : atoll_realloc(d->forms, room * sizeof(*more));
+        if (more == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (first) {
+            memcpy(more, d->forms_small, sizeof(d->forms_small));
+        }
+        d->forms = more;
+        d->form_room = room;
+    }
+    PyObject *keys = PyTuple_New(dec_u8(d));
+    for (Py_ssize_t i = 0; keys != NULL && i < PyTuple_GET_SIZE(keys); i++) {
+        PyObject *key = dec_object(d);
+        if (key == NULL) {
+            Py_CLEAR(keys);
+            break;
+        }
+        PyTuple_SET_ITEM(keys, i, key);
+    }
+    if (keys == NULL) {
+        return -1;
+    }
+    d->forms[d->nforms++] = keys;
+    return 0;
+}
+
+static PyObject *
+dec_formed(decoder *d, bool first, bool memo)
+{
+    if (first && new_form(d) < 0) {
+        return NULL;
+    }
+    PyObject *keys = d->forms[first ? d->nforms - 1 : dec_u32(d)];
+    Py_ssize_t count = PyTuple_GET_SIZE(keys);
+    PyObject *dict = compat_dict_presized(count);
+    int rc = dict == NULL ? -1 : dec_number(d, memo, dict);
+    for (Py_ssize_t i = 0; i < count && rc == 0; i++) {
+        if (*d->at == TAG_BREAK) {
+            d->at++;
+            rc = dec_pairs(d, dict, count - i);
+            break;
+        }
+        PyObject *value = dec_object(d);
+        rc = value == NULL ? -1
+                           : PyDict_SetItem(dict, PyTuple_GET_ITEM(keys, i),
+                                            value);
+        Py_XDECREF(value);
+    }
+    if (rc < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
 }
 
 static PyObject *
@@ -433,6 +509,9 @@ dec_container(decoder *d, int tag, bool memo)
         return dec_dict(d, dec_u8(d), memo);
     case TAG_DICT:
         return dec_dict(d, (Py_ssize_t)dec_u64(d), memo);
+    case TAG_NEW_FORM:
+    case TAG_FORM:
+        return dec_formed(d, tag == TAG_NEW_FORM, memo);
     case TAG_FROZENDICT:
         return dec_frozendict(d, (Py_ssize_t)dec_u64(d), memo);
     case TAG_SET:
@@ -496,6 +575,9 @@ xfer_decode(core_state *state, atoll_msg *msg)
     d.memo = d.memo_small;
     d.memo_used = 0;
     d.memo_room = DEC_MEMO;
+    d.forms = d.forms_small;
+    d.nforms = 0;
+    d.form_room = DEC_FORMS;
     d.shapes = d.shapes_small;
     d.nshapes = 0;
     d.shape_room = DEC_SHAPES;

@@ -13,6 +13,7 @@
 
 #define DEC_MEMO 24
 #define DEC_SHAPES 4
+#define DEC_FORMS 8
 
 /* A class and the names of its attributes, for many instances. */
 typedef struct shape {
@@ -30,10 +31,13 @@ typedef struct decoder {
     size_t memo_used, memo_room;
     shape *shapes;
     size_t nshapes, shape_room;
+    PyObject **forms; /* tuples of keys; counted */
+    size_t nforms, form_room;
     struct decoder *outer; /* in state->decoders, once linked */
     unsigned long thread;
     bool linked;
     PyObject *memo_small[DEC_MEMO];
+    PyObject *forms_small[DEC_FORMS];
     shape shapes_small[DEC_SHAPES];
 } decoder;
 

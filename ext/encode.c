@@ -28,6 +28,9 @@ encoder_init(encoder *e, core_state *state)
     e->count = 0;
     e->shapes = 0;
     e->types = NULL;
+    e->last_type = NULL;
+    e->nforms = 0;
+    memset(e->forms, 0, sizeof(e->forms));
     e->path = NULL;
     e->culprit = NULL;
     e->linked = false;
@@ -68,6 +71,9 @@ encoder_fini(encoder *e)
     Py_XDECREF(e->path);
     Py_XDECREF(e->culprit);
     Py_XDECREF(e->types);
+    for (size_t i = 0; i < ENC_FORMS; i++) {
+        Py_XDECREF(e->forms[i].keys);
+    }
     memo_fini(&e->memo); /* last: runs destructors */
 }
 
@@ -239,9 +245,10 @@ static int
 enc_int(encoder *e, PyObject *obj)
 {
     int overflow = 0;
-    int64_t value = PyUnstable_Long_IsCompact((PyLongObject *)obj)
-                        ? PyUnstable_Long_CompactValue((PyLongObject *)obj)
-                        : PyLong_AsLongLongAndOverflow(obj, &overflow);
+    int64_t value;
+    if (!compat_int64(obj, &value)) {
+        value = PyLong_AsLongLongAndOverflow(obj, &overflow);
+    }
     if (overflow == 0) {
         if (value == (int8_t)value) {
             return enc_put(e, TAG_INT8, &(int8_t){(int8_t)value}, 1);
@@ -399,15 +406,89 @@ enc_patch(encoder *e, Py_ssize_t where, bool small, Py_ssize_t count)
 /* Numbers in a row are worth a tag of their own from this many on. */
 #define RUN_MIN 3
 
-static inline bool
-is_int32(PyObject *obj)
+/* Make the n ints of 32 bits at `at` ints of 64 bits, in place. */
+static void
+widen(unsigned char *at, Py_ssize_t n)
 {
-    if (!PyLong_CheckExact(obj) ||
-        !PyUnstable_Long_IsCompact((PyLongObject *)obj)) {
-        return false;
+    while (n-- > 0) {
+        int32_t narrow;
+        memcpy(&narrow, at + (size_t)n * sizeof(narrow), sizeof(narrow));
+        int64_t wide = narrow;
+        memcpy(at + (size_t)n * sizeof(wide), &wide, sizeof(wide));
     }
-    Py_ssize_t value = PyUnstable_Long_CompactValue((PyLongObject *)obj);
-    return value == (int32_t)value;
+}
+
+/* If a run of ints begins at items[0], append it, in 32 bits each if that is
+ * enough for all. One pass: to look at each object is what takes the time. */
+static Py_ssize_t
+enc_int_run(encoder *e, PyObject *const *items, Py_ssize_t left)
+{
+    int64_t value;
+    for (int i = 0; i < RUN_MIN; i++) {
+        if (i >= left || !PyLong_CheckExact(items[i]) ||
+            !compat_int64(items[i], &value)) {
+            return 0;
+        }
+    }
+    uint32_t count = 0;
+    size_t head = 1 + sizeof(count);
+    unsigned char *start =
+        enc_reserve(e, head + (size_t)left * sizeof(int64_t));
+    if (start == NULL) {
+        return -1;
+    }
+    unsigned char *at = start + head;
+    Py_ssize_t n = 0;
+    bool wide = false;
+    for (; n < left && PyLong_CheckExact(items[n]) &&
+           compat_int64(items[n], &value);
+         n++) {
+        int32_t narrow = (int32_t)value;
+        if (!wide && value != narrow) {
+            widen(start + head, n);
+            at = start + head + (size_t)n * sizeof(value);
+            wide = true;
+        }
+        if (wide) {
+            memcpy(at, &value, sizeof(value));
+            at += sizeof(value);
+        }
+        else {
+            memcpy(at, &narrow, sizeof(narrow));
+            at += sizeof(narrow);
+        }
+    }
+    count = (uint32_t)n;
+    start[0] = wide ? TAG_WIDE_INTS : TAG_INTS;
+    memcpy(start + 1, &count, sizeof(count));
+    e->at = at; /* give back what was not needed */
+    return n;
+}
+
+static Py_ssize_t
+enc_float_run(encoder *e, PyObject *const *items, Py_ssize_t left)
+{
+    Py_ssize_t n = 0;
+    while (n < left && PyFloat_CheckExact(items[n])) {
+        n++;
+    }
+    if (n < RUN_MIN) {
+        return 0;
+    }
+    uint32_t count = (uint32_t)n;
+    unsigned char *at =
+        enc_reserve(e, 1 + sizeof(count) + count * sizeof(double));
+    if (at == NULL) {
+        return -1;
+    }
+    at[0] = TAG_FLOATS;
+    memcpy(at + 1, &count, sizeof(count));
+    at += 1 + sizeof(count);
+    for (Py_ssize_t i = 0; i < n; i++, at += sizeof(double)) {
+        double value = PyFloat_AS_DOUBLE(items[i]);
+        memcpy(at, &value, sizeof(value));
+    }
+    return n;
 }
 
 /* If a run of numbers begins at items[0], append it; returns its length, 0 if
@@ -415,43 +496,9 @@ is_int32(PyObject *obj)
 static Py_ssize_t
 enc_run(encoder *e, PyObject *const *items, Py_ssize_t left)
 {
-    bool ints = PyLong_CheckExact(items[0]);
-    Py_ssize_t n = 0;
     left = left < UINT32_MAX ? left : UINT32_MAX;
-    if (ints) {
-        while (n < left && is_int32(items[n])) {
-            n++;
-        }
-    }
-    else {
-        while (n < left && PyFloat_CheckExact(items[n])) {
-            n++;
-        }
-    }
-    if (n < RUN_MIN) {
-        return 0;
-    }
-    uint32_t count = (uint32_t)n;
-    size_t size = ints ? sizeof(int32_t) : sizeof(double);
-    unsigned char *at = enc_reserve(e, 1 + sizeof(count) + count * size);
-    if (at == NULL) {
-        return -1;
-    }
-    at[0] = ints ? TAG_INTS : TAG_FLOATS;
-    memcpy(at + 1, &count, sizeof(count));
-    at += 1 + sizeof(count);
-    for (Py_ssize_t i = 0; i < n; i++, at += size) {
-        if (ints) {
-            int32_t value = (int32_t)PyUnstable_Long_CompactValue(
-                (PyLongObject *)items[i]);
-            memcpy(at, &value, sizeof(value));
-        }
-        else {
-            double value = PyFloat_AS_DOUBLE(items[i]);
-            memcpy(at, &value, sizeof(value));
-        }
-    }
-    return n;
+    return PyLong_CheckExact(items[0]) ? enc_int_run(e, items, left)
+                                       : enc_float_run(e, items, left);
 }
 
 static inline int
@@ -543,36 +590,59 @@ is_quiet(PyObject *obj)
            PyFloat_CheckExact(obj) || obj == Py_None || PyBool_Check(obj);
 }
 
+static int
+raise_changed(void)
+{
+    PyErr_SetString(PyExc_RuntimeError,
+                    "a dictionary changed while it was sent");
+    return -1;
+}
+
+/* A value that may run code, and its key, are held meanwhile. */
+static int
+enc_loud_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
+               Py_ssize_t count)
+{
+    Py_INCREF(key);
+    int rc = enc_item(e, value); /* which holds it */
+    if (rc < 0) {
+        enc_path(e, "[%R]", key);
+    }
+    Py_DECREF(key);
+    return rc == 0 && PyDict_GET_SIZE(dict) != count ? raise_changed() : rc;
+}
+
 /* A pair of which one part may run code: both are held. */
 static int
 enc_loud_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
               Py_ssize_t count)
 {
-    bool quiet_key = is_quiet(key);
-    Py_INCREF(key);
-    if (!quiet_key) {
-        Py_INCREF(value); /* else it is held by what encodes it */
+    if (is_quiet(key)) {
+        return enc_item(e, key) < 0
+                   ? -1
+                   : enc_loud_value(e, dict, key, value, count);
     }
+    Py_INCREF(key);
+    Py_INCREF(value);
     int rc = enc_item(e, key);
     if (rc < 0) {
         enc_path(e, " key");
     }
     else {
-        rc = enc_item(e, value);
-        if (rc < 0) {
-            enc_path(e, "[%R]", key);
-        }
+        rc = enc_loud_value(e, dict, key, value, count);
     }
-    if (!quiet_key) {
-        Py_DECREF(value);
-    }
+    Py_DECREF(value);
     Py_DECREF(key);
-    if (rc == 0 && PyDict_GET_SIZE(dict) != count) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "dictionary changed size while it was sent");
-        return -1;
-    }
     return rc;
+}
+
+static int
+enc_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
+         Py_ssize_t count)
+{
+    return is_quiet(key) && is_quiet(value)
+               ? (enc_item(e, key) < 0 ? -1 : enc_item(e, value))
+               : enc_loud_pair(e, dict, key, value, count);
 }
 
 static int
@@ -584,25 +654,111 @@ enc_pairs(encoder *e, PyObject *obj, Py_ssize_t count)
         if (done++ == count) {
             break; /* keys were exchanged: it may never end */
         }
-        int rc = is_quiet(key) && is_quiet(value)
-                     ? (enc_item(e, key) < 0 ? -1 : enc_item(e, value))
-                     : enc_loud_pair(e, obj, key, value, count);
-        if (rc < 0) {
+        if (enc_pair(e, obj, key, value, count) < 0) {
             return -1;
         }
     }
-    if (done != count) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "dictionary keys changed while it was sent");
+    return done == count ? 0 : raise_changed();
+}
+
+/* Dicts with the same keys, as the records of a document have them: the keys
+ * are written once, and then only values. A shape is made when its first key
+ * and its length are met for the second time. */
+static form *
+form_of(encoder *e, PyObject *first, Py_ssize_t count)
+{
+    size_t place = ((uintptr_t)first >> 4) + (size_t)count;
+    return &e->forms[place % ENC_FORMS];
+}
+
+/* The keys of a dict as a new form: they are all str, else -2. */
+static int
+enc_new_form(encoder *e, form *f, PyObject *dict, Py_ssize_t count, int memo)
+{
+    PyObject *key, *keys = PyTuple_New(count);
+    Py_ssize_t at = 0, i = 0;
+    if (keys == NULL) {
         return -1;
     }
+    while (i < count && PyDict_Next(dict, &at, &key, NULL)) {
+        if (!PyUnicode_CheckExact(key)) {
+            Py_DECREF(keys);
+            return -2;
+        }
+        PyTuple_SET_ITEM(keys, i++, Py_NewRef(key));
+    }
+    Py_XSETREF(f->keys, keys);
+    f->number = e->nforms++;
+    if (enc_put(e, TAG_NEW_FORM | memo, &(uint8_t){(uint8_t)count}, 1) < 0) {
+        return -1;
+    }
+    for (i = 0; i < count; i++) {
+        if (enc_item(e, PyTuple_GET_ITEM(keys, i)) < 0) {
+            return -1;
+        }
+    }
     return 0;
+}
+
+/* The values, as long as the keys are those of the form; then the rest as
+ * pairs. (They may well differ after the first; and they may change.) */
+static int
+enc_formed(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys)
+{
+    PyObject *key, *value;
+    Py_ssize_t at = 0, done = 0;
+    bool same = true;
+    while (PyDict_Next(dict, &at, &key, &value)) {
+        if (done == count) {
+            return raise_changed();
+        }
+        if (same && key != PyTuple_GET_ITEM(keys, done)) {
+            same = false;
+            if (enc_tag(e, TAG_BREAK) < 0) {
+                return -1;
+            }
+        }
+        int rc = !same            ? enc_pair(e, dict, key, value, count)
+                 : is_quiet(value) ? enc_item(e, value)
+                                   : enc_loud_value(e, dict, key, value, count);
+        if (rc < 0) {
+            return -1;
+        }
+        done++;
+    }
+    return done == count ? 0 : raise_changed();
 }
 
 static int
 enc_dict(encoder *e, PyObject *obj, int memo)
 {
-    Py_ssize_t count = PyDict_GET_SIZE(obj);
+    Py_ssize_t count = PyDict_GET_SIZE(obj), at = 0;
+    PyObject *first;
+    if (count >= FORM_MIN && count <= FORM_MAX &&
+        PyDict_Next(obj, &at, &first, NULL)) {
+        form *f = form_of(e, first, count);
+        if (f->first != first || f->count != count) {
+            f->first = first; /* an address to compare with */
+            f->count = count;
+            Py_CLEAR(f->keys);
+        }
+        else {
+            int rc = 0;
+            if (f->keys == NULL) {
+                rc = enc_new_form(e, f, obj, count, memo);
+            }
+            else {
+                rc = enc_put(e, TAG_FORM | memo, &f->number, sizeof(f->number));
+            }
+            if (rc != -2) {
+                /* Held: what is inside may put another form in its place. */
+                PyObject *keys = Py_XNewRef(f->keys);
+                rc = rc < 0 ? -1 : enc_formed(e, obj, count, keys);
+                Py_XDECREF(keys);
+                return rc;
+            }
+        }
+    }
     return enc_head(e, TAG_DICT8, TAG_DICT, memo, count) < 0
                ? -1
                : enc_pairs(e, obj, count);

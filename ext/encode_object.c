@@ -348,6 +348,7 @@ has_str_keys(PyObject *dict)
 
 static int enc_reduce(encoder *e, PyObject *obj);
 
+/* `shape` is borrowed: it is used before any code can run. */
 static int
 enc_plain(encoder *e, PyObject *obj, PyObject *shape)
 {
@@ -356,14 +357,16 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
     if (dict == NULL) {
         return -1;
     }
-    if (!PyDict_CheckExact(dict) || !has_str_keys(dict)) {
+    /* The names of a shape are str. */
+    bool same = PyDict_CheckExact(dict) && PyTuple_Check(shape) &&
+                has_names(dict, PyTuple_GET_ITEM(shape, 1));
+    if (!same && (!PyDict_CheckExact(dict) || !has_str_keys(dict))) {
         Py_DECREF(dict);
         return enc_reduce(e, obj);
     }
     int memo = 0, known = enc_memo(e, obj, &memo), rc = known < 0 ? -1 : 0;
     if (known == 0) {
-        if (PyTuple_Check(shape) &&
-            has_names(dict, PyTuple_GET_ITEM(shape, 1))) {
+        if (same) {
             uint32_t number =
                 (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(shape, 0));
             rc = enc_put(e, TAG_INSTANCE | memo, &number, sizeof(number));
@@ -880,6 +883,10 @@ int
 enc_other(encoder *e, PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
+    if (type == e->last_type) {
+        PyObject *shape = PyDict_GetItemWithError(e->types, (PyObject *)type);
+        return shape == NULL ? -1 : enc_plain(e, obj, shape);
+    }
     if (PyType_Check(obj) || PyFunction_Check(obj)) {
         return enc_global(e, obj);
     }
@@ -900,8 +907,6 @@ enc_other(encoder *e, PyObject *obj)
     if (known == Py_False) {
         return enc_reduce(e, obj);
     }
-    Py_INCREF(known);
-    int rc = enc_plain(e, obj, known);
-    Py_DECREF(known);
-    return rc;
+    e->last_type = type;
+    return enc_plain(e, obj, known);
 }

@@ -16,6 +16,18 @@
 #define ENC_ONSTACK 512
 #define ENC_HANDLES 4
 
+/* The keys of a dict, when another one has the same. */
+typedef struct form {
+    PyObject *first;  /* the first key: only compared */
+    Py_ssize_t count; /* of keys */
+    PyObject *keys;   /* tuple, counted; NULL: met once so far */
+    uint32_t number;
+} form;
+
+#define ENC_FORMS 8
+#define FORM_MIN 2
+#define FORM_MAX 64
+
 typedef struct encoder {
     core_state *state;
     unsigned char *at;  /* next byte to write */
@@ -25,6 +37,9 @@ typedef struct encoder {
     size_t nhandles, handle_room;
     uint32_t count;   /* objects that were given a number */
     uint32_t shapes;  /* shapes that were given a number */
+    uint32_t nforms;
+    form forms[ENC_FORMS];
+    PyTypeObject *last_type; /* the last plain class, held by `types` */
     PyObject *types;  /* type -> what encode_object.c knows of it, or NULL */
     PyObject *path;   /* of what cannot cross: the steps, innermost first */
     PyObject *culprit; /* what cannot cross, or NULL */

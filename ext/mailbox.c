@@ -13,11 +13,15 @@ struct mailbox {
     box_state state;    /* guarded by lock */
     bool served;        /* guarded by lock: the service thread is attached */
     bool requested;     /* guarded by lock: it has been asked to come */
+    int64_t asked;      /* guarded by lock: when */
     atoll_chan *bell;   /* rung while CLOSING; constant */
 };
 
 static const atoll_wait now = {.deadline = ATOLL_NOW};
 static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
+
+/* The one that is left in a forked child. Written once, with main's GIL. */
+static mailbox *main_box;
 
 mailbox *
 mailbox_new(PyInterpreterState *interp)
@@ -33,6 +37,9 @@ mailbox_new(PyInterpreterState *interp)
                      .interp = interp,
                      .id = PyInterpreterState_GetID(interp),
                      .bell = bell};
+    if (interp == PyInterpreterState_Main()) {
+        main_box = box;
+    }
     return box;
 }
 
@@ -47,6 +54,9 @@ void
 mailbox_unref(mailbox *box)
 {
     if (atoll_count_down(&box->refs)) {
+        if (box == main_box) {
+            main_box = NULL;
+        }
         atoll_chan_unref(box->bell);
         atoll_free(box);
     }
@@ -91,6 +101,7 @@ mailbox_post(mailbox *box, mail *m)
         m->next = box->top;
         box->top = m;
         box->requested = box->requested || ask;
+        box->asked = ask ? atoll_now() : box->asked;
     }
     atoll_lock_release(&box->lock);
     if (here) {
@@ -132,16 +143,25 @@ mail_due(mailbox *box)
     return due;
 }
 
+int64_t
+mailbox_asked(mailbox *box)
+{
+    atoll_lock_acquire(&box->lock);
+    int64_t asked = box->asked;
+    atoll_lock_release(&box->lock);
+    return asked;
+}
+
 void
 mailbox_serve(mailbox *box)
 {
     atoll_lock_acquire(&box->lock);
     box->requested = false; /* mail from here on asks again */
-    bool enter = box->state == OPEN;
+    bool enter = box->state == OPEN && box->top != NULL;
     box->served = enter;
     atoll_lock_release(&box->lock);
     if (!enter) {
-        return; /* the owner sees to it itself */
+        return; /* the owner has seen to it, or will */
     }
     PyThreadState *ts = PyThreadState_New(box->interp);
     if (ts != NULL) {
@@ -218,8 +238,13 @@ mailbox_kill(mailbox *box)
 }
 
 void
-mailbox_fork_child(mailbox *box)
+mailbox_fork_child(void)
 {
-    box->lock.word = 0;
-    box->served = box->requested = false;
+    if (main_box != NULL) {
+        /* A lock that another thread held is held for ever, and what it did
+         * may be half done; the views of the others are gone with them. */
+        main_box->lock.word = 0;
+        main_box->top = NULL;
+        main_box->served = main_box->requested = false;
+    }
 }

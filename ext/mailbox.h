@@ -5,9 +5,11 @@
  * in none, posts it to the owner's mailbox: a stack without limit, linked through
  * the mail itself, so posting cannot fail.
  *
- * Who empties it: the service thread (service.c), which attaches to the owner
- * for that moment, so the owner may be busy, idle, or blocked for ever; or the
- * owner itself, when the mail comes from its own thread, and when it ends.
+ * Who empties it: the owner itself, when the mail comes from its own thread,
+ * when it sends another view or has waited in atoll, and when it ends; or, if it
+ * has done nothing of the kind for a millisecond, the service thread (service.c),
+ * which attaches to the owner for that moment. So the owner may as well be busy,
+ * idle, or blocked for ever.
  *
  *   OPEN --- close() accepted ---> CLOSING --- all mail is in ---> DEAD
  *
@@ -59,12 +61,14 @@ void mailbox_kill(mailbox *box);
 
 /* Let the service thread empty `box`. Any thread. Starts it if need be. */
 void service_request(mailbox *box);
-/* From it: attach to the owner, drain, detach. */
+/* When that was (atoll_now()). */
+int64_t mailbox_asked(mailbox *box);
+/* From it: attach to the owner, drain, detach, if there still is mail. */
 void mailbox_serve(mailbox *box);
 /* Main is leaving: stop the thread, waiting for it detached. */
 void service_stop(void);
 
-void mailbox_fork_child(mailbox *box);
+void mailbox_fork_child(void);
 void service_fork_child(void);
 
 #endif

@@ -2,6 +2,8 @@
  * with something else. One for the process, started when it is first needed. */
 #include "mailbox.h"
 
+#include <time.h>
+
 static struct {
     atoll_lock lock;
     bool running;       /* guarded by lock */
@@ -16,6 +18,20 @@ drop_request(atoll_msg *msg)
     mailbox_unref(msg->u.heap.ptr);
 }
 
+/* Attaching disturbs an owner that is busy; one that is active in atoll empties
+ * its mailbox by itself within this time. */
+#define PATIENCE_NS 1000000
+
+static void
+sleep_until(int64_t deadline)
+{
+    int64_t left = deadline - atoll_now();
+    if (left > 0) {
+        struct timespec time = {.tv_nsec = (long)left};
+        nanosleep(&time, NULL);
+    }
+}
+
 static void *
 service_main(void *arg)
 {
@@ -26,6 +42,7 @@ service_main(void *arg)
         if (atoll_chan_recv(inbox, &msg, &forever) != ATOLL_OK) {
             return NULL; /* closed: service_stop */
         }
+        sleep_until(mailbox_asked(msg.u.heap.ptr) + PATIENCE_NS);
         mailbox_serve(msg.u.heap.ptr);
         atoll_msg_drop(&msg);
     }

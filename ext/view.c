@@ -40,6 +40,7 @@ release_export(atoll_region *region)
 static atoll_region *
 export_new(core_state *state, PyObject *exporter)
 {
+    mailbox_drain(state->mailbox); /* who sends many gets many back */
     export *x = atoll_alloc(sizeof(*x));
     if (x == NULL) {
         PyErr_NoMemory();

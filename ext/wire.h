@@ -34,6 +34,7 @@ enum {
     TAG_FLOAT,   /* double */
     TAG_COMPLEX, /* two doubles */
     TAG_INTS,    /* in a list or tuple: uint32_t count, int32_t each */
+    TAG_WIDE_INTS, /* likewise: uint32_t count, int64_t each */
     TAG_FLOATS,  /* in a list or tuple: uint32_t count, double each */
     TAG_ASCII8,  /* uint8_t length, data */
     TAG_STR,     /* uint32_t maxchar class, size, data */
@@ -47,6 +48,9 @@ enum {
     TAG_LIST,
     TAG_DICT8,
     TAG_DICT,
+    TAG_NEW_FORM, /* uint8_t count, keys: a form, numbered; then as FORM */
+    TAG_FORM,    /* uint32_t form, then a value for each key; or BREAK */
+    TAG_BREAK,   /* in place of a value: from here on pairs */
     TAG_FROZENDICT, /* size, pairs; from 3.15 on */
     TAG_SET,
     TAG_FROZENSET,
