@@ -1,5 +1,6 @@
 """Objects that lend their memory, and what interpreters do with lent memory."""
 
+import _interpreters
 import os
 import threading
 import time
@@ -22,7 +23,8 @@ class Lender:
 
     def __release_buffer__(self, view):
         view.release()
-        self.released.put(("released", atoll.get_current().id))
+        # Not atoll.get_current(), which an interpreter that is closing has not.
+        self.released.put(("released", _interpreters.get_current()[0]))
 
 
 def can_grow(array):

@@ -275,6 +275,7 @@ def test_no_descriptor_is_leaked(pair, pipe, end):
         until(lambda: count_fds() <= before)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_a_message_that_cannot_be_rebuilt_closes_its_descriptors(pair, queue):
     import awkward
 
