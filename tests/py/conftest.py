@@ -3,10 +3,15 @@ import signal
 
 import atoll
 import pytest
+import workers
 from support import SLACK, open_interpreters, until
 
 # A shell's background job ignores Ctrl-C, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+#: The ids of interpreters that a whole module of tests uses.
+KEPT = set()
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +19,7 @@ def nothing_left_open():
     """A test closes the interpreters that it made, or drops them."""
     before = open_interpreters()
     yield
+    before |= KEPT
     gc.collect()
     try:
         until(lambda: open_interpreters() <= before, SLACK)
@@ -43,3 +49,26 @@ def interp():
 @pytest.fixture
 def queue():
     return atoll.create_queue()
+
+
+@pytest.fixture(scope="module")
+def there_and_back():
+    """A function that sends an object to another interpreter and back."""
+    with atoll.create() as interp:
+        KEPT.add(interp.id)
+        yield lambda obj: interp.call(workers.give, obj)
+    KEPT.clear()
+
+
+@pytest.fixture(params=["loop-back", "crossing"])
+def way(request):
+    """Both ways to encode and decode: in one interpreter, and between two."""
+    if request.param == "crossing":
+        return request.getfixturevalue("there_and_back")
+    queue = atoll.create_queue()
+
+    def trip(obj):
+        queue.put(obj)
+        return queue.get_nowait()
+
+    return trip
