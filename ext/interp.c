@@ -2,6 +2,7 @@
  * see is Python (atoll/interpreter.py); this is the part that waits. */
 #include "detach.h"
 #include "home.h"
+#include "output.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -160,7 +161,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
             0) {
             give_up(h, j);
         }
-        else {
+        else if (output_catch_up(state, j->printed) == 0) {
             result = outcome(state, j);
         }
     }
@@ -341,6 +342,9 @@ finish_close(homeobj *self, job *j, int64_t deadline)
                           "is closing but its threads had not ended at the "
                           "timeout; close() again to wait longer");
     }
+    if (output_catch_up(self->state, j->printed) < 0) {
+        return NULL;
+    }
     if (j->status == JOB_RETURNED) {
         Py_BEGIN_ALLOW_THREADS
         home_reap();
@@ -469,20 +473,20 @@ raise_not_made(core_state *state, atoll_err err)
 }
 
 PyDoc_STRVAR(create_doc,
-"_create(name, path)\n--\n\n"
-"Make an interpreter with the given sys.path (a tuple of str); returns its\n"
-"Home.");
+"_create(name, setup)\n--\n\n"
+"Make an interpreter and return its Home. `setup` is a tuple: its sys.path (a\n"
+"tuple of str), and the arguments of atoll._stream.install().");
 
 static PyObject *
 core_create(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
     const char *name;
-    PyObject *path;
+    PyObject *parts;
     atoll_msg setup;
     home *h;
-    if (!PyArg_ParseTuple(args, "sO!:_create", &name, &PyTuple_Type, &path) ||
-        xfer_encode(state, path, &setup) < 0) {
+    if (!PyArg_ParseTuple(args, "sO!:_create", &name, &PyTuple_Type, &parts) ||
+        xfer_encode(state, parts, &setup) < 0) {
         return NULL;
     }
     atoll_err err;

@@ -3,6 +3,7 @@
 
 #include "compat.h"
 #include "home.h"
+#include "output.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -61,13 +62,11 @@ claim_main_thread(home *h)
 }
 
 static int
-set_path(home *h)
+set_path(PyObject *paths)
 {
-    PyObject *paths = xfer_decode(NULL, &h->setup);
-    PyObject *list = paths == NULL ? NULL : PySequence_List(paths);
+    PyObject *list = PySequence_List(paths);
     int rc = list == NULL ? -1 : PySys_SetObject("path", list);
     Py_XDECREF(list);
-    Py_XDECREF(paths);
     return rc;
 }
 
@@ -82,18 +81,30 @@ block_datetime(void)
                : 0;
 }
 
-core_state *
-job_boot(home *h)
+static core_state *
+boot(home *h, PyObject *setup)
 {
-    if (set_path(h) < 0 || claim_main_thread(h) < 0 ||
+    PyObject *paths, *streams, *logging;
+    if (!PyArg_ParseTuple(setup, "OOO", &paths, &streams, &logging) ||
+        set_path(paths) < 0 || claim_main_thread(h) < 0 ||
         (COMPAT_NO_C_DATETIME && block_datetime() < 0)) {
         return NULL;
     }
     core_state *state = core_state_import();
-    if (state != NULL) {
-        home_ref(h);
-        state->home = h; /* given back by the module's free function */
+    if (state == NULL) {
+        return NULL;
     }
+    home_ref(h);
+    state->home = h; /* given back by the module's free function */
+    return sink_boot(streams, logging) < 0 ? NULL : state;
+}
+
+core_state *
+job_boot(home *h)
+{
+    PyObject *setup = xfer_decode(NULL, &h->setup);
+    core_state *state = setup == NULL ? NULL : boot(h, setup);
+    Py_XDECREF(setup);
     return state;
 }
 

@@ -2,6 +2,7 @@
 #include "compat.h"
 #include "detach.h"
 #include "home.h"
+#include "output.h"
 #include "state.h"
 
 core_state *
@@ -28,7 +29,12 @@ PyDoc_STRVAR(shutdown_doc,
 static PyObject *
 core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
-    if (home_shutdown_all(PyModule_GetState(module)) < 0) {
+    core_state *state = PyModule_GetState(module);
+    int rc = home_shutdown_all(state);
+    PyObject *exc = rc < 0 ? PyErr_GetRaisedException() : NULL;
+    output_shutdown(state);
+    if (rc < 0) {
+        PyErr_SetRaisedException(exc);
         return NULL;
     }
     Py_RETURN_NONE;
@@ -113,9 +119,12 @@ core_exec(PyObject *module)
     if (state->handles == NULL || state->errors == NULL ||
         runtime_init() < 0 || queue_add_type(state) < 0 ||
         channel_add_types(state) < 0 || home_add_type(state) < 0 ||
+        sink_add_type(state) < 0 ||
         PyModule_AddFunctions(module, queue_functions) < 0 ||
         PyModule_AddFunctions(module, channel_functions) < 0 ||
-        PyModule_AddFunctions(module, home_functions) < 0) {
+        PyModule_AddFunctions(module, home_functions) < 0 ||
+        PyModule_AddFunctions(module, output_functions) < 0 ||
+        PyModule_AddFunctions(module, sink_functions) < 0) {
         return -1;
     }
     if (!state->is_main) {
@@ -126,8 +135,8 @@ core_exec(PyObject *module)
 }
 
 #define STATE_OBJECTS(X)                                                    \
-    X(queue_type) X(send_type) X(recv_type) X(home_type)                    \
-    X(interpreter_class) X(handles) X(errors) X(dumps) X(loads)
+    X(queue_type) X(send_type) X(recv_type) X(home_type) X(sink_type)       \
+    X(interpreter_class) X(handles) X(errors) X(dumps) X(loads) X(drain)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
@@ -154,6 +163,7 @@ core_free(void *module)
 {
     core_state *state = PyModule_GetState(module);
     core_clear(module);
+    sink_forget(state);
     if (state->home != NULL) {
         home_unref(state->home);
         state->home = NULL;

@@ -11,6 +11,7 @@
 
 #include "detach.h"
 #include "home.h"
+#include "output.h"
 #include "xfer.h"
 
 /* The head of CPython's table, as far as we use it. */
@@ -70,6 +71,7 @@ static void
 before_fork(void)
 {
     home_fork_prepare();
+    output_fork_prepare();
     atoll_fork_prepare();
     arena_fork_prepare();
 }
@@ -79,6 +81,7 @@ after_fork_in_parent(void)
 {
     arena_fork_parent();
     atoll_fork_parent();
+    output_fork_parent();
     home_fork_parent();
 }
 
@@ -89,6 +92,7 @@ after_fork_in_child(void)
     arena_fork_child();
     atoll_fork_child();
     home_fork_child();
+    output_fork_child();
     xfer_fork_child();
     detach_fork_child();
     runtime_unlink_all();
