@@ -216,7 +216,9 @@ output_hold_up(core_state *state)
 {
     brake b = {.seq = 0};
     atoll_lock_acquire(&list.lock);
-    bool full = list.bytes > FULL_BYTES && !list.closed;
+    /* Nobody makes room during a job if our thread could not be had. */
+    bool full = list.bytes > FULL_BYTES && !list.closed && list.running &&
+                !atoll_event_is_set(&list.ended);
     if (full) {
         b.seq = list.written + (list.sent - list.written + 1) / 2;
         b.next = list.brakes;

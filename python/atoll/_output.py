@@ -70,7 +70,7 @@ def _write(kind: int, data: str | bytes, flush: bool) -> None:
                 file.write(_writable(file, data))
         else:
             _write_bytes(file, data)
-        if flush:
+        if flush and hasattr(file, "flush"):
             file.flush()
     except BrokenPipeError as exc:
         global _pipe_error

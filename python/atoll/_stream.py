@@ -21,12 +21,27 @@ if TYPE_CHECKING:
 logging_levels: tuple[Any, ...] | None = None
 
 
+def _class(self: Any) -> Any:
+    """For __class__: isinstance() finds what io has, io.TextIOBase say.
+
+    Only when it asks, since importing io takes longer than all the rest here.
+    """
+    cls: Any = type(self)
+    io = sys.modules.get("io")
+    if io is not None:
+        base = getattr(io, cls.__base__.__name__[1:], None)
+        if base is not None and not issubclass(cls, base):
+            base.register(cls)
+    return cls
+
+
 class Stream(_TextIOBase):
     """A text file whose lines main writes to its own stream.
 
     Each thread's text is collected until its line is complete.
     """
 
+    __class__ = property(_class)
     mode = "w"
     line_buffering = True
     write_through = False
@@ -98,6 +113,7 @@ class Stream(_TextIOBase):
 class _Buffer(_BufferedIOBase):
     """Stream.buffer: the same for bytes."""
 
+    __class__ = property(_class)
     mode = "wb"
 
     def __init__(self, stream: Stream, sink: _core.Sink) -> None:
