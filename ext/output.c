@@ -164,7 +164,7 @@ output_piece(output_kind kind, bool binary, size_t size)
 {
     piece *p = atoll_alloc(offsetof(piece, data) + size);
     if (p != NULL) {
-        *p = (piece){.size = size, .kind = (uint8_t)kind, .binary = binary};
+        *p = (piece){.size = size, .kind = kind, .binary = binary};
     }
     return p;
 }
