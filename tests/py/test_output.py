@@ -69,6 +69,28 @@ def test_lines_of_threads_of_one_interpreter_are_whole(interp):
     assert seen == {f"t{n}": list(range(300)) for n in range(4)}
 
 
+def test_each_thread_has_its_own_line(interp):
+    out = printed(
+        interp,
+        """if 1:
+        import sys, threading
+        turn = [threading.Event(), threading.Event()]
+        def work():
+            sys.stdout.write("a")
+            turn[0].set()
+            turn[1].wait()
+            sys.stdout.write("c\\n")
+        thread = threading.Thread(target=work)
+        thread.start()
+        turn[0].wait()
+        sys.stdout.write("b\\n")
+        turn[1].set()
+        thread.join()
+        """,
+    )
+    assert out == "b\nac\n"
+
+
 def test_order_with_what_main_prints():
     out = check_python(
         """
@@ -749,7 +771,7 @@ def test_a_forked_child_has_main_s_streams():
 def test_forks_while_others_print():
     check_python(
         """
-        import atoll, os, sys, threading, warnings
+        import atoll, io, os, sys, threading, warnings
         warnings.simplefilter("ignore")
         sys.stdout = open("/dev/null", "w")
         interp = atoll.create()
@@ -758,11 +780,14 @@ def test_forks_while_others_print():
         thread = threading.Thread(
             target=interp.exec, args=("while stop.empty(): print('x' * 100)",))
         thread.start()
-        for _ in range(50):
+        for _ in range(20):
             pid = os.fork()
             if pid == 0:
                 print("child", flush=True)
-                os._exit(0)
+                sys.stdout = io.StringIO()
+                with atoll.create() as mine:
+                    mine.exec("print('mine')")
+                os._exit(sys.stdout.getvalue() != "mine\\n")
             assert os.waitpid(pid, 0)[1] == 0
         stop.put(1)
         thread.join()
