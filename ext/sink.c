@@ -11,7 +11,8 @@
 
 /* --------------------------------------------------------- a thread's lines */
 
-enum { LINES = 2 }; /* of stdout and stderr, which are its first numbers */
+/* stdout and stderr, the first of the kinds, have lines. */
+#define LINES 2
 
 /* The beginning of a line. */
 typedef struct line {
