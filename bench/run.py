@@ -28,6 +28,7 @@ import common  # noqa: E402
 
 THEMES = {
     "messages": "an int there and back, and one way",
+    "transfer": "objects and buffers, there and back, encoded and decoded",
     "parked": "hand-over to a receiver that is blocked; blocked for long",
     "pairs": "8 interpreters in 4 pairs",
     "speedup": "pure Python in two interpreters and in two processes",
@@ -37,7 +38,7 @@ THEMES = {
 }
 
 
-NEED_HANDOVER = {"messages", "parked", "pairs"}
+NEED_HANDOVER = {"messages", "transfer", "parked", "pairs"}
 
 
 def command_output(*command):
@@ -112,8 +113,9 @@ def goal_table(goals):
     for heading in ("what", "goal", "measured", "beside it, in the same run"):
         table.add_column(heading)
     table.add_column("met")
+    said = {True: "[green]yes[/]", False: "[red]NO[/]", None: "n/a"}
     for goal in goals:
-        met = "[green]yes[/]" if goal["met"] else "[red]NO[/]"
+        met = said[goal["met"]]
         table.add_row(goal["what"], goal["goal"], goal["measured"], goal["beside"], met)
     return table
 
@@ -209,7 +211,7 @@ def main():
     if numbers:
         console.print(number_table(numbers))
         console.print(goal_table(goals))
-    met = sum(goal["met"] for goal in goals)
+    met = sum(goal["met"] is True for goal in goals)
     console.print(f"{met} of {len(goals)} goals met, {where['seconds']} s.")
     for theme in failed:
         console.print(f"[red]Not measured: {theme}.[/]")

@@ -107,6 +107,35 @@ send_send_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     return send_object((chanobj *)obj, values[0], ATOLL_NOW, orphan);
 }
 
+PyDoc_STRVAR(send_buffer_doc,
+"send_buffer(obj, timeout=None, *, unbounditems=None)\n--\n\n"
+"send(atoll.share(obj)): the receiver gets a memoryview of the same memory.\n\n"
+"`obj` is anything that exports a buffer. It is held until the last view is\n"
+"gone. Raises TypeError if it exports none; else as send() does.");
+
+static PyObject *
+send_send_buffer(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    static const char *const names[] = {"obj", "timeout", "unbounditems"};
+    PyObject *values[3] = {NULL, NULL, NULL};
+    int64_t deadline;
+    int orphan;
+    if (args_parse("send_buffer", args, nargs, kwnames, names, 3, 1, 2,
+                   values) < 0 ||
+        detach_deadline(values[1], &deadline) < 0 ||
+        chanobj_parse_orphan(values[2], &orphan) < 0) {
+        return NULL;
+    }
+    PyObject *view = PyMemoryView_FromObject(values[0]);
+    if (view == NULL) {
+        return NULL;
+    }
+    PyObject *done = send_object((chanobj *)obj, view, deadline, orphan);
+    Py_DECREF(view);
+    return done;
+}
+
 static PyObject *
 recv_object(chanobj *self, int64_t deadline, PyObject *if_not_ready)
 {
@@ -263,6 +292,8 @@ static PyMethodDef send_methods[] = {
      send_doc},
     {"send_nowait", (PyCFunction)(void *)send_send_nowait,
      METH_FASTCALL | METH_KEYWORDS, send_nowait_doc},
+    {"send_buffer", (PyCFunction)(void *)send_send_buffer,
+     METH_FASTCALL | METH_KEYWORDS, send_buffer_doc},
     END_METHODS,
 };
 

@@ -4,6 +4,8 @@
 #define EXT_COMPAT_H
 
 #include <Python.h>
+#include <cpython/longintrepr.h>
+#include <stdbool.h>
 
 #if PY_VERSION_HEX < 0x030D0000
 #error "atoll needs CPython 3.13 or newer"
@@ -30,6 +32,67 @@ extern int _PyEval_AddPendingCall(PyInterpreterState *interp,
  * InterpreterError if somebody else has marked it. */
 extern int _PyInterpreterState_SetRunningMain(PyInterpreterState *interp);
 extern void _PyInterpreterState_SetNotRunningMain(PyInterpreterState *interp);
+
+/* The allocator in use: "pymalloc", "malloc", one with "_debug" in its name, or
+ * NULL when it is none of CPython's own. */
+extern const char *_PyMem_GetCurrentAllocatorName(void);
+
+static inline const char *
+compat_allocator_name(void)
+{
+    return _PyMem_GetCurrentAllocatorName();
+}
+
+/* The value of an exact int of up to two digits of 30 bits. False, and nothing
+ * more, for larger ones. */
+static inline bool
+compat_int64(PyObject *obj, int64_t *value)
+{
+    const _PyLongValue *number = &((PyLongObject *)obj)->long_value;
+    uintptr_t digits = number->lv_tag >> _PyLong_NON_SIZE_BITS;
+    if (PyLong_SHIFT != 30 || digits > 2) {
+        return false;
+    }
+    int64_t sign = 1 - (int64_t)(number->lv_tag & 3); /* 0 1 2: + 0 - */
+    int64_t size = digits == 0   ? 0
+                   : digits == 1 ? (int64_t)number->ob_digit[0]
+                                 : (int64_t)number->ob_digit[0] |
+                                       (int64_t)number->ob_digit[1] << 30;
+    *value = sign * size;
+    return true;
+}
+
+/* A dict with room for `count` pairs. */
+static inline PyObject *
+compat_dict_presized(Py_ssize_t count)
+{
+    return count <= 5 ? PyDict_New() : _PyDict_NewPresized(count);
+}
+
+/* What `type` or a base of it defines under `name`; no descriptor is called.
+ * Borrowed, or NULL without an exception. */
+static inline PyObject *
+compat_type_lookup(PyTypeObject *type, PyObject *name)
+{
+    return _PyType_Lookup(type, name);
+}
+
+/* A new bytes object whose memory is not CPython's own allocation. */
+static inline void
+compat_bytes_no_hash(PyBytesObject *bytes)
+{
+    _Py_COMP_DIAG_PUSH
+    _Py_COMP_DIAG_IGNORE_DEPR_DECLS
+    bytes->ob_shash = -1;
+    _Py_COMP_DIAG_POP
+}
+
+/* From 3.15 on the memory of a bytearray is a bytes object. */
+#define COMPAT_BYTEARRAY_HAS_BYTES (PY_VERSION_HEX >= 0x030F0000)
+
+#if PY_VERSION_HEX >= 0x030F0000
+#define COMPAT_FROZENDICT 1
+#endif
 
 static inline int
 compat_begin_main(void)

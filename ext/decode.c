@@ -1,97 +1,425 @@
-/* Messages to Python objects. See xfer.h and wire.h. */
-#include <string.h>
+/* Messages to Python objects: atoms and containers. See decoder.h, wire.h. */
+#include "decoder.h"
 
+#include "adopt.h"
 #include "chanobj.h"
+#include "compat.h"
 #include "home.h"
-#include "wire.h"
+#include "view.h"
 
-typedef struct decoder {
-    core_state *state;
-    struct decoder *outer; /* in state->decoders, while unpickling */
-    unsigned long thread;
-    const unsigned char *at, *end;
-    const handle *handles;
-    size_t nhandles;
-} decoder;
-
-static const unsigned char *
-take(decoder *d, size_t size)
+int
+dec_memo_grow(decoder *d)
 {
-    assert((size_t)(d->end - d->at) >= size);
-    const unsigned char *at = d->at;
-    d->at += size;
-    return at;
+    bool first = d->memo == d->memo_small;
+    size_t room = d->memo_room * 4;
+    PyObject **more = first ? atoll_alloc(room * sizeof(*more))
+                            : atoll_realloc(d->memo, room * sizeof(*more));
+    if (more == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (first) {
+        memcpy(more, d->memo_small, sizeof(d->memo_small));
+    }
+    d->memo = more;
+    d->memo_room = room;
+    return 0;
 }
 
-static uint64_t
-take_u64(decoder *d)
+void
+dec_link(decoder *d)
 {
-    uint64_t n;
-    memcpy(&n, take(d, sizeof(n)), sizeof(n));
-    return n;
+    if (!d->linked && d->state != NULL) {
+        d->linked = true;
+        d->thread = PyThread_get_thread_ident();
+        d->outer = d->state->decoders;
+        d->state->decoders = d;
+    }
 }
+
+static void
+decoder_fini(decoder *d)
+{
+    if (d->linked) {
+        /* As in encode.c: other threads may have come and gone meanwhile. */
+        decoder **link = &d->state->decoders;
+        while (*link != d) {
+            link = &(*link)->outer;
+        }
+        *link = d->outer;
+    }
+    for (size_t i = 0; i < d->memo_used; i++) {
+        Py_DECREF(d->memo[i]);
+    }
+    if (d->memo != d->memo_small) {
+        atoll_free(d->memo);
+    }
+    for (size_t i = 0; i < d->nforms; i++) {
+        Py_DECREF(d->forms[i]);
+    }
+    if (d->forms != d->forms_small) {
+        atoll_free(d->forms);
+    }
+    for (size_t i = 0; i < d->nshapes; i++) {
+        Py_DECREF(d->shapes[i].type);
+        Py_XDECREF(d->shapes[i].names);
+    }
+    if (d->shapes != d->shapes_small) {
+        atoll_free(d->shapes);
+    }
+}
+
+/* ------------------------------------------------------------------- atoms */
 
 static PyObject *
-decode_str(decoder *d)
+dec_str(decoder *d)
 {
-    uint32_t maxchar;
-    memcpy(&maxchar, take(d, sizeof(maxchar)), sizeof(maxchar));
-    Py_ssize_t length = (Py_ssize_t)take_u64(d);
+    uint32_t maxchar = dec_u32(d);
+    Py_ssize_t length = (Py_ssize_t)dec_u64(d);
     PyObject *str = PyUnicode_New(length, maxchar);
     if (str != NULL && length > 0) {
         size_t bytes = (size_t)length * (size_t)PyUnicode_KIND(str);
-        memcpy(PyUnicode_DATA(str), take(d, bytes), bytes);
+        memcpy(PyUnicode_DATA(str), dec_take(d, bytes), bytes);
     }
     return str;
 }
 
-static PyObject *decode(decoder *d);
+static inline PyObject *
+dec_ascii(decoder *d)
+{
+    size_t length = dec_u8(d);
+    const unsigned char *data = dec_take(d, length);
+    if (length < 2) { /* CPython has these already */
+        return PyUnicode_FromStringAndSize((const char *)data,
+                                           (Py_ssize_t)length);
+    }
+    PyObject *str = PyUnicode_New((Py_ssize_t)length, 127);
+    if (str != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(str), data, length);
+    }
+    return str;
+}
 
 static PyObject *
-decode_tuple(decoder *d)
+dec_blob(decoder *d)
 {
-    Py_ssize_t count = (Py_ssize_t)take_u64(d);
-    PyObject *tuple = PyTuple_New(count);
-    if (tuple == NULL) {
-        return NULL;
+    handle *h = &d->handles[dec_u32(d)];
+    h->kind = HANDLE_NONE; /* used up in any case */
+    return adopt_take(d->state, h->ptr);
+}
+
+/* -------------------------------------------------------------- containers */
+
+static inline bool
+is_run(int tag)
+{
+    return tag == TAG_INTS || tag == TAG_WIDE_INTS || tag == TAG_FLOATS;
+}
+
+static inline PyObject *
+number_of_run(decoder *d, int tag)
+{
+    if (tag == TAG_INTS) {
+        return PyLong_FromLong((int32_t)dec_u32(d));
     }
-    if (Py_EnterRecursiveCall(" while receiving a nested tuple")) {
-        Py_DECREF(tuple);
-        return NULL;
+    if (tag == TAG_WIDE_INTS) {
+        return PyLong_FromLongLong((int64_t)dec_u64(d));
     }
+    double value;
+    memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
+    return PyFloat_FromDouble(value);
+}
+
+/* A run of numbers into slots[0..left). Returns how many, -1 with an
+ * exception, 0 if what follows is none. */
+static Py_ssize_t
+dec_run(decoder *d, PyObject **slots)
+{
+    int tag = *d->at;
+    if (!is_run(tag)) {
+        return 0;
+    }
+    d->at++;
+    Py_ssize_t count = (Py_ssize_t)dec_u32(d);
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *item = decode(d);
+        PyObject *item = number_of_run(d, tag);
         if (item == NULL) {
-            Py_CLEAR(tuple);
-            break;
+            while (i > 0) {
+                Py_CLEAR(slots[--i]);
+            }
+            return -1;
         }
-        PyTuple_SET_ITEM(tuple, i, item);
+        slots[i] = item;
     }
-    Py_LeaveRecursiveCall();
+    return count;
+}
+
+static PyObject *
+dec_tuple(decoder *d, Py_ssize_t count, bool memo)
+{
+    PyObject *tuple = PyTuple_New(count);
+    if (tuple == NULL || dec_number(d, memo, tuple) < 0) {
+        Py_XDECREF(tuple);
+        return NULL;
+    }
+    PyObject **items = ((PyTupleObject *)tuple)->ob_item;
+    if (memo) {
+        /* It can be reached through the memo before it is full. */
+        for (Py_ssize_t i = 0; i < count; i++) {
+            items[i] = Py_None; /* immortal */
+        }
+    }
+    for (Py_ssize_t i = 0; i < count;) {
+        Py_ssize_t run = dec_run(d, items + i);
+        if (run == 0) {
+            PyObject *item = dec_object(d);
+            if (item != NULL) {
+                items[i] = item;
+                run = 1;
+            }
+            else {
+                run = -1;
+            }
+        }
+        if (run < 0) {
+            Py_DECREF(tuple);
+            return NULL;
+        }
+        i += run;
+    }
     return tuple;
 }
 
+/* Its size grows with its items, so that it has no holes at any time. If code
+ * of an item's has changed it meanwhile, what comes is appended. */
 static PyObject *
-decode_handle(decoder *d)
+dec_list(decoder *d, Py_ssize_t count, bool memo)
 {
-    uint32_t index;
-    memcpy(&index, take(d, sizeof(index)), sizeof(index));
-    const handle *h = &d->handles[index];
-    switch (h->kind) {
-    case HANDLE_QUEUE:
-    case HANDLE_SEND:
-    case HANDLE_RECV:
-        return chanobj_get(d->state, h->kind, h->ptr);
-    case HANDLE_HOME:
-        return interpreter_from_home(d->state, h->ptr);
+    PyObject *obj = PyList_New(count);
+    if (obj == NULL) {
+        return NULL;
     }
-    Py_UNREACHABLE();
+    PyListObject *list = (PyListObject *)obj;
+    Py_SET_SIZE(list, 0);
+    if (dec_number(d, memo, obj) < 0) {
+        goto error;
+    }
+    for (Py_ssize_t i = 0; i < count;) {
+        Py_ssize_t at = Py_SIZE(list), run = 0;
+        if (at == i && list->allocated >= count) {
+            run = dec_run(d, list->ob_item + at);
+            Py_SET_SIZE(list, at + (run > 0 ? run : 0));
+        }
+        else if (is_run(*d->at)) {
+            int tag = dec_u8(d);
+            for (run = (Py_ssize_t)dec_u32(d); run > 0; run--, i++) {
+                PyObject *item = number_of_run(d, tag);
+                int rc = item == NULL ? -1 : PyList_Append(obj, item);
+                Py_XDECREF(item);
+                if (rc < 0) {
+                    goto error;
+                }
+            }
+            continue;
+        }
+        if (run == 0) {
+            PyObject *item = dec_object(d);
+            if (item == NULL) {
+                goto error;
+            }
+            at = Py_SIZE(list);
+            if (at < list->allocated) {
+                list->ob_item[at] = item;
+                Py_SET_SIZE(list, at + 1);
+            }
+            else {
+                int rc = PyList_Append(obj, item);
+                Py_DECREF(item);
+                if (rc < 0) {
+                    goto error;
+                }
+            }
+            run = 1;
+        }
+        if (run < 0) {
+            goto error;
+        }
+        i += run;
+    }
+    return obj;
+error:
+    Py_DECREF(obj);
+    return NULL;
+}
+
+static int
+dec_pairs(decoder *d, PyObject *dict, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *key = dec_object(d);
+        PyObject *value = key == NULL ? NULL : dec_object(d);
+        int rc = value == NULL ? -1 : PyDict_SetItem(dict, key, value);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+        if (rc < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The keys that follow, as the next form. -1 with an exception. */
+static int
+new_form(decoder *d)
+{
+    if (d->nforms == d->form_room) {
+        bool first = d->forms == d->forms_small;
+        size_t room = d->form_room * 4;
+        PyObject **more = first ? atoll_alloc(room * sizeof(*more))
+                                : atoll_realloc(d->forms, room * sizeof(*more));
+        if (more == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (first) {
+            memcpy(more, d->forms_small, sizeof(d->forms_small));
+        }
+        d->forms = more;
+        d->form_room = room;
+    }
+    PyObject *keys = PyTuple_New(dec_u8(d));
+    for (Py_ssize_t i = 0; keys != NULL && i < PyTuple_GET_SIZE(keys); i++) {
+        PyObject *key = dec_object(d);
+        if (key == NULL) {
+            Py_CLEAR(keys);
+            break;
+        }
+        PyTuple_SET_ITEM(keys, i, key);
+    }
+    if (keys == NULL) {
+        return -1;
+    }
+    d->forms[d->nforms++] = keys;
+    return 0;
 }
 
 static PyObject *
-decode_foreign(decoder *d)
+dec_formed(decoder *d, bool first, bool memo)
 {
-    int64_t id = (int64_t)take_u64(d);
+    if (first && new_form(d) < 0) {
+        return NULL;
+    }
+    PyObject *keys = d->forms[first ? d->nforms - 1 : dec_u32(d)];
+    Py_ssize_t count = PyTuple_GET_SIZE(keys);
+    PyObject *dict = compat_dict_presized(count);
+    int rc = dict == NULL ? -1 : dec_number(d, memo, dict);
+    for (Py_ssize_t i = 0; i < count && rc == 0; i++) {
+        if (*d->at == TAG_BREAK) {
+            d->at++;
+            rc = dec_pairs(d, dict, count - i);
+            break;
+        }
+        PyObject *value = dec_object(d);
+        rc = value == NULL ? -1
+                           : PyDict_SetItem(dict, PyTuple_GET_ITEM(keys, i),
+                                            value);
+        Py_XDECREF(value);
+    }
+    if (rc < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+static PyObject *
+dec_dict(decoder *d, Py_ssize_t count, bool memo)
+{
+    PyObject *dict = compat_dict_presized(count);
+    if (dict == NULL || dec_number(d, memo, dict) < 0 ||
+        dec_pairs(d, dict, count) < 0) {
+        Py_CLEAR(dict);
+    }
+    return dict;
+}
+
+/* What is immutable and cannot be made empty gets its number when it is there. */
+static PyObject *
+numbered(decoder *d, bool memo, PyObject *obj)
+{
+    if (obj != NULL && dec_number(d, memo, obj) < 0) {
+        Py_CLEAR(obj);
+    }
+    return obj;
+}
+
+static PyObject *
+dec_frozendict(decoder *d, Py_ssize_t count, bool memo)
+{
+#ifdef COMPAT_FROZENDICT
+    PyObject *dict = compat_dict_presized(count), *frozen = NULL;
+    if (dict != NULL && dec_pairs(d, dict, count) == 0) {
+        frozen = PyFrozenDict_New(dict);
+    }
+    Py_XDECREF(dict);
+    return numbered(d, memo, frozen);
+#else
+    (void)d, (void)count, (void)memo;
+    Py_UNREACHABLE(); /* nobody can have sent one */
+#endif
+}
+
+static PyObject *
+dec_set(decoder *d, bool frozen, Py_ssize_t count, bool memo)
+{
+    PyObject *set = frozen ? PyFrozenSet_New(NULL) : PySet_New(NULL);
+    if (set == NULL || dec_number(d, memo && !frozen, set) < 0) {
+        Py_XDECREF(set);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = dec_object(d);
+        int rc = item == NULL ? -1 : PySet_Add(set, item);
+        Py_XDECREF(item);
+        if (rc < 0) {
+            Py_DECREF(set);
+            return NULL;
+        }
+    }
+    return frozen ? numbered(d, memo, set) : set;
+}
+
+static PyObject *
+dec_slice(decoder *d, bool memo)
+{
+    PyObject *parts[3] = {NULL, NULL, NULL}, *slice = NULL;
+    for (int i = 0; i < 3; i++) {
+        parts[i] = dec_object(d);
+        if (parts[i] == NULL) {
+            break;
+        }
+    }
+    if (parts[2] != NULL) {
+        slice = PySlice_New(parts[0], parts[1], parts[2]);
+    }
+    for (int i = 0; i < 3; i++) {
+        Py_XDECREF(parts[i]);
+    }
+    return numbered(d, memo, slice);
+}
+
+static PyObject *
+dec_handle(decoder *d)
+{
+    const handle *h = &d->handles[dec_u32(d)];
+    return h->kind == HANDLE_HOME
+               ? interpreter_from_home(d->state, h->ptr)
+               : chanobj_get(d->state, h->kind, h->ptr);
+}
+
+static PyObject *
+dec_foreign(decoder *d)
+{
+    int64_t id = (int64_t)dec_u64(d);
     if (d->state->interpreter_class == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "atoll is not fully imported");
         return NULL;
@@ -100,48 +428,13 @@ decode_foreign(decoder *d)
                                  (long long)id);
 }
 
-static PyObject *
-decode_pickle(decoder *d)
-{
-    core_state *state = d->state;
-    if (state->loads == NULL) {
-        PyObject *module = PyImport_ImportModule("atoll._pickle");
-        if (module == NULL) {
-            return NULL;
-        }
-        PyObject *loads = PyObject_GetAttrString(module, "loads");
-        Py_DECREF(module);
-        if (loads == NULL) {
-            return NULL;
-        }
-        Py_XSETREF(state->loads, loads);
-    }
-    size_t size = (size_t)take_u64(d);
-    /* A view, not a copy: atoll._pickle.loads releases it before it returns,
-     * so that nobody can keep a hold of our memory. */
-    PyObject *view = PyMemoryView_FromMemory((char *)take(d, size),
-                                             (Py_ssize_t)size, PyBUF_READ);
-    if (view == NULL) {
-        return NULL;
-    }
-    /* As in encode.c: other threads may come and go in the list meanwhile. */
-    d->thread = PyThread_get_thread_ident();
-    d->outer = state->decoders;
-    state->decoders = d;
-    PyObject *obj = PyObject_CallOneArg(state->loads, view);
-    decoder **link = &state->decoders;
-    while (*link != d) {
-        link = &(*link)->outer;
-    }
-    *link = d->outer;
-    Py_DECREF(view);
-    return obj;
-}
+/* ------------------------------------------------------------- any object */
 
+/* What needs no recursion. NULL without an exception: it is not one of these. */
 static PyObject *
-decode(decoder *d)
+dec_atom(decoder *d, int tag)
 {
-    switch (*take(d, 1)) {
+    switch (tag) {
     case TAG_NONE:
         Py_RETURN_NONE;
     case TAG_TRUE:
@@ -150,40 +443,118 @@ decode(decoder *d)
         Py_RETURN_FALSE;
     case TAG_ELLIPSIS:
         return Py_NewRef(Py_Ellipsis);
+    case TAG_NOTIMPLEMENTED:
+        return Py_NewRef(Py_NotImplemented);
+    case TAG_INT8:
+        return PyLong_FromLong((int8_t)dec_u8(d));
+    case TAG_INT32:
+        return PyLong_FromLong((int32_t)dec_u32(d));
     case TAG_INT:
-        return PyLong_FromLongLong((long long)take_u64(d));
+        return PyLong_FromLongLong((long long)dec_u64(d));
     case TAG_BIGINT: {
-        size_t size = (size_t)take_u64(d);
-        return PyLong_FromNativeBytes(take(d, size), size,
+        size_t size = (size_t)dec_u64(d);
+        return PyLong_FromNativeBytes(dec_take(d, size), size,
                                       Py_ASNATIVEBYTES_NATIVE_ENDIAN);
     }
     case TAG_FLOAT: {
         double value;
-        memcpy(&value, take(d, sizeof(value)), sizeof(value));
+        memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
         return PyFloat_FromDouble(value);
     }
     case TAG_COMPLEX: {
-        double parts[2];
-        memcpy(parts, take(d, sizeof(parts)), sizeof(parts));
-        return PyComplex_FromDoubles(parts[0], parts[1]);
+        Py_complex value;
+        memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
+        return PyComplex_FromCComplex(value);
     }
+    case TAG_ASCII8:
+        return dec_ascii(d);
     case TAG_STR:
-        return decode_str(d);
+        return dec_str(d);
+    case TAG_BYTES8:
     case TAG_BYTES: {
-        size_t size = (size_t)take_u64(d);
-        return PyBytes_FromStringAndSize((const char *)take(d, size),
+        size_t size = tag == TAG_BYTES8 ? dec_u8(d) : (size_t)dec_u64(d);
+        return PyBytes_FromStringAndSize((const char *)dec_take(d, size),
                                          (Py_ssize_t)size);
     }
-    case TAG_TUPLE:
-        return decode_tuple(d);
+    case TAG_BYTEARRAY: {
+        size_t size = (size_t)dec_u64(d);
+        return PyByteArray_FromStringAndSize((const char *)dec_take(d, size),
+                                             (Py_ssize_t)size);
+    }
+    case TAG_BLOB:
+        return dec_blob(d);
+    case TAG_REF:
+        return Py_NewRef(d->memo[dec_u32(d)]);
     case TAG_HANDLE:
-        return decode_handle(d);
+        return dec_handle(d);
     case TAG_FOREIGN:
-        return decode_foreign(d);
-    case TAG_PICKLE:
-        return decode_pickle(d);
+        return dec_foreign(d);
     }
     Py_UNREACHABLE();
+}
+
+static PyObject *
+dec_container(decoder *d, int tag, bool memo)
+{
+    switch (tag) {
+    case TAG_TUPLE8:
+        return dec_tuple(d, dec_u8(d), memo);
+    case TAG_TUPLE:
+        return dec_tuple(d, (Py_ssize_t)dec_u64(d), memo);
+    case TAG_LIST8:
+        return dec_list(d, dec_u8(d), memo);
+    case TAG_LIST:
+        return dec_list(d, (Py_ssize_t)dec_u64(d), memo);
+    case TAG_DICT8:
+        return dec_dict(d, dec_u8(d), memo);
+    case TAG_DICT:
+        return dec_dict(d, (Py_ssize_t)dec_u64(d), memo);
+    case TAG_NEW_FORM:
+    case TAG_FORM:
+        return dec_formed(d, tag == TAG_NEW_FORM, memo);
+    case TAG_FROZENDICT:
+        return dec_frozendict(d, (Py_ssize_t)dec_u64(d), memo);
+    case TAG_SET:
+    case TAG_FROZENSET:
+        return dec_set(d, tag == TAG_FROZENSET, (Py_ssize_t)dec_u64(d), memo);
+    case TAG_SLICE:
+        return dec_slice(d, memo);
+    case TAG_MEMORY:
+    case TAG_VIEW:
+    case TAG_MOVED:
+    case TAG_FD:
+        return numbered(d, memo, view_decode(d, tag));
+    default:
+        return dec_other(d, tag, memo);
+    }
+}
+
+static inline bool
+is_atom(int tag)
+{
+    return tag <= TAG_BLOB || tag == TAG_REF || tag == TAG_HANDLE ||
+           tag == TAG_FOREIGN;
+}
+
+PyObject *
+dec_object(decoder *d)
+{
+    int tag = dec_u8(d);
+    bool memo = (tag & MEMO) != 0;
+    tag &= ~MEMO;
+    if (is_atom(tag)) {
+        PyObject *obj = dec_atom(d, tag);
+        if (memo && obj != NULL && dec_number(d, true, obj) < 0) {
+            Py_CLEAR(obj);
+        }
+        return obj;
+    }
+    if (Py_EnterRecursiveCall(" while an object is received")) {
+        return NULL;
+    }
+    PyObject *obj = dec_container(d, tag, memo);
+    Py_LeaveRecursiveCall();
+    return obj;
 }
 
 PyObject *
@@ -197,20 +568,38 @@ xfer_decode(core_state *state, atoll_msg *msg)
     case TAG_FLOAT:
         return PyFloat_FromDouble(msg->u.f64);
     }
-    decoder d = {.state = state};
+    decoder d;
+    d.state = state;
+    d.handles = NULL;
+    d.nhandles = 0;
+    d.memo = d.memo_small;
+    d.memo_used = 0;
+    d.memo_room = DEC_MEMO;
+    d.forms = d.forms_small;
+    d.nforms = 0;
+    d.form_room = DEC_FORMS;
+    d.shapes = d.shapes_small;
+    d.nshapes = 0;
+    d.shape_room = DEC_SHAPES;
+    d.linked = false;
     if (msg->tag == TAG_FLAT) {
         d.at = msg->u.bytes;
         d.end = d.at + msg->len;
     }
     else {
         block *b = msg->u.heap.ptr;
-        d.at = block_data(b);
+        d.at = b->data;
         d.end = d.at + b->size;
         d.handles = b->handles;
         d.nhandles = b->nhandles;
     }
-    PyObject *obj = decode(&d);
+    PyObject *obj = dec_object(&d);
+    PyObject *exc = obj == NULL ? PyErr_GetRaisedException() : NULL;
+    decoder_fini(&d);
     atoll_msg_drop(msg);
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
     return obj;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "home.h"
+#include "mailbox.h"
 
 /* --------------------------------------------------- the signal thread */
 
@@ -164,6 +165,7 @@ detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
             if (h != NULL) {
                 home_wait_over(h);
             }
+            mailbox_drain(state->mailbox);
             return 0;
         }
         if (signals && PyErr_CheckSignals() < 0) {

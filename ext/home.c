@@ -1,6 +1,7 @@
 /* The life of a home: its thread, the table of all, the end of the process.
  * See home.h; what runs inside is in job.c. */
 #include "home.h"
+#include "mailbox.h"
 
 #include <string.h>
 
@@ -93,6 +94,9 @@ home_unref(home *h)
     }
     atoll_msg_drop(&h->setup);
     atoll_chan_unref(h->inbox);
+    if (h->mailbox != NULL) {
+        mailbox_unref(h->mailbox);
+    }
     atoll_free(h->start_error);
     atoll_free(h->name);
     atoll_free(h);
@@ -296,6 +300,25 @@ serve(home *h, core_state *state, PyThreadState *ts)
     }
 }
 
+/* It is closed, as far as anybody can see. But there are views of its memory
+ * elsewhere, so it is not ended before the last of them is gone. */
+static void
+linger(home *h, core_state *state, job *last)
+{
+    atoll_lock_acquire(&h->lock);
+    h->state = HOME_LINGERING;
+    h->current = NULL;
+    bool exiting = h->exiting;
+    atoll_lock_release(&h->lock);
+    atoll_chan_orphan_all(h->id);
+    atoll_event_set(&last->done);
+    job_unref(last);
+    if (exiting) {
+        atoll_event_set(&h->ended); /* main need not wait */
+    }
+    mailbox_linger(state->mailbox);
+}
+
 /* The end of the interpreter, attached to it on entry, to none on return. */
 static void
 end_interpreter(home *h, PyThreadState *ts)
@@ -363,12 +386,17 @@ home_main(void *arg)
     }
     atoll_lock_acquire(&h->lock);
     h->interp = PyInterpreterState_Get();
+    h->mailbox = mailbox_ref(state->mailbox);
     h->state = HOME_IDLE;
     close_if_unused_locked(h); /* its creator may have given up */
     atoll_lock_release(&h->lock);
     atoll_event_set(&h->started);
 
     job *last = serve(h, state, ts);
+    if (mailbox_close(state->mailbox) > 0) {
+        linger(h, state, last);
+        last = NULL;
+    }
     end_interpreter(h, ts);
     finish(h, last);
     home_unref(h);
@@ -493,6 +521,9 @@ abandon(home *h)
     atoll_lock_acquire(&h->lock);
     if (!h->ending && h->state != HOME_ENDED) {
         h->abandoned = true;
+        if (h->mailbox != NULL) {
+            mailbox_kill(h->mailbox);
+        }
         if (h->interp != NULL) {
             runtime_unlink(h->interp);
         }
@@ -525,8 +556,10 @@ home_shutdown_all(core_state *state)
         if (now == HOME_RUNNING) {
             deadline = grace;
         }
-        else if (now == HOME_IDLE) {
-            deadline = ATOLL_NOW; /* there was no memory to close it */
+        else if (now == HOME_IDLE || now == HOME_LINGERING) {
+            /* There was no memory to close it; or it ends with views that may
+             * be our own. */
+            deadline = ATOLL_NOW;
         }
         atoll_err err = ATOLL_ERR_TIMEOUT;
         if (rc == 0) {

@@ -10,7 +10,7 @@
  * one goes the interpreter is closed as soon as it is idle.
  *
  *   STARTING -> IDLE <-> RUNNING
- *                IDLE <-> CLOSING -> ENDED
+ *                IDLE <-> CLOSING -> (LINGERING ->) ENDED
  *
  * One job at a time: a second exec on a running interpreter is refused, so
  * calls in a circle (A calls B calls A) are an error, not a deadlock. CLOSING
@@ -29,6 +29,7 @@ typedef enum home_state {
     HOME_IDLE,
     HOME_RUNNING,
     HOME_CLOSING,
+    HOME_LINGERING, /* closed for everybody, but others look at its memory */
     HOME_ENDED,
 } home_state;
 
@@ -77,6 +78,7 @@ typedef struct home {
     bool refused;        /* guarded by lock: the last close was refused */
     bool ending;         /* guarded by lock: Py_EndInterpreter has begun */
     bool abandoned;      /* guarded by lock: unlinked, must not end */
+    struct mailbox *mailbox; /* guarded by lock; counted; NULL until booted */
     atoll_kick kick;     /* interrupts the home thread's waits */
     atoll_chan *inbox;   /* jobs */
     atoll_spin spin;     /* of callers that wait for jobs to be done */
@@ -120,6 +122,13 @@ void home_handle_ref(home *h);
 void home_handle_unref(home *h);
 
 home_state home_state_now(home *h);
+
+/* For all that anybody can see, it is gone. */
+static inline bool
+has_ended(home *h)
+{
+    return home_state_now(h) >= HOME_LINGERING;
+}
 
 /* The home of interpreter `id`, with a reference and a handle, or NULL. With
  * `any` also one that is closing. */

@@ -231,7 +231,7 @@ homeobj_interrupt(PyObject *obj, PyObject *Py_UNUSED(ignored))
     Py_BEGIN_ALLOW_THREADS
     runs = home_interrupt(h, NULL, false);
     Py_END_ALLOW_THREADS
-    if (!runs && home_state_now(h) == HOME_ENDED) {
+    if (!runs && has_ended(h)) {
         return raise_gone(((homeobj *)obj)->state, h);
     }
     return PyBool_FromLong(runs);
@@ -248,6 +248,7 @@ homeobj_is_running(PyObject *obj, PyObject *Py_UNUSED(ignored))
     case HOME_RUNNING:
     case HOME_CLOSING:
         Py_RETURN_TRUE;
+    case HOME_LINGERING:
     case HOME_ENDED:
         return raise_gone(self->state, self->home);
     default:
@@ -298,7 +299,7 @@ begin_close(homeobj *self, int64_t deadline)
         }
         job_unref(j);
         j = home_current(h);
-        if (j == NULL && home_state_now(h) == HOME_ENDED) {
+        if (j == NULL && has_ended(h)) {
             raise_gone(self->state, h);
             return NULL;
         }
@@ -474,19 +475,21 @@ raise_not_made(core_state *state, atoll_err err)
 
 PyDoc_STRVAR(create_doc,
 "_create(name, setup)\n--\n\n"
-"Make an interpreter and return its Home. `setup` is a tuple: its sys.path (a\n"
-"tuple of str), and the arguments of atoll._stream.install().");
+"Make an interpreter; returns its Home. `setup` is a tuple: its sys.path (a\n"
+"tuple of str), what atoll._registry.inherit() takes, and the two arguments of\n"
+"atoll._stream.install().");
 
 static PyObject *
 core_create(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
     const char *name;
-    PyObject *parts;
+    PyObject *start;
     atoll_msg setup;
     home *h;
-    if (!PyArg_ParseTuple(args, "sO!:_create", &name, &PyTuple_Type, &parts) ||
-        xfer_encode(state, parts, &setup) < 0) {
+    if (!PyArg_ParseTuple(args, "sO!:_create", &name, &PyTuple_Type,
+                          &start) ||
+        xfer_encode(state, start, &setup) < 0) {
         return NULL;
     }
     atoll_err err;
@@ -557,6 +560,44 @@ core_set_class(PyObject *module, PyObject *cls)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(register_doc,
+"_register(type, reduce, rebuild)\n--\n\nSee atoll.register.");
+
+static PyObject *
+core_register(PyObject *module, PyObject *args)
+{
+    core_state *state = PyModule_GetState(module);
+    PyObject *type, *reduce, *rebuild;
+    if (!PyArg_ParseTuple(args, "O!OO:register", &PyType_Type, &type, &reduce,
+                          &rebuild)) {
+        return NULL;
+    }
+    if (!PyCallable_Check(reduce) || !PyCallable_Check(rebuild)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "register() takes two callables after the type");
+        return NULL;
+    }
+    if (xfer_is_builtin(state, (PyTypeObject *)type)) {
+        PyErr_Format(PyExc_TypeError, "%R crosses by itself", type);
+        return NULL;
+    }
+    PyObject *pair = PyTuple_Pack(2, reduce, rebuild);
+    int rc = pair == NULL ? -1 : PyDict_SetItem(state->reducers, type, pair);
+    Py_XDECREF(pair);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(set_inherit_doc,
+"_set_inherit(function)\n--\n\nSee atoll._registry.inherit.");
+
+static PyObject *
+core_set_inherit(PyObject *module, PyObject *function)
+{
+    core_state *state = PyModule_GetState(module);
+    Py_XSETREF(state->inherit, Py_NewRef(function));
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(is_shareable_doc,
 "is_shareable(obj)\n--\n\n"
 "Does `obj` cross to another interpreter by itself (True), or through pickle\n"
@@ -572,6 +613,8 @@ PyMethodDef home_functions[] = {
     {"_create", core_create, METH_VARARGS, create_doc},
     {"_find_home", core_find_home, METH_VARARGS, find_home_doc},
     {"_process_token", core_token, METH_NOARGS, token_doc},
+    {"_register", core_register, METH_VARARGS, register_doc},
+    {"_set_inherit", core_set_inherit, METH_O, set_inherit_doc},
     {"_set_interpreter_class", core_set_class, METH_O, set_class_doc},
     {"is_shareable", core_is_shareable, METH_O, is_shareable_doc},
     {NULL, NULL, 0, NULL},

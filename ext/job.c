@@ -3,6 +3,7 @@
 
 #include "compat.h"
 #include "home.h"
+#include "mailbox.h"
 #include "output.h"
 #include "xfer.h"
 
@@ -62,12 +63,30 @@ claim_main_thread(home *h)
 }
 
 static int
-set_path(PyObject *paths)
+set_path(PyObject *setup)
 {
-    PyObject *list = PySequence_List(paths);
+    PyObject *list = PySequence_List(PyTuple_GET_ITEM(setup, 0));
     int rc = list == NULL ? -1 : PySys_SetObject("path", list);
     Py_XDECREF(list);
     return rc;
+}
+
+/* What atoll.register was told where this interpreter was made. */
+static int
+inherit(PyObject *setup)
+{
+    PyObject *entries = PyTuple_GET_ITEM(setup, 1);
+    if (PyTuple_GET_SIZE(entries) == 0) {
+        return 0;
+    }
+    PyObject *registry = PyImport_ImportModule("atoll._registry");
+    PyObject *done =
+        registry == NULL
+            ? NULL
+            : PyObject_CallMethod(registry, "inherit", "O", entries);
+    Py_XDECREF(registry);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
 }
 
 /* _zoneinfo is useless without it, and older 3.13 do not expect that. */
@@ -81,29 +100,26 @@ block_datetime(void)
                : 0;
 }
 
-static core_state *
-boot(home *h, PyObject *setup)
-{
-    PyObject *paths, *streams, *logging;
-    if (!PyArg_ParseTuple(setup, "OOO", &paths, &streams, &logging) ||
-        set_path(paths) < 0 || claim_main_thread(h) < 0 ||
-        (COMPAT_NO_C_DATETIME && block_datetime() < 0)) {
-        return NULL;
-    }
-    core_state *state = core_state_import();
-    if (state == NULL) {
-        return NULL;
-    }
-    home_ref(h);
-    state->home = h; /* given back by the module's free function */
-    return sink_boot(streams, logging) < 0 ? NULL : state;
-}
-
 core_state *
 job_boot(home *h)
 {
     PyObject *setup = xfer_decode(NULL, &h->setup);
-    core_state *state = setup == NULL ? NULL : boot(h, setup);
+    core_state *state = NULL;
+    if (setup != NULL && set_path(setup) == 0 && claim_main_thread(h) == 0 &&
+        (!COMPAT_NO_C_DATETIME || block_datetime() == 0)) {
+        state = core_state_import();
+    }
+    if (state != NULL && inherit(setup) < 0) {
+        state = NULL;
+    }
+    if (state != NULL) {
+        home_ref(h);
+        state->home = h; /* given back by the module's free function */
+        if (sink_boot(PyTuple_GET_ITEM(setup, 2),
+                      PyTuple_GET_ITEM(setup, 3)) < 0) {
+            state = NULL;
+        }
+    }
     Py_XDECREF(setup);
     return state;
 }
@@ -219,7 +235,7 @@ reply_with_error(core_state *state, job *j)
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *info = call_boot("capture", exc);
     j->status = JOB_RAISED;
-    if (info == NULL || xfer_encode(state, info, &j->reply) < 0) {
+    if (info == NULL || xfer_encode_error(state, info, exc, &j->reply) < 0) {
         j->status = JOB_LOST;
         PyErr_Clear();
     }
@@ -288,6 +304,7 @@ join_threads(void)
 static bool
 run_close(core_state *state, job *j)
 {
+    mailbox_close(state->mailbox); /* a thread state less, for good */
     size_t others = join_threads();
     if (others == 0) {
         /* Exit handlers may start threads: not under Py_EndInterpreter. */
@@ -298,6 +315,7 @@ run_close(core_state *state, job *j)
         j->status = JOB_RETURNED;
         return true;
     }
+    mailbox_reopen(state->mailbox);
     PyObject *count = PyLong_FromSize_t(others);
     j->status = JOB_REFUSED;
     if (count == NULL || xfer_encode(state, count, &j->reply) < 0) {

@@ -1,9 +1,12 @@
 /* The module atoll._core: one state per interpreter, multi-phase. */
+#include "adopt.h"
 #include "compat.h"
 #include "detach.h"
 #include "home.h"
+#include "mailbox.h"
 #include "output.h"
 #include "state.h"
+#include "view.h"
 
 core_state *
 core_state_import(void)
@@ -35,9 +38,9 @@ core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     output_shutdown(state);
     if (rc < 0) {
         PyErr_SetRaisedException(exc);
-        return NULL;
     }
-    Py_RETURN_NONE;
+    service_stop();
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(stats_doc,
@@ -116,8 +119,14 @@ core_exec(PyObject *module)
     state->is_main = interp == PyInterpreterState_Main();
     state->handles = PyDict_New();
     state->errors = PyDict_New();
+    state->reducers = PyDict_New();
+    state->mailbox = mailbox_new(interp);
+    state->can_adopt = adopt_possible();
     if (state->handles == NULL || state->errors == NULL ||
-        runtime_init() < 0 || queue_add_type(state) < 0 ||
+        state->reducers == NULL || state->mailbox == NULL ||
+        runtime_init() < 0 || view_add_types(state) < 0 ||
+        PyModule_AddFunctions(module, moved_functions) < 0 ||
+        PyModule_AddFunctions(module, view_functions) < 0 || queue_add_type(state) < 0 ||
         channel_add_types(state) < 0 || home_add_type(state) < 0 ||
         sink_add_type(state) < 0 ||
         PyModule_AddFunctions(module, queue_functions) < 0 ||
@@ -135,8 +144,11 @@ core_exec(PyObject *module)
 }
 
 #define STATE_OBJECTS(X)                                                    \
-    X(queue_type) X(send_type) X(recv_type) X(home_type) X(sink_type)       \
-    X(interpreter_class) X(handles) X(errors) X(dumps) X(loads) X(drain)
+    X(queue_type) X(send_type) X(recv_type) X(home_type)                    \
+    X(interpreter_class) X(handles) X(errors) X(by_value) X(reduce)         \
+    X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
+    X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
+    X(fd_type) X(sink_type) X(drain)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
@@ -164,6 +176,11 @@ core_free(void *module)
     core_state *state = PyModule_GetState(module);
     core_clear(module);
     sink_forget(state);
+    if (state->mailbox != NULL) {
+        mailbox_kill(state->mailbox);
+        mailbox_unref(state->mailbox);
+        state->mailbox = NULL;
+    }
     if (state->home != NULL) {
         home_unref(state->home);
         state->home = NULL;

@@ -11,6 +11,7 @@
 
 #include "detach.h"
 #include "home.h"
+#include "mailbox.h"
 #include "output.h"
 #include "xfer.h"
 
@@ -94,6 +95,8 @@ after_fork_in_child(void)
     home_fork_child();
     output_fork_child();
     xfer_fork_child();
+    service_fork_child();
+    mailbox_fork_child();
     detach_fork_child();
     runtime_unlink_all();
 }

@@ -26,7 +26,14 @@ typedef struct core_state {
     PyObject *handles;           /* channel id and end -> address of the live
                                     Python object, borrowed: one per id */
     PyObject *errors;            /* name -> class, filled on demand */
-    PyObject *dumps, *loads;     /* atoll._pickle, imported on demand */
+    PyObject *by_value, *reduce, *traceback_text, *loads,
+        *rebuild_exception;      /* of atoll._pickle, imported on demand */
+    PyObject *copyreg_table;     /* copyreg.dispatch_table, likewise */
+    PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */
+    PyObject *inherit;           /* atoll._registry's, or NULL */
+    PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type;
+    struct mailbox *mailbox;     /* counted: what comes home to be released */
+    bool can_adopt;              /* see adopt.h */
     PyObject *drain;             /* main: of atoll._output, on demand */
     struct buffer *buffers;      /* lines that its threads have begun */
     uint64_t caught_up; /* main: all output up to this one is written */

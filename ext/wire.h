@@ -1,34 +1,86 @@
-/* The form of a message, shared by encode.c and decode.c.
+/* The form of a message, shared by the encoder and the decoder.
  *
  * A message is one of
  *   - a single None, int of 64 bits or float, in tag and u alone;
  *   - TAG_FLAT and `len` bytes inline: a flat encoding that fits;
- *   - TAG_BLOCK and a heap block: handles, then a flat encoding.
- * The flat encoding is a tag byte before each value, in native byte order: it
- * never leaves the process.
+ *   - TAG_BLOCK and a heap block: handles, and a flat encoding.
+ *
+ * The flat encoding is a tag byte before each value, depth first, in native
+ * byte order: it never leaves the process. A tag with MEMO set is the
+ * definition of an object that is referred to again: both sides count these, in
+ * the order in which the objects come into being, and TAG_REF names one by its
+ * number. A container comes into being before its items, an object that is
+ * built by a call after the arguments.
+ *
+ * Large str, bytes and buffers are not in the block but beside it, as handles.
  */
 #ifndef EXT_WIRE_H
 #define EXT_WIRE_H
 
 #include "xfer.h"
 
+#define MEMO 0x80
+
 enum {
     TAG_NONE = 1,
     TAG_TRUE,
     TAG_FALSE,
     TAG_ELLIPSIS,
+    TAG_NOTIMPLEMENTED,
+    TAG_INT8,    /* int8_t */
+    TAG_INT32,   /* int32_t */
     TAG_INT,     /* int64_t */
-    TAG_BIGINT,  /* uint64_t size, then two's complement */
+    TAG_BIGINT,  /* size, then two's complement */
     TAG_FLOAT,   /* double */
     TAG_COMPLEX, /* two doubles */
-    TAG_STR,     /* uint32_t maxchar class, uint64_t length, data */
-    TAG_BYTES,   /* uint64_t size, data */
-    TAG_TUPLE,   /* uint64_t count, items */
-    TAG_HANDLE,  /* uint32_t index into the block's handles */
+    TAG_INTS,    /* in a list or tuple: uint32_t count, int32_t each */
+    TAG_WIDE_INTS, /* likewise: uint32_t count, int64_t each */
+    TAG_FLOATS,  /* in a list or tuple: uint32_t count, double each */
+    TAG_ASCII8,  /* uint8_t length, data */
+    TAG_STR,     /* uint32_t maxchar class, size, data */
+    TAG_BYTES8,  /* uint8_t size, data */
+    TAG_BYTES,   /* size, data */
+    TAG_BYTEARRAY, /* size, data */
+    TAG_BLOB,    /* uint32_t handle: str or bytes or bytearray of its own */
+    TAG_TUPLE8,  /* uint8_t count, items */
+    TAG_TUPLE,   /* size, items */
+    TAG_LIST8,
+    TAG_LIST,
+    TAG_DICT8,
+    TAG_DICT,
+    TAG_NEW_FORM, /* uint8_t count, keys: a form, numbered; then as FORM */
+    TAG_FORM,    /* uint32_t form, then a value for each key; or BREAK */
+    TAG_BREAK,   /* in place of a value: from here on pairs */
+    TAG_FROZENDICT, /* size, pairs; from 3.15 on */
+    TAG_SET,
+    TAG_FROZENSET,
+    TAG_SLICE,   /* three items */
+    TAG_REF,     /* uint32_t number in the memo */
+    TAG_GLOBAL,  /* module and qualified name, two str */
+    TAG_BY_VALUE, /* uint8_t cached, 16 bytes of digest, size, pickle */
+    TAG_CALL,    /* callable, a tuple of arguments; then what BUILD_ says */
+    TAG_NEW,     /* class, a tuple of arguments for __new__; then as CALL */
+    TAG_SHAPE,   /* class, count, names: a shape, numbered; then as INSTANCE */
+    TAG_INSTANCE, /* uint32_t shape, then a value for each name */
+    TAG_EXCEPTION, /* see encode_object.c */
+    TAG_TRY,     /* size, then an object that may fail: see dec_try */
+    TAG_END,     /* ends a run of items whose number is not known before */
+    TAG_HANDLE,  /* uint32_t handle: a queue, channel end or interpreter */
     TAG_FOREIGN, /* int64_t id of an interpreter that has no home */
-    TAG_PICKLE,  /* uint64_t size, data */
+    TAG_MEMORY,  /* uint32_t handle, uint8_t read-only: an atoll.Buffer */
+    TAG_VIEW,    /* uint32_t handle, a geometry (view.h): a memoryview */
+    TAG_MOVED,   /* uint32_t handle: what atoll.move() took */
+    TAG_FD,      /* uint32_t handle: a file descriptor */
     TAG_FLAT,    /* message tag only */
     TAG_BLOCK,   /* message tag only */
+};
+
+/* What follows the arguments of TAG_CALL and TAG_NEW, in this order. */
+enum {
+    BUILD_LIST = 1,   /* items to append, then TAG_END */
+    BUILD_DICT = 2,   /* pairs to set, then TAG_END */
+    BUILD_STATE = 4,  /* the state */
+    BUILD_SETTER = 8, /* before the state: a callable(obj, state) */
 };
 
 typedef struct handle {
@@ -36,18 +88,13 @@ typedef struct handle {
     xfer_handle_kind kind;
 } handle;
 
-/* The heap form: handles, then `size` bytes of flat encoding. */
+/* The heap form: one allocation, and one for the handles if there are any. */
 typedef struct block {
+    handle *handles;
     size_t nhandles;
     size_t size;
-    handle handles[];
+    unsigned char data[];
 } block;
-
-static inline unsigned char *
-block_data(block *b)
-{
-    return (unsigned char *)&b->handles[b->nhandles];
-}
 
 /* The `drop` of a message with a block. */
 void wire_drop_block(atoll_msg *msg);

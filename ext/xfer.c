@@ -2,8 +2,11 @@
 #include "xfer.h"
 
 #include <sys/random.h>
+#include <unistd.h>
 
+#include "adopt.h"
 #include "home.h"
+#include "view.h"
 #include "wire.h"
 
 void
@@ -14,6 +17,14 @@ xfer_handle_ref(xfer_handle_kind kind, void *ptr)
         home_ref(ptr);
         home_handle_ref(ptr);
         return;
+    case HANDLE_REGION:
+        atoll_region_ref(ptr);
+        return;
+    case HANDLE_BLOB:
+    case HANDLE_MOVED:
+    case HANDLE_FD:
+    case HANDLE_NONE:
+        Py_UNREACHABLE();
     case HANDLE_SEND:
         atoll_chan_end_ref(ptr, ATOLL_END_SEND);
         break;
@@ -34,6 +45,20 @@ xfer_handle_unref(xfer_handle_kind kind, void *ptr)
         home_handle_unref(ptr);
         home_unref(ptr);
         return;
+    case HANDLE_REGION:
+        atoll_region_unref(ptr);
+        return;
+    case HANDLE_BLOB:
+        adopt_drop(ptr);
+        return;
+    case HANDLE_MOVED:
+        moved_drop(ptr);
+        return;
+    case HANDLE_FD:
+        close((int)(intptr_t)ptr);
+        return;
+    case HANDLE_NONE:
+        return;
     case HANDLE_SEND:
         atoll_chan_end_unref(ptr, ATOLL_END_SEND);
         break;
@@ -53,6 +78,7 @@ wire_drop_block(atoll_msg *msg)
     for (size_t i = 0; i < b->nhandles; i++) {
         xfer_handle_unref(b->handles[i].kind, b->handles[i].ptr);
     }
+    atoll_free(b->handles);
     atoll_free(b);
 }
 

@@ -1,12 +1,13 @@
 /* Python objects to messages and back: the one encode, the one decode.
  *
  * A message is a value in raw memory: whoever receives it, or drops it, needs
- * nothing of the interpreter that made it. What crosses by itself: None, bool,
- * int, float, complex, Ellipsis, str, bytes, tuples of these, and handles
- * (queues, channel ends, interpreters), which are counted references inside
- * the message. Exact types only; everything else goes through pickle, by
- * atoll._pickle, as one blob for the whole object so that shared references
- * stay shared.
+ * nothing of the interpreter that made it. It is a flat encoding (wire.h) of the
+ * whole object with one memo, so what is shared or cyclic inside stays so.
+ * Exact built-in types are encoded here in C; instances of ordinary classes by
+ * class and attributes; everything else is taken apart as pickle would
+ * (encode_object.c). Functions and classes go by name, or by value through
+ * atoll._pickle. Handles (queues, channel ends, interpreters, memory, file
+ * descriptors) are counted references beside the encoding.
  */
 #ifndef EXT_XFER_H
 #define EXT_XFER_H
@@ -20,6 +21,12 @@ struct home;
  * object cannot cross, MemoryError, or what its own pickling code raised. */
 int xfer_encode(core_state *state, PyObject *obj, atoll_msg *msg);
 
+/* The reply to a job that raised: the pair (info, exc). If `exc` cannot be sent
+ * a str that says why is in its place; if it cannot be rebuilt by the receiver, a
+ * tuple with the exception that came of it. */
+int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc,
+                      atoll_msg *msg);
+
 /* Build the object of *msg, and drop the message in any case.
  * Returns a new reference, or NULL with an exception. */
 PyObject *xfer_decode(core_state *state, atoll_msg *msg);
@@ -27,12 +34,20 @@ PyObject *xfer_decode(core_state *state, atoll_msg *msg);
 /* Would `obj` cross without pickle? Does not fail. */
 bool xfer_is_shareable(core_state *state, PyObject *obj);
 
+/* Is `type` encoded here in any case, whatever is registered for it? */
+bool xfer_is_builtin(core_state *state, PyTypeObject *type);
+
 /* What a handle is, inside a message and in Python. */
 typedef enum xfer_handle_kind {
     HANDLE_QUEUE,
     HANDLE_SEND,
     HANDLE_RECV,
     HANDLE_HOME,
+    HANDLE_REGION, /* atoll_region *: a Buffer's or a memoryview's memory */
+    HANDLE_BLOB,   /* adopt_blob *, owned */
+    HANDLE_MOVED,  /* what atoll.move() took, counted */
+    HANDLE_FD,     /* a file descriptor as a number, owned */
+    HANDLE_NONE,   /* taken out by the receiver */
 } xfer_handle_kind;
 
 /* Called by a handle's __reduce__: the message under way in this thread, if
@@ -49,7 +64,8 @@ struct home *xfer_noted_home(core_state *state, int64_t id);
 uint64_t xfer_process_token(void);
 void xfer_fork_child(void);
 
-/* Counted references of each kind; used by messages and by the types. */
+/* Counted references of each kind; used by messages and by the types. What is
+ * owned, not counted, cannot get another. */
 void xfer_handle_ref(xfer_handle_kind kind, void *ptr);
 void xfer_handle_unref(xfer_handle_kind kind, void *ptr);
 

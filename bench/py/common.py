@@ -6,6 +6,7 @@ runs each theme in a fresh process.
 """
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -44,7 +45,8 @@ class Results:
     def goal(self, what, goal, measured, beside, met):
         """Record whether a goal is met. All but `met` is text.
 
-        `beside` is the rival or the floor, measured in the same run.
+        `beside` is the rival or the floor, measured in the same run. `met` is
+        None where nothing could be measured; then `beside` says why.
         """
         self.goals.append(
             {
@@ -52,7 +54,7 @@ class Results:
                 "goal": goal,
                 "measured": measured,
                 "beside": beside,
-                "met": bool(met),
+                "met": None if met is None else bool(met),
             }
         )
 
@@ -73,7 +75,8 @@ def find_handover(given=None):
     It is `given`, or $ATOLL_HANDOVER, or that of an earlier `make bench`.
     """
     given = given or os.environ.get("ATOLL_HANDOVER")
-    default = REPOSITORY / "build" / "bench" / "bench" / "c" / "handover"
+    build = "bench-{}.{}".format(*sys.version_info)
+    default = REPOSITORY / "build" / build / "bench" / "c" / "handover"
     path = Path(given) if given else default
     if path.is_file() and os.access(path, os.X_OK):
         return path
@@ -87,6 +90,19 @@ def handover(args, *arguments):
     if done.returncode != 0:
         raise MissingFloor(f"{' '.join(command)}: {done.stderr.strip()}")
     return json.loads(done.stdout)
+
+
+def import_floor(args):
+    """The module in C `floor`, which `make bench` builds beside `handover`."""
+    folder = str(find_handover(args.handover).parent)
+    sys.path.append(folder)
+    try:
+        return importlib.import_module("floor")
+    except ImportError as error:
+        said = f"no module floor in {folder} ({error}): `make bench` builds it"
+        raise MissingFloor(said) from None
+    finally:
+        sys.path.remove(folder)
 
 
 def run_python(source, *arguments, timeout=300):
@@ -178,8 +194,9 @@ def main(run, description):
             f" {entry['repeats']} repeats)"
         )
     for goal in results.goals:
+        met = {True: "met    ", False: "NOT MET", None: "n/a    "}[goal["met"]]
         print(
-            f"{'met    ' if goal['met'] else 'NOT MET'} {goal['what']}:"
+            f"{met} {goal['what']}:"
             f" {goal['goal']}; measured {goal['measured']}"
             f" ({goal['beside']})"
         )

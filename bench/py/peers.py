@@ -27,6 +27,32 @@ def echo_pipe(pipe):
         pass
 
 
+def spinning(get_nowait, empty):
+    """A `get` that is never blocked: it tries again and again."""
+
+    def get():
+        while True:
+            try:
+                return get_nowait()
+            except empty:
+                continue
+
+    return get
+
+
+def echo_queue_spinning(there, back, empty):
+    echo(spinning(there.get_nowait, empty), back.put)
+
+
+def stamp_queue(there, back):
+    """Answer each message with the time when it came, in ns, until END."""
+    now = time.monotonic_ns
+    while (message := there.get()) is not END:
+        came = now()
+        del message  # before the next one comes
+        back.put(came)
+
+
 def drain(receive, count):
     """Receive `count` messages; return the last one."""
     message = None

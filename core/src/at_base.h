@@ -20,4 +20,7 @@
 at_static_assert(sizeof(atoll_msg) == AT_CACHELINE,
                  "a message fills one cache line");
 
+/* Zeroed memory for atoll_free; NULL when exhausted. */
+void *at_alloc_zeroed(size_t size);
+
 #endif

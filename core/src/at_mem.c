@@ -1,5 +1,6 @@
 /* Memory of no interpreter, through a replaceable allocator. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "at_atomic.h"
 #include "at_base.h"
@@ -38,6 +39,19 @@ void *
 atoll_alloc(size_t size)
 {
     return the_allocator.alloc(size > 0 ? size : 1, the_allocator.arg);
+}
+
+void *
+at_alloc_zeroed(size_t size)
+{
+    if (the_allocator.alloc == default_alloc) {
+        return calloc(1, size); /* fresh pages are zero already */
+    }
+    void *ptr = atoll_alloc(size);
+    if (ptr != NULL) {
+        memset(ptr, 0, size);
+    }
+    return ptr;
 }
 
 void *

@@ -9,6 +9,8 @@ drop-in for the former.
 from __future__ import annotations
 
 from ._core import (
+    Buffer,
+    Moved,
     Queue,
     RecvChannel,
     SendChannel,
@@ -17,6 +19,8 @@ from ._core import (
     is_shareable,
     list_channels,
     list_queues,
+    move,
+    share,
     stats,
 )
 from .errors import (
@@ -38,6 +42,8 @@ from .errors import (
     QueueEmpty,
     QueueError,
     QueueNotFoundError,
+    RemoteError,
+    RemoteTraceback,
 )
 from .interpreter import Interpreter, create, get_current, get_main, list_all
 
@@ -47,6 +53,7 @@ __all__ = [
     "UNBOUND_ERROR",
     "UNBOUND_REMOVE",
     "AtollError",
+    "Buffer",
     "ChannelClosed",
     "ChannelEmpty",
     "ChannelError",
@@ -59,6 +66,7 @@ __all__ = [
     "InterpreterError",
     "InterpreterNotFoundError",
     "ItemInterpreterDestroyed",
+    "Moved",
     "NotShareableError",
     "Queue",
     "QueueEmpty",
@@ -67,6 +75,8 @@ __all__ = [
     "QueueNotFoundError",
     "QueueShutDown",
     "RecvChannel",
+    "RemoteError",
+    "RemoteTraceback",
     "SendChannel",
     "create",
     "create_channel",
@@ -77,6 +87,9 @@ __all__ = [
     "list_all",
     "list_channels",
     "list_queues",
+    "move",
+    "register",
+    "share",
     "stats",
 ]
 
@@ -84,6 +97,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._registry import register as register
     from .errors import ChannelEmpty, ChannelFull, QueueFull, QueueShutDown
 
 # These need the module `queue`, which costs more to import than all of atoll.
@@ -91,6 +105,11 @@ _LAZY = ("QueueFull", "QueueShutDown", "ChannelEmpty", "ChannelFull")
 
 
 def __getattr__(name: str) -> object:
+    if name == "register":
+        from ._registry import register
+
+        globals()[name] = register
+        return register
     if name in _LAZY:
         from . import errors
 
@@ -100,4 +119,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "register"})

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 
 
-def capture(exc: BaseException) -> tuple[str | bytes | None, ...]:
+def capture(exc: BaseException) -> tuple[str, ...]:
     """Describe an exception for the interpreter that waits for this one.
 
-    Returns (name, qualname, module, msg, formatted, errdisplay, pickled): str,
-    but for msg, which may be None, and the pickle of the exception (bytes), or
-    None if it cannot be pickled.
+    Returns (name, qualname, module, msg, formatted, errdisplay), all of them str.
     """
     cls = type(exc)
     name = _text(cls, "__name__")
@@ -21,15 +19,7 @@ def capture(exc: BaseException) -> tuple[str | bytes | None, ...]:
     except BaseException:  # the user's code: anything may come of it
         msg = "<its str() raised>"
     formatted = f"{shown}: {msg}" if msg else shown
-    return (
-        name,
-        qualname,
-        module,
-        msg,
-        formatted,
-        _display(exc, formatted),
-        _pickled(exc),
-    )
+    return (name, qualname, module, msg, formatted, _display(exc, formatted))
 
 
 def _text(cls: type, name: str) -> str:
@@ -47,15 +37,6 @@ def _display(exc: BaseException, formatted: str) -> str:
         return "".join(TracebackException.from_exception(exc).format()).rstrip("\n")
     except BaseException:
         return formatted
-
-
-def _pickled(exc: BaseException) -> bytes | None:
-    from ._pickle import dumps
-
-    try:
-        return dumps(exc)
-    except BaseException:
-        return None
 
 
 def join_threads(_: object) -> None:

@@ -44,6 +44,8 @@ __all__ = [
     "QueueFull",
     "QueueNotFoundError",
     "QueueShutDown",
+    "RemoteError",
+    "RemoteTraceback",
 ]
 
 
@@ -95,7 +97,7 @@ class ExecutionFailed(InterpreterError):
         `__qualname__`, `__module__`), `msg`, `formatted` ("Type: msg") and
         `errdisplay` (the traceback as text); all of it str.
 
-    Its `__cause__` is the exception itself, where it can be rebuilt here.
+    Its `__cause__` is the exception itself, or a RemoteError in its place.
     """
 
     def __init__(self, excinfo: SimpleNamespace) -> None:
@@ -110,6 +112,45 @@ class ExecutionFailed(InterpreterError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.excinfo,))
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception that came from another interpreter, as text.
+
+    It is the `__cause__` at the end of that exception's chain.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n\n{self.text}"
+
+
+class RemoteError(AtollError):
+    """Stands for an exception that could not be sent, or not be rebuilt here.
+
+    Attributes:
+      formatted (str): "Type: message" of the exception.
+      traceback (str): where it happened, as text.
+      reason (str): why it is not here itself.
+    """
+
+    def __init__(self, formatted: str, traceback: str = "", reason: str = "") -> None:
+        super().__init__(formatted)
+        self.formatted = formatted
+        self.traceback = traceback
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.formatted, self.traceback, self.reason)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.formatted} (the exception itself could not be rebuilt here: "
+            f"{self.reason})\n\n{self.traceback}"
+        )
 
 
 class _Unbound:

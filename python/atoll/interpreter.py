@@ -11,6 +11,7 @@ from .errors import (
     ExecutionFailed,
     InterpreterError,
     InterpreterNotFoundError,
+    RemoteError,
 )
 
 TYPE_CHECKING = False
@@ -309,27 +310,30 @@ def _as_source(source: object) -> str | CodeType:
     return code
 
 
-def _describe(value: tuple[Any, ...]) -> tuple[SimpleNamespace, BaseException | None]:
-    """The reply of atoll._boot.capture, as (excinfo, cause)."""
+def _describe(value: tuple[Any, ...]) -> tuple[SimpleNamespace, BaseException]:
+    """The reply to a job that raised, as (excinfo, cause).
+
+    `value` is what atoll._boot.capture returned, and the exception; or, if that
+    could not be sent, the reason (str), or could not be rebuilt, a tuple of the
+    exception that says why.
+    """
     from types import SimpleNamespace
 
-    name, qualname, module, msg, formatted, errdisplay, pickled = value
+    (name, qualname, module, msg, formatted, errdisplay), cause = value
     excinfo = SimpleNamespace(
         type=SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module),
         msg=msg,
         formatted=formatted,
         errdisplay=errdisplay,
     )
-    cause = None
-    if pickled is not None:
-        from ._pickle import loads
-
-        try:
-            cause = loads(pickled)
-        except Exception:  # its class does not exist here, or refuses
-            cause = None
-        if not isinstance(cause, BaseException):
-            cause = None
+    if not isinstance(cause, BaseException):
+        if isinstance(cause, str):
+            reason = cause
+        elif type(cause) is tuple and len(cause) == 1 and isinstance(cause[0], Exception):
+            reason = f"{type(cause[0]).__name__}: {cause[0]}"
+        else:
+            reason = f"its __reduce__ makes a {type(cause).__name__} of it"
+        cause = RemoteError(formatted, errdisplay, reason)
     return excinfo, cause
 
 
@@ -361,7 +365,9 @@ def create(name: str | None = None) -> Interpreter:
     elif not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
-    handle = _core._create(name, (path, *_surroundings()))
+    registry = sys.modules.get("atoll._registry")
+    inherited = () if registry is None else registry.inherited()
+    handle = _core._create(name, (path, inherited, *_surroundings()))
     return Interpreter._from_handle(handle)
 
 

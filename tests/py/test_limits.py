@@ -121,7 +121,8 @@ def test_no_memory_at_the_receiver():
         """
         import atoll, resource
         queue = atoll.create_queue()
-        queue.put(b"x" * (64 << 20))
+        keep = [bytes(4096) for _ in range(40960)]
+        queue.put(keep)
         queue.put("next")
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()

@@ -89,6 +89,27 @@ ATOLL_API bool atoll_mem_room(size_t size) ATOLL_MUST_CHECK;
 ATOLL_API void atoll_count_up(uint32_t *count);
 ATOLL_API bool atoll_count_down(uint32_t *count) ATOLL_MUST_CHECK;
 
+/* --------------------------------------------------------------- regions */
+
+/* Counted memory that any number of parties share. What `release` does when
+ * the last reference goes is its maker's: free it, or tell the owner. */
+typedef struct atoll_region {
+    uint32_t refs; /* atomic */
+    void *data;    /* constant */
+    size_t size;   /* bytes; constant */
+    /* Called once, from any thread, with no lock held; frees the struct. */
+    void (*release)(struct atoll_region *region);
+} atoll_region;
+
+/* Memory of nobody's in particular, aligned to 64 bytes; `zeroed` or not.
+ * The caller owns one reference. Returns NOMEM. */
+ATOLL_API atoll_err atoll_region_new(size_t size, bool zeroed,
+                                     atoll_region **out) ATOLL_MUST_CHECK;
+
+ATOLL_API atoll_region *atoll_region_ref(atoll_region *region);
+/* What all holders wrote happens before `release` (acquire and release). */
+ATOLL_API void atoll_region_unref(atoll_region *region);
+
 /* ------------------------------------------------------------------ time */
 
 #define ATOLL_NOW INT64_C(0)

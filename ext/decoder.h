@@ -1,0 +1,100 @@
+/* The decoder: what decode.c and decode_object.c have in common.
+ *
+ * The encoding comes from our own encoder, so it is not checked. But code of
+ * the user's runs while it is read, and may keep, change or look at what is not
+ * finished: nothing that it can reach may have holes.
+ */
+#ifndef EXT_DECODER_H
+#define EXT_DECODER_H
+
+#include <string.h>
+
+#include "wire.h"
+
+#define DEC_MEMO 24
+#define DEC_SHAPES 4
+#define DEC_FORMS 8
+
+/* A class and the names of its attributes, for many instances. */
+typedef struct shape {
+    PyTypeObject *type; /* counted */
+    PyObject *names;    /* tuple of interned str; counted */
+    bool direct;        /* no descriptor is in the way of setting them */
+} shape;
+
+typedef struct decoder {
+    core_state *state;
+    const unsigned char *at, *end;
+    handle *handles; /* owned by the message; taken ones become HANDLE_NONE */
+    size_t nhandles;
+    PyObject **memo; /* counted references */
+    size_t memo_used, memo_room;
+    shape *shapes;
+    size_t nshapes, shape_room;
+    PyObject **forms; /* tuples of keys; counted */
+    size_t nforms, form_room;
+    struct decoder *outer; /* in state->decoders, once linked */
+    unsigned long thread;
+    bool linked;
+    PyObject *memo_small[DEC_MEMO];
+    PyObject *forms_small[DEC_FORMS];
+    shape shapes_small[DEC_SHAPES];
+} decoder;
+
+static inline const unsigned char *
+dec_take(decoder *d, size_t size)
+{
+    assert((size_t)(d->end - d->at) >= size);
+    const unsigned char *at = d->at;
+    d->at += size;
+    return at;
+}
+
+static inline uint8_t
+dec_u8(decoder *d)
+{
+    return *dec_take(d, 1);
+}
+
+static inline uint32_t
+dec_u32(decoder *d)
+{
+    uint32_t n;
+    memcpy(&n, dec_take(d, sizeof(n)), sizeof(n));
+    return n;
+}
+
+static inline uint64_t
+dec_u64(decoder *d)
+{
+    uint64_t n;
+    memcpy(&n, dec_take(d, sizeof(n)), sizeof(n));
+    return n;
+}
+
+int dec_memo_grow(decoder *d);
+
+/* Give `obj` the next number, if the tag said so. -1 with MemoryError. */
+static inline int
+dec_number(decoder *d, bool memo, PyObject *obj)
+{
+    if (!memo) {
+        return 0;
+    }
+    if (d->memo_used == d->memo_room && dec_memo_grow(d) < 0) {
+        return -1;
+    }
+    d->memo[d->memo_used++] = Py_NewRef(obj);
+    return 0;
+}
+
+/* The next object: a new reference, or NULL with an exception. */
+PyObject *dec_object(decoder *d);
+
+/* To be called before code of the user's may run. */
+void dec_link(decoder *d);
+
+/* Objects that are not built in; decode_object.c. `tag` without MEMO. */
+PyObject *dec_other(decoder *d, int tag, bool memo);
+
+#endif

@@ -1,0 +1,56 @@
+/* Memory that is shared, not copied: atoll.Buffer, and memoryviews of any
+ * object that exports a buffer.
+ *
+ * Both are counted regions (atoll.h). That of a Buffer is memory of nobody's;
+ * that of an exporting object holds a Py_buffer of the owner's, and the last
+ * holder of the region posts it home. What crosses is a reference to the region
+ * and a geometry: where in it, format, shape, strides, read-only or not. The
+ * receiver gets a memoryview over a small exporter (atoll._core._View) that
+ * holds the region.
+ */
+#ifndef EXT_VIEW_H
+#define EXT_VIEW_H
+
+#include "state.h"
+
+struct encoder;
+struct decoder;
+struct handle;
+
+/* Append a memoryview, PickleBuffer, Buffer, Moved or _Descriptor. 1; or 0 when
+ * `obj`, whose exact type is `type`, is none; -1 with an exception. */
+int view_encode(struct encoder *e, PyObject *obj, PyTypeObject *type);
+/* The object of one of their tags. A new reference. */
+PyObject *view_decode(struct decoder *d, int tag);
+/* Is it one of those that cross without a copy? */
+bool view_is_plain(core_state *state, PyTypeObject *type);
+
+int view_add_types(core_state *state);
+extern PyMethodDef view_functions[];
+
+/* --- atoll.Buffer (buffer.c) */
+
+typedef struct bufferobj {
+    PyObject_HEAD
+    atoll_region *region; /* counted; NULL once moved away */
+    Py_ssize_t exports;
+    PyObject *weakrefs;
+} bufferobj;
+
+int buffer_add_type(core_state *state);
+PyObject *buffer_from_region(core_state *state, atoll_region *region);
+
+/* --- what atoll.move() took (moved.c) */
+
+int moved_add_type(core_state *state);
+int moved_encode(struct encoder *e, PyObject *obj);
+PyObject *moved_decode(core_state *state, struct handle *h);
+void moved_drop(void *ptr);
+extern PyMethodDef moved_functions[];
+
+/* --- file descriptors (descriptor.c) */
+
+int descriptor_add_type(core_state *state);
+int descriptor_encode(struct encoder *e, PyObject *obj);
+
+#endif
