@@ -551,11 +551,14 @@ def test_exit_closes_and_writes():
 
 
 def test_exit_while_it_prints_for_ever():
-    done = run_python(
-        JOB.format(
-            "while True:\n        try: print('more')\n        except BaseException: pass"
-        )
+    code = JOB.replace("ready.put(1)", "").format(
+        """
+    while True:
+        try: print("more"); ready.put(1)
+        except BaseException: pass
+    """
     )
+    done = run_python(code)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("line 0\n")
     assert done.stdout.splitlines()[5001].endswith("more")
