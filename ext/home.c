@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "detach.h"
+#include "output.h"
 
 /* As large as the main thread's by default: OpenBLAS and deep recursion crash
  * on less. It is address space, not memory. */
@@ -280,6 +281,7 @@ serve(home *h, core_state *state, PyThreadState *ts)
         if (job_run(h, state, j)) {
             return j;
         }
+        j->printed = sink_job_over(state, h);
         atoll_lock_acquire(&h->lock);
         h->current = NULL;
         h->state = HOME_IDLE;
@@ -349,6 +351,7 @@ finish(home *h, job *last)
     home_ref(h); /* the table's goes to the zombies, who may be reaped */
     table_remove(h);
     if (last != NULL) {
+        last->printed = h->printed; /* to the last word: it has ended */
         atoll_event_set(&last->done);
         job_unref(last);
     }

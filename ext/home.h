@@ -53,6 +53,7 @@ typedef struct job {
     job_status status; /* written before `done` is set */
     bool unwanted;     /* guarded by the home's lock: nobody reads the reply */
     bool muted;        /* guarded by the home's lock: `done` stays unset */
+    uint64_t printed;  /* written before `done` is set: see output.h */
     atoll_msg request; /* owned */
     atoll_msg reply;   /* owned */
     atoll_event done;
@@ -81,10 +82,12 @@ typedef struct home {
     atoll_kick kick;     /* interrupts the home thread's waits */
     atoll_chan *inbox;   /* jobs */
     atoll_spin spin;     /* of callers that wait for jobs to be done */
+    uint64_t printed;    /* guarded by its GIL: its last piece of output */
     atoll_event started;
     atoll_event ended; /* or, at process exit, refused: it will not end */
     atoll_event gone;  /* it has ended */
     atoll_msg setup;     /* for the new interpreter; owned until started */
+    atoll_msg setup;     /* for job_boot; owned until started */
     char *start_error;   /* written before `started` is set */
     char *name;          /* UTF-8; constant */
     struct home *next;   /* guarded by the table's lock */
@@ -103,15 +106,15 @@ void job_unref(job *j);
  * has. */
 bool job_run(home *h, core_state *state, job *j);
 
-/* Prepare the new interpreter: sys.path, threading, atoll itself. Attached to
- * it. NULL with an exception. */
+/* Prepare the new interpreter: sys.path, threading, atoll itself, its streams.
+ * Attached to it. NULL with an exception. */
 core_state *job_boot(home *h);
 
 /* --- life (home.c) */
 
-/* Start a thread with a new interpreter; do not wait for it. `setup` (a tuple
- * of str, the new sys.path) is owned by the home on success. The caller gets a
- * reference and a handle. Returns NOMEM, SYSTEM, or CLOSED at process exit. */
+/* Start a thread with a new interpreter; do not wait for it. `setup` (see
+ * create in atoll/interpreter.py) is owned by the home on success. The caller
+ * gets a reference and a handle. Returns NOMEM, SYSTEM, or CLOSED at process exit. */
 atoll_err home_new(const char *name, const atoll_msg *setup, home **out);
 
 void home_ref(home *h);

@@ -2,6 +2,7 @@
  * see is Python (atoll/interpreter.py); this is the part that waits. */
 #include "detach.h"
 #include "home.h"
+#include "output.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -160,7 +161,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
             0) {
             give_up(h, j);
         }
-        else {
+        else if (output_catch_up(state, j->printed) == 0) {
             result = outcome(state, j);
         }
     }
@@ -342,6 +343,9 @@ finish_close(homeobj *self, job *j, int64_t deadline)
                           "is closing but its threads had not ended at the "
                           "timeout; close() again to wait longer");
     }
+    if (output_catch_up(self->state, j->printed) < 0) {
+        return NULL;
+    }
     if (j->status == JOB_RETURNED) {
         Py_BEGIN_ALLOW_THREADS
         home_reap();
@@ -471,8 +475,9 @@ raise_not_made(core_state *state, atoll_err err)
 
 PyDoc_STRVAR(create_doc,
 "_create(name, setup)\n--\n\n"
-"Make an interpreter; returns its Home. `setup` is a pair of tuples: sys.path,\n"
-"and what atoll._registry.inherit() takes.");
+"Make an interpreter; returns its Home. `setup` is a tuple: its sys.path (a\n"
+"tuple of str), what atoll._registry.inherit() takes, and the two arguments of\n"
+"atoll._stream.install().");
 
 static PyObject *
 core_create(PyObject *module, PyObject *args)

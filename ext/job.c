@@ -4,6 +4,7 @@
 #include "compat.h"
 #include "home.h"
 #include "mailbox.h"
+#include "output.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -114,6 +115,10 @@ job_boot(home *h)
     if (state != NULL) {
         home_ref(h);
         state->home = h; /* given back by the module's free function */
+        if (sink_boot(PyTuple_GET_ITEM(setup, 2),
+                      PyTuple_GET_ITEM(setup, 3)) < 0) {
+            state = NULL;
+        }
     }
     Py_XDECREF(setup);
     return state;

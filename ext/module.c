@@ -4,6 +4,7 @@
 #include "detach.h"
 #include "home.h"
 #include "mailbox.h"
+#include "output.h"
 #include "state.h"
 #include "view.h"
 
@@ -31,7 +32,13 @@ PyDoc_STRVAR(shutdown_doc,
 static PyObject *
 core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
-    int rc = home_shutdown_all(PyModule_GetState(module));
+    core_state *state = PyModule_GetState(module);
+    int rc = home_shutdown_all(state);
+    PyObject *exc = rc < 0 ? PyErr_GetRaisedException() : NULL;
+    output_shutdown(state);
+    if (rc < 0) {
+        PyErr_SetRaisedException(exc);
+    }
     service_stop();
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
@@ -121,9 +128,12 @@ core_exec(PyObject *module)
         PyModule_AddFunctions(module, moved_functions) < 0 ||
         PyModule_AddFunctions(module, view_functions) < 0 || queue_add_type(state) < 0 ||
         channel_add_types(state) < 0 || home_add_type(state) < 0 ||
+        sink_add_type(state) < 0 ||
         PyModule_AddFunctions(module, queue_functions) < 0 ||
         PyModule_AddFunctions(module, channel_functions) < 0 ||
-        PyModule_AddFunctions(module, home_functions) < 0) {
+        PyModule_AddFunctions(module, home_functions) < 0 ||
+        PyModule_AddFunctions(module, output_functions) < 0 ||
+        PyModule_AddFunctions(module, sink_functions) < 0) {
         return -1;
     }
     if (!state->is_main) {
@@ -139,7 +149,7 @@ core_exec(PyObject *module)
     X(reduce) X(exception_state)                                            \
     X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
-    X(fd_type)
+    X(fd_type) X(sink_type) X(drain)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
@@ -166,6 +176,7 @@ core_free(void *module)
 {
     core_state *state = PyModule_GetState(module);
     core_clear(module);
+    sink_forget(state);
     if (state->mailbox != NULL) {
         mailbox_kill(state->mailbox);
         mailbox_unref(state->mailbox);

@@ -12,6 +12,7 @@
 #include "detach.h"
 #include "home.h"
 #include "mailbox.h"
+#include "output.h"
 #include "xfer.h"
 
 /* The head of CPython's table, as far as we use it. */
@@ -71,6 +72,7 @@ static void
 before_fork(void)
 {
     home_fork_prepare();
+    output_fork_prepare();
     atoll_fork_prepare();
     arena_fork_prepare();
 }
@@ -80,6 +82,7 @@ after_fork_in_parent(void)
 {
     arena_fork_parent();
     atoll_fork_parent();
+    output_fork_parent();
     home_fork_parent();
 }
 
@@ -90,6 +93,7 @@ after_fork_in_child(void)
     arena_fork_child();
     atoll_fork_child();
     home_fork_child();
+    output_fork_child();
     xfer_fork_child();
     service_fork_child();
     mailbox_fork_child();

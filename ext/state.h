@@ -14,12 +14,14 @@
 #include "atoll/atoll.h"
 
 struct home;
+struct buffer;
 struct encoder;
 struct decoder;
 
 typedef struct core_state {
     PyObject *module; /* borrowed: the state lives in it */
-    PyTypeObject *queue_type, *send_type, *recv_type, *home_type;
+    PyTypeObject *queue_type, *send_type, *recv_type, *home_type,
+        *sink_type;
     PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
     PyObject *handles;           /* channel id and end -> address of the live
                                     Python object, borrowed: one per id */
@@ -32,6 +34,9 @@ typedef struct core_state {
     PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type;
     struct mailbox *mailbox;     /* counted: what comes home to be released */
     bool can_adopt;              /* see adopt.h */
+    PyObject *drain;             /* main: of atoll._output, on demand */
+    struct buffer *buffers;      /* lines that its threads have begun */
+    uint64_t caught_up; /* main: all output up to this one is written */
     struct encoder *encoders;    /* pickles being written, innermost first */
     struct decoder *decoders;    /* pickles being read */
     int64_t interp_id;
@@ -60,9 +65,12 @@ PyObject *raise_err(core_state *state, atoll_err err, const char *what);
 int queue_add_type(core_state *state);
 int channel_add_types(core_state *state);
 int home_add_type(core_state *state);
+int sink_add_type(core_state *state);
 
 extern PyMethodDef queue_functions[];
 extern PyMethodDef channel_functions[];
 extern PyMethodDef home_functions[];
+extern PyMethodDef output_functions[];
+extern PyMethodDef sink_functions[];
 
 #endif

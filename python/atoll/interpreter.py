@@ -364,11 +364,45 @@ def create(name: str | None = None) -> Interpreter:
         name = ""
     elif not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
-    path = tuple(entry for entry in sys.path if isinstance(entry, str))
+    path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
     registry = sys.modules.get("atoll._registry")
     inherited = () if registry is None else registry.inherited()
-    handle = _core._create(name, (tuple(str(entry) for entry in path), inherited))
+    handle = _core._create(name, (path, inherited, *_surroundings()))
     return Interpreter._from_handle(handle)
+
+
+def _surroundings() -> tuple[object, object]:
+    """What a new interpreter's streams and logging take after, for _stream."""
+    streams = tuple(
+        (
+            _ask(file, "fileno", int),
+            _ask(file, "isatty", bool),
+            _ask(file, "encoding", str),
+            _ask(file, "errors", str),
+        )
+        for file in (getattr(sys, "stdout", None), getattr(sys, "stderr", None))
+    )
+    # The module that is there, if any: importing it takes longer than atoll.
+    logging = sys.modules.get("logging")
+    root = getattr(logging, "root", None)
+    if root is None:
+        stream = sys.modules.get(f"{__package__}._stream")
+        return streams, getattr(stream, "logging_levels", None)
+    loggers = list(root.manager.loggerDict.items())
+    levels = [(name, _ask(logger, "level", int)) for name, logger in loggers]
+    levels = [(name, level) for name, level in levels if level]
+    return streams, (int(root.manager.disable), int(root.level), *levels)
+
+
+def _ask(obj: object, name: str, cls: Callable[[Any], object]) -> Any:
+    """The attribute, or what the method of that name says; None without."""
+    try:
+        value = getattr(obj, name)
+        if callable(value):
+            value = value()
+        return None if value is None else cls(value)
+    except Exception:
+        return None
 
 
 def get_current() -> Interpreter:
