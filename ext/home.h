@@ -86,7 +86,6 @@ typedef struct home {
     atoll_event started;
     atoll_event ended; /* or, at process exit, refused: it will not end */
     atoll_event gone;  /* it has ended */
-    atoll_msg setup;     /* for the new interpreter; owned until started */
     atoll_msg setup;     /* for job_boot; owned until started */
     char *start_error;   /* written before `started` is set */
     char *name;          /* UTF-8; constant */

@@ -206,7 +206,7 @@ def by_value(obj: Any, pickler: Any) -> tuple[Any, Any]:
     value = pickler.reducer_override(obj)
     if value is NotImplemented:
         raise _pickle.PicklingError(f"{obj!r} is not to be found under its name")
-    if isinstance(obj, type) and "__slots__" in vars(obj):
+    if isinstance(obj, type) and vars(obj).get("__slots__"):
         value = _with_slots(obj, value)
     return pickler, value
 
