@@ -333,8 +333,18 @@ static void
 sink_dealloc(PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
-    PyObject_Free(obj);
+    PyObject_GC_UnTrack(obj);
+    PyObject_GC_Del(obj);
     Py_DECREF(type);
+}
+
+/* Threads keep the stream they began with, so a sink can be part of a cycle that
+ * leads through its type to everything. */
+static int
+sink_traverse(PyObject *obj, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(obj));
+    return 0;
 }
 
 static PyMethodDef sink_methods[] = {
@@ -346,6 +356,7 @@ static PyMethodDef sink_methods[] = {
 
 static PyType_Slot sink_slots[] = {
     {Py_tp_dealloc, sink_dealloc},
+    {Py_tp_traverse, sink_traverse},
     {Py_tp_methods, sink_methods},
     {Py_tp_doc, "Where a stream of an interpreter's leads to."},
     {0, NULL},
@@ -354,8 +365,8 @@ static PyType_Slot sink_slots[] = {
 static PyType_Spec sink_spec = {
     .name = "atoll._core.Sink",
     .basicsize = sizeof(sink),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |
-             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = sink_slots,
 };
 
@@ -408,10 +419,11 @@ core_sink(PyObject *module, PyObject *arg)
     if (check_has_home(state) < 0) {
         return NULL;
     }
-    sink *self = PyObject_New(sink, state->sink_type);
+    sink *self = PyObject_GC_New(sink, state->sink_type);
     if (self != NULL) {
         self->state = state;
         self->kind = kind == OUTPUT_STDERR ? OUTPUT_STDERR : OUTPUT_STDOUT;
+        PyObject_GC_Track(self);
     }
     return (PyObject *)self;
 }
