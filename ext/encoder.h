@@ -49,7 +49,7 @@ typedef struct encoder {
     unsigned long thread;
     bool linked;
     bool in_exception; /* the text of the outermost one tells of all */
-    memo memo;
+    memo_table memo;
     unsigned char onstack[ENC_ONSTACK];
     handle handles_onstack[ENC_HANDLES];
 } encoder;
@@ -88,8 +88,32 @@ enc_tag(encoder *e, int tag)
     return enc_put(e, tag, "", 0);
 }
 
-/* Append any object. */
+/* How much is written. */
+static inline Py_ssize_t
+enc_offset(const encoder *e)
+{
+    return e->at - (e->heap == NULL ? e->onstack : e->heap->data);
+}
+
+/* Change a number that was written at `where`: one byte, or eight. */
+static inline void
+enc_patch(encoder *e, Py_ssize_t where, bool small, Py_ssize_t count)
+{
+    unsigned char *start = e->heap == NULL ? e->onstack : e->heap->data;
+    uint64_t n = (uint64_t)count;
+    if (small) {
+        start[where] = (unsigned char)count;
+    }
+    else {
+        memcpy(start + where, &n, sizeof(n));
+    }
+}
+
+/* Append any object (encode_value.c). */
 int enc_object(encoder *e, PyObject *obj);
+int enc_int(encoder *e, PyObject *obj);
+int enc_bytes(encoder *e, PyObject *obj, int memo);
+int enc_bytearray(encoder *e, PyObject *obj, int memo);
 
 /* A str without a number in the memo (names). */
 int enc_str(encoder *e, PyObject *obj, int memo);
@@ -123,9 +147,91 @@ void enc_path(encoder *e, const char *format, ...);
  * none. Returns -1. */
 int enc_refuse(encoder *e, PyObject *obj);
 
-/* encode_object.c: everything that is not built in. */
+/* The tag of None, True and their like; 0: it is none. */
+static inline int
+constant_tag(PyObject *obj)
+{
+    if (obj == Py_None) {
+        return TAG_NONE;
+    }
+    if (obj == Py_True || obj == Py_False) {
+        return obj == Py_True ? TAG_TRUE : TAG_FALSE;
+    }
+    if (obj == Py_Ellipsis) {
+        return TAG_ELLIPSIS;
+    }
+    return obj == Py_NotImplemented ? TAG_NOTIMPLEMENTED : 0;
+}
+
+/* Is it one of the types that enc_container() is for? */
+static inline bool
+is_container(PyTypeObject *type)
+{
+    return type == &PyDict_Type || type == &PyList_Type ||
+           type == &PyTuple_Type || type == &PySet_Type ||
+           type == &PyFrozenSet_Type || type == &PySlice_Type
+#ifdef COMPAT_FROZENDICT
+           || type == &PyFrozenDict_Type
+#endif
+        ;
+}
+
+/* A container, whose number is seen to (encode_container.c). */
+int enc_container(encoder *e, PyObject *obj, PyTypeObject *type, int memo);
+
+/* enc_object() for what is mostly a number or a str. */
+static inline int
+enc_item(encoder *e, PyObject *item)
+{
+    PyTypeObject *type = Py_TYPE(item);
+    if (type == &PyLong_Type) {
+        return enc_int(e, item);
+    }
+    if (type == &PyFloat_Type) {
+        double value = PyFloat_AS_DOUBLE(item);
+        return enc_put(e, TAG_FLOAT, &value, sizeof(value));
+    }
+    if (type == &PyUnicode_Type) { /* runs nothing */
+        int memo = 0, rc = enc_memo(e, item, &memo);
+        return rc != 0 ? (rc < 0 ? -1 : 0) : enc_str(e, item, memo);
+    }
+    return enc_object(e, item);
+}
+
+/* Everything that is not built in (encode_object.c). */
 int enc_other(encoder *e, PyObject *obj);
-/* A callable or class by name, or by value. */
+/* Does `type` inherit `name` from `base` (NULL: does it have none)? */
+bool enc_inherits(PyTypeObject *type, PyTypeObject *base, const char *name);
+
+/* A function or class by name, or by value (encode_name.c). */
 int enc_global(encoder *e, PyObject *obj);
+/* The object that `module` has under this name, if every interpreter finds it
+ * there: 1; 0; -1 with an exception. */
+int enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname);
+/* `obj` as that name. */
+int enc_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname);
+/* Does the exception that is set say that `obj` cannot be pickled? */
+bool enc_says_unpicklable(PyObject *obj);
+/* atoll._pickle.<name>, kept in *slot. Borrowed; NULL with an exception. */
+PyObject *enc_helper(PyObject **slot, const char *name);
+
+/* Taken apart by its own reducer (encode_reduce.c). */
+int enc_reduce(encoder *e, PyObject *obj);
+/* What a reducer returned: a tuple. */
+int enc_reduced(encoder *e, PyObject *obj, PyObject *value);
+/* The state in it. */
+int enc_state(encoder *e, PyObject *state);
+/* Call obj's reducer, or what is registered in its place. */
+PyObject *enc_call_reduce(core_state *state, PyObject *obj);
+/* cloudpickle's, for types that pickle refuses; NULL with the exception that was
+ * set before (or without one, if there was none). */
+PyObject *enc_call_cloudpickle(core_state *state, PyObject *obj);
+/* A reducer of copyreg's, a new reference or NULL; an exception may be set. */
+PyObject *enc_reducer_of(core_state *state, PyTypeObject *type);
+/* Is the class's own reduction not what crossing needs? */
+bool enc_is_corrected(PyTypeObject *type);
+
+/* encode_exception.c */
+int enc_exception(encoder *e, PyObject *obj);
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 
 void
-memo_fini(memo *m)
+memo_fini(memo_table *m)
 {
     if (m->slots == NULL) {
         return;
@@ -22,7 +22,7 @@ memo_fini(memo *m)
 }
 
 static int
-grow(memo *m)
+grow(memo_table *m)
 {
     size_t count = (m->mask + 1) * 4;
     memo_slot *slots = atoll_alloc(count * sizeof(*slots));
@@ -31,7 +31,7 @@ grow(memo *m)
         return -1;
     }
     memset(slots, 0, count * sizeof(*slots));
-    memo old = *m;
+    memo_table old = *m;
     memo_slot *from = old.slots == m->small ? m->small : old.slots;
     m->slots = slots;
     m->mask = count - 1;
@@ -47,7 +47,7 @@ grow(memo *m)
 }
 
 int
-memo_reserve(memo *m)
+memo_reserve(memo_table *m)
 {
     if (m->slots == NULL) {
         memset(m->small, 0, sizeof(m->small));

@@ -16,15 +16,15 @@ typedef struct memo_slot {
     uint32_t index;
 } memo_slot;
 
-typedef struct memo {
+typedef struct memo_table {
     memo_slot *slots; /* NULL until the first insertion */
     size_t mask;
     size_t used;
     memo_slot small[MEMO_SMALL];
-} memo;
+} memo_table;
 
 static inline void
-memo_init(memo *m)
+memo_init(memo_table *m)
 {
     m->slots = NULL;
     m->mask = 0;
@@ -32,12 +32,12 @@ memo_init(memo *m)
 }
 
 /* Release everything. Runs destructors. */
-void memo_fini(memo *m);
+void memo_fini(memo_table *m);
 
 /* The slot of `obj`: its own, or the empty one where it belongs. The memo must
  * have slots. */
 static inline memo_slot *
-memo_find(const memo *m, PyObject *obj)
+memo_find(const memo_table *m, PyObject *obj)
 {
     /* Objects are 16 bytes apart; the multiplication spreads what is left
      * (Knuth, The Art of Computer Programming 3, 6.4). */
@@ -52,6 +52,6 @@ memo_find(const memo *m, PyObject *obj)
 }
 
 /* Make sure that one more fits. -1 with MemoryError. */
-int memo_reserve(memo *m);
+int memo_reserve(memo_table *m);
 
 #endif

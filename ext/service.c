@@ -2,14 +2,13 @@
  * with something else. One for the process, started when it is first needed. */
 #include "mailbox.h"
 
-#include <time.h>
-
 static struct {
     atoll_lock lock;
     bool running;       /* guarded by lock */
     bool stopped;       /* guarded by lock: main is leaving */
     atoll_chan *inbox;  /* mailboxes; set once, under the lock */
     atoll_thread thread; /* guarded by lock */
+    atoll_event leave;   /* main is leaving */
 } service;
 
 static void
@@ -22,16 +21,6 @@ drop_request(atoll_msg *msg)
  * its mailbox by itself within this time. */
 #define PATIENCE_NS 1000000
 
-static void
-sleep_until(int64_t deadline)
-{
-    int64_t left = deadline - atoll_now();
-    if (left > 0) {
-        struct timespec time = {.tv_nsec = (long)left};
-        nanosleep(&time, NULL);
-    }
-}
-
 static void *
 service_main(void *arg)
 {
@@ -42,7 +31,10 @@ service_main(void *arg)
         if (atoll_chan_recv(inbox, &msg, &forever) != ATOLL_OK) {
             return NULL; /* closed: service_stop */
         }
-        sleep_until(mailbox_asked(msg.u.heap.ptr) + PATIENCE_NS);
+        atoll_wait patience = {.deadline = mailbox_asked(msg.u.heap.ptr) +
+                                           PATIENCE_NS};
+        atoll_err err = atoll_event_wait(&service.leave, &patience);
+        (void)err; /* late, as hoped; or main is leaving */
         mailbox_serve(msg.u.heap.ptr);
         atoll_msg_drop(&msg);
     }
@@ -87,6 +79,7 @@ service_stop(void)
         return;
     }
     PyThreadState *ts = PyEval_SaveThread();
+    atoll_event_set(&service.leave);
     atoll_chan_close(service.inbox, true);
     atoll_thread_join(service.thread);
     PyEval_RestoreThread(ts);
@@ -100,4 +93,5 @@ service_fork_child(void)
     service.lock.word = 0;
     service.running = service.stopped = false;
     service.inbox = NULL;
+    service.leave = (atoll_event){0};
 }

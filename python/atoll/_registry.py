@@ -9,17 +9,14 @@ from . import _core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
-    Name = tuple[str, str]
+    from typing import Any
 
 # "module:qualname" of a type -> the same of its reduce and rebuild, for the
 # interpreters that this one makes.
 _names: dict[str, tuple[str, str]] = {}
 
 
-def register(
+def register[T](
     type: type[T], reduce: Callable[[T], Any], rebuild: Callable[[Any], T]
 ) -> None:
     """Say how objects of a type of yours cross.
