@@ -36,6 +36,7 @@ encoder_init(encoder *e, core_state *state)
     e->culprit = NULL;
     e->linked = false;
     e->in_exception = false;
+    e->share_buffers = false;
     memo_init(&e->memo);
 }
 

@@ -48,6 +48,7 @@ typedef struct encoder {
     struct encoder *outer; /* in state->encoders, once linked */
     unsigned long thread;
     bool linked;
+    bool share_buffers; /* PickleBuffers are not copied but shared */
     bool in_exception; /* the text of the outermost one tells of all */
     memo_table memo;
     unsigned char onstack[ENC_ONSTACK];

@@ -7,12 +7,18 @@
 #include "adopt.h"
 #include "chanobj.h"
 #include "compat.h"
+#include "decoder.h"
 #include "encoder.h"
 #include "view.h"
 
 #include <stddef.h>
 
-typedef enum cargo_kind { CARGO_BYTEARRAY, CARGO_ARRAY, CARGO_BUFFER } cargo_kind;
+typedef enum cargo_kind {
+    CARGO_BYTEARRAY,
+    CARGO_ARRAY,
+    CARGO_BUFFER,
+    CARGO_NDARRAY, /* it is in the Moved object, and beside it in the message */
+} cargo_kind;
 typedef enum cargo_state { WAITING, SENT, LANDED } cargo_state;
 
 typedef struct cargo {
@@ -31,7 +37,8 @@ typedef struct cargo {
 
 typedef struct movedobj {
     PyObject_HEAD
-    cargo *load; /* counted */
+    cargo *load;     /* counted */
+    PyObject *array; /* of CARGO_NDARRAY: the array that has the contents */
 } movedobj;
 
 /* array.array, as all of 3.13 to 3.15 lay it out; checked where it is used. */
@@ -316,6 +323,8 @@ land(core_state *state, cargo *c, cargo_state from)
             atoll_region_unref(c->region); /* it has its own now */
         }
         return obj != NULL ? obj : (cargo_step(c, LANDED, from), NULL);
+    case CARGO_NDARRAY:
+        return Py_NewRef(Py_None); /* the caller has it */
     }
     if (obj == NULL) {
         cargo_step(c, LANDED, from); /* it is still there */
@@ -327,9 +336,19 @@ land(core_state *state, cargo *c, cargo_state from)
 }
 
 PyObject *
-moved_decode(core_state *state, struct handle *h)
+moved_decode(decoder *d, struct handle *h)
 {
-    return land(state, h->ptr, SENT);
+    cargo *c = h->ptr;
+    PyObject *obj = land(d->state, c, SENT);
+    if (obj == NULL || c->kind != CARGO_NDARRAY) {
+        return obj;
+    }
+    Py_DECREF(obj);
+    obj = dec_object(d);
+    if (obj == NULL) {
+        cargo_step(c, LANDED, SENT); /* not lost: its Moved has it still */
+    }
+    return obj;
 }
 
 int
@@ -346,7 +365,18 @@ moved_encode(encoder *e, PyObject *obj)
     if (enc_handle(e, HANDLE_MOVED, c, &index) < 0) {
         return -1; /* given back by the drop */
     }
-    return enc_put(e, TAG_MOVED, &index, sizeof(index));
+    if (enc_put(e, TAG_MOVED, &index, sizeof(index)) < 0) {
+        return -1;
+    }
+    if (c->kind != CARGO_NDARRAY) {
+        return 0;
+    }
+    /* Taken apart by NumPy, with its memory shared instead of copied. */
+    bool before = e->share_buffers;
+    e->share_buffers = true;
+    int rc = enc_reduce(e, ((movedobj *)obj)->array);
+    e->share_buffers = before;
+    return rc;
 }
 
 /* ---------------------------------------------------------------- the type */
@@ -355,6 +385,7 @@ static void
 moved_dealloc(PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
+    Py_XDECREF(((movedobj *)obj)->array);
     cargo_unref(((movedobj *)obj)->load);
     PyObject_Free(obj);
     Py_DECREF(type);
@@ -369,14 +400,21 @@ static PyObject *
 moved_take(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyType_GetModuleState(Py_TYPE(obj));
-    return land(state, ((movedobj *)obj)->load, WAITING);
+    movedobj *self = (movedobj *)obj;
+    PyObject *taken = land(state, self->load, WAITING);
+    if (taken != NULL && self->array != NULL) {
+        Py_SETREF(taken, self->array);
+        self->array = NULL;
+    }
+    return taken;
 }
 
 static PyObject *
 moved_repr(PyObject *obj)
 {
     cargo *c = ((movedobj *)obj)->load;
-    static const char *const kinds[] = {"bytearray", "array", "Buffer"};
+    static const char *const kinds[] = {"bytearray", "array", "Buffer",
+                                        "ndarray"};
     static const char *const states[] = {"to be sent", "sent", "received"};
     atoll_lock_acquire(&c->lock);
     cargo_state now = c->state;
@@ -418,8 +456,9 @@ moved_add_type(core_state *state)
 }
 
 static int
-load(core_state *state, cargo *c, PyObject *obj)
+load(core_state *state, movedobj *self, PyObject *obj)
 {
+    cargo *c = self->load;
     if (PyByteArray_CheckExact(obj)) {
         c->kind = CARGO_BYTEARRAY;
         return load_bytearray(state, c, obj);
@@ -440,9 +479,17 @@ load(core_state *state, cargo *c, PyObject *obj)
             return -1;
         }
     }
+    if (ndarray_check(obj)) {
+        c->kind = CARGO_NDARRAY;
+        PyObject *size = PyObject_GetAttrString(obj, "nbytes");
+        c->size = size == NULL ? 0 : PyLong_AsSize_t(size);
+        Py_XDECREF(size);
+        self->array = PyErr_Occurred() ? NULL : ndarray_take(obj);
+        return self->array == NULL ? -1 : 0;
+    }
     PyErr_Format(PyExc_TypeError,
-                 "move() takes a bytearray, array.array or atoll.Buffer, not "
-                 "%.200s",
+                 "move() takes a bytearray, array.array, numpy.ndarray or "
+                 "atoll.Buffer, not %.200s",
                  Py_TYPE(obj)->tp_name);
     return -1;
 }
@@ -451,7 +498,8 @@ PyDoc_STRVAR(move_doc,
 "move(obj)\n--\n\n"
 "Take the memory out of `obj`, to send it without a copy.\n\n"
 "Args:\n"
-"  obj (bytearray, array.array or Buffer): empty afterwards, of length 0.\n"
+"  obj (bytearray, array.array, numpy.ndarray or Buffer): empty afterwards, of\n"
+"    length 0. An ndarray must own its memory.\n"
 "Returns:\n"
 "  A Moved. Who receives it gets an object of the same type with the memory,\n"
 "  in O(1). It can be received once; if sending fails it is still here and can\n"
@@ -469,6 +517,7 @@ core_move(PyObject *module, PyObject *obj)
     if (self == NULL) {
         return NULL;
     }
+    self->array = NULL;
     self->load = atoll_alloc(sizeof(cargo));
     if (self->load == NULL) {
         PyTypeObject *type = Py_TYPE(self);
@@ -477,7 +526,7 @@ core_move(PyObject *module, PyObject *obj)
         return PyErr_NoMemory();
     }
     *self->load = (cargo){.refs = 1, .state = WAITING};
-    if (load(state, self->load, obj) < 0) {
+    if (load(state, self, obj) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;

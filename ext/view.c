@@ -270,6 +270,12 @@ enc_picklebuffer(encoder *e, PyObject *obj)
     if (b == NULL) {
         return -1;
     }
+    if (e->share_buffers) {
+        PyObject *view = PyMemoryView_FromObject(obj);
+        int rc = view == NULL ? -1 : enc_memoryview(e, view);
+        Py_XDECREF(view);
+        return rc;
+    }
     if (!PyBuffer_IsContiguous(b, 'A')) {
         PyErr_SetString(PyExc_BufferError,
                         "a PickleBuffer must be contiguous to be sent");
@@ -381,7 +387,7 @@ view_decode(decoder *d, int tag)
         }
         return number;
     }
-    return moved_decode(d->state, h);
+    return moved_decode(d, h);
 }
 
 bool

@@ -44,9 +44,17 @@ PyObject *buffer_from_region(core_state *state, atoll_region *region);
 
 int moved_add_type(core_state *state);
 int moved_encode(struct encoder *e, PyObject *obj);
-PyObject *moved_decode(core_state *state, struct handle *h);
+PyObject *moved_decode(struct decoder *d, struct handle *h);
 void moved_drop(void *ptr);
 extern PyMethodDef moved_functions[];
+
+/* --- NumPy arrays (moved_ndarray.c) */
+
+/* Is it exactly a numpy.ndarray? Does not import numpy. */
+bool ndarray_check(PyObject *obj);
+/* Take the contents out of the array: a new array that has them, while `array`
+ * has length 0. NULL with BufferError, TypeError or ValueError. */
+PyObject *ndarray_take(PyObject *array);
 
 /* --- file descriptors (descriptor.c) */
 
