@@ -142,12 +142,16 @@ at_node_finish_all(at_node *chain, atoll_err err)
  *     so a partner on the same one gets on;
  *   - no more threads spin than there are processors, and none on a single one;
  *   - a place where it does not pay spins less and less often, and is tried
- *     again after 1, 2, 4, ... SKIP_MAX waits.
+ *     again after 1, 2, 4, ... SKIP_MAX waits;
+ *   - a place where a sleep was over soon after it began spins longer the next
+ *     time: there a partner is at work that takes a little more than the usual
+ *     spin, and would otherwise pay for a wake-up each time.
  * Yielding also leads out of a trap: two partners that wake each other on one
  * core while another is idle. The kernel moves neither if each sleeps while the
  * other runs, for it never finds two runnable threads there; with both
  * spinning it finds them at the next timer tick. */
 #define SPIN_NS 40000
+#define SPIN_LONG_NS 160000 /* where waits are known to end within that time */
 #define SPIN_HARD_NS 2000 /* of these, so many without yielding */
 #define SPIN_CHUNK 32     /* pauses between two looks at the clock */
 #define SKIP_MAX 256
@@ -190,14 +194,27 @@ spin_history(atoll_spin *spin, bool won)
     at_store_rlx(&spin->lost, lost < LOST_MAX ? lost + 1 : lost);
 }
 
+/* A sleep that took `slept` nanoseconds, the wake-up among them, has ended. */
+static void
+spin_reach(atoll_spin *spin, int64_t slept)
+{
+    if (slept >= SPIN_LONG_NS - SPIN_NS) {
+        if (at_load_rlx(&spin->reach) != 0) {
+            at_store_rlx(&spin->reach, 0);
+        }
+        return;
+    }
+    at_store_rlx(&spin->reach, SPIN_LONG_NS);
+    spin_history(spin, true); /* nearly won */
+}
+
 /* Returns true when the state is final. */
 static bool
-spin_for(at_waiter *waiter, const atoll_wait *wait)
+spin_for(at_waiter *waiter, const atoll_wait *wait, int64_t reach)
 {
     int64_t now = at_port_now();
     int64_t hard = now + SPIN_HARD_NS;
-    int64_t end = wait->deadline < now + SPIN_NS ? wait->deadline
-                                                 : now + SPIN_NS;
+    int64_t end = wait->deadline < now + reach ? wait->deadline : now + reach;
     do {
         int looks = now < hard ? SPIN_CHUNK : 1;
         for (int i = 0; i < looks; i++) {
@@ -228,7 +245,8 @@ try_spinning(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
         return at_load_acq(&waiter->state) >= DONE;
     }
     at_add_rlx(&spinners, 1);
-    bool won = spin_for(waiter, wait);
+    uint32_t reach = spin == NULL ? 0 : at_load_rlx(&spin->reach);
+    bool won = spin_for(waiter, wait, reach == 0 ? SPIN_NS : reach);
     at_sub_rlx(&spinners, 1);
     spin_history(spin, won);
     return won;
@@ -342,9 +360,16 @@ at_waiter_wait(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
     if (try_spinning(waiter, wait, spin)) {
         return ATOLL_OK;
     }
-    return wait->kick == NULL ? park_until_final(waiter, wait)
-                              : park_kickable(waiter, wait);
+    int64_t asleep = at_port_now();
+    atoll_err err = wait->kick == NULL ? park_until_final(waiter, wait)
+                                       : park_kickable(waiter, wait);
+    if (spin != NULL) {
+        spin_reach(spin, err == ATOLL_OK ? at_port_now() - asleep
+                                         : SPIN_LONG_NS);
+    }
+    return err;
 }
+
 bool
 at_wait_late(const atoll_wait *wait)
 {

@@ -137,6 +137,7 @@ ATOLL_API void atoll_lock_release(atoll_lock *lock);
 typedef struct atoll_spin {
     uint32_t lost; /* spins in a row that ended in a park */
     uint32_t skip; /* waits still to go before the next try */
+    uint32_t reach; /* nanoseconds that a spin may last; 0: as usual */
 } atoll_spin;
 
 typedef struct atoll_kick atoll_kick;
