@@ -100,6 +100,21 @@ dec_ascii(decoder *d)
     return str;
 }
 
+/* The hash is the sender's: it depends on the process only. */
+static inline PyObject *
+dec_key(decoder *d)
+{
+    size_t length = dec_u8(d);
+    int64_t hash = (int64_t)dec_u64(d);
+    const unsigned char *data = dec_take(d, length);
+    PyObject *str = PyUnicode_New((Py_ssize_t)length, 127);
+    if (str != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(str), data, length);
+        ((PyASCIIObject *)str)->hash = (Py_hash_t)hash;
+    }
+    return str;
+}
+
 static PyObject *
 dec_blob(decoder *d)
 {
@@ -469,6 +484,8 @@ dec_atom(decoder *d, int tag)
     }
     case TAG_ASCII8:
         return dec_ascii(d);
+    case TAG_KEY8:
+        return dec_key(d);
     case TAG_STR:
         return dec_str(d);
     case TAG_BYTES8:
@@ -602,7 +619,11 @@ xfer_decode(core_state *state, atoll_msg *msg)
     PyObject *obj = dec_object(&d);
     PyObject *exc = obj == NULL ? PyErr_GetRaisedException() : NULL;
     decoder_fini(&d);
-    atoll_msg_drop(msg);
+    if (msg->drop == wire_drop_block) {
+        wire_drop_handles(msg->u.heap.ptr);
+        block_give(state, msg->u.heap.ptr);
+        msg->drop = NULL;
+    }
     if (exc != NULL) {
         PyErr_SetRaisedException(exc);
     }

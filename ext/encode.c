@@ -31,7 +31,7 @@ encoder_init(encoder *e, core_state *state)
     e->pickler = NULL;
     e->by_value = 0;
     e->nforms = 0;
-    memset(e->forms, 0, sizeof(e->forms));
+    e->forms_used = false;
     e->path = NULL;
     e->culprit = NULL;
     e->linked = false;
@@ -69,12 +69,14 @@ encoder_fini(encoder *e)
     if (e->handles != e->handles_onstack) {
         atoll_free(e->handles);
     }
-    atoll_free(e->heap);
+    if (e->heap != NULL) {
+        block_give(e->state, e->heap);
+    }
     Py_XDECREF(e->path);
     Py_XDECREF(e->culprit);
     Py_XDECREF(e->types);
     Py_XDECREF(e->pickler);
-    for (size_t i = 0; i < ENC_FORMS; i++) {
+    for (size_t i = 0; i < ENC_FORMS && e->forms_used; i++) {
         Py_XDECREF(e->forms[i].keys);
     }
     memo_fini(&e->memo); /* last: runs destructors */
@@ -95,7 +97,8 @@ encoder_grow(encoder *e, size_t more)
     if (room < used + more) {
         room = used + more;
     }
-    block *heap = atoll_realloc(e->heap, sizeof(block) + room);
+    block *heap =
+        e->heap == NULL ? block_new(e->state, room) : block_grow(e->heap, room);
     if (heap == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -105,7 +108,7 @@ encoder_grow(encoder *e, size_t more)
     }
     e->heap = heap;
     e->at = heap->data + used;
-    e->end = heap->data + room;
+    e->end = heap->data + heap->room;
     return 0;
 }
 
@@ -268,19 +271,21 @@ encoder_finish(encoder *e, atoll_msg *msg)
         memcpy(msg->u.bytes, e->at - size, size);
         return 0;
     }
-    /* It may wait for long: give back what is not needed. */
-    if (e->heap == NULL || (size_t)(e->end - e->at) > size / 8) {
-        block *heap = atoll_realloc(e->heap, sizeof(block) + size);
-        if (heap == NULL) {
+    block *b = e->heap;
+    if (b == NULL || b->room / 2 > size) {
+        /* It may wait for long: what is not needed stays here. */
+        b = atoll_alloc(sizeof(block) + size);
+        if (b == NULL) {
             PyErr_NoMemory();
             return -1;
         }
-        if (e->heap == NULL) {
-            memcpy(heap->data, e->onstack, size);
+        b->room = size;
+        memcpy(b->data, e->at - size, size);
+        if (e->heap != NULL) {
+            block_give(e->state, e->heap);
         }
-        e->heap = heap;
+        e->heap = b;
     }
-    block *b = e->heap;
     b->handles = NULL;
     b->nhandles = e->nhandles;
     b->size = size;

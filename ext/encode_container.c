@@ -233,12 +233,41 @@ enc_loud_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
     return rc;
 }
 
+/* A key that is a str goes with its hash, which is the same in all interpreters
+ * of a process and takes as long to compute as the rest of the decoding. */
+static int
+enc_key(encoder *e, PyObject *key)
+{
+    int memo = 0, known = enc_memo(e, key, &memo);
+    if (known != 0) {
+        return known < 0 ? -1 : 0;
+    }
+    size_t length = (size_t)PyUnicode_GET_LENGTH(key);
+    int64_t hash = ((PyASCIIObject *)key)->hash;
+    if (length > UINT8_MAX || length < 2 || hash == -1 ||
+        !PyUnicode_IS_COMPACT_ASCII(key)) {
+        return enc_str(e, key, memo);
+    }
+    unsigned char *at = enc_reserve(e, 2 + sizeof(hash) + length);
+    if (at == NULL) {
+        return -1;
+    }
+    at[0] = (unsigned char)(TAG_KEY8 | memo);
+    at[1] = (unsigned char)length;
+    memcpy(at + 2, &hash, sizeof(hash));
+    memcpy(at + 2 + sizeof(hash), PyUnicode_1BYTE_DATA(key), length);
+    return 0;
+}
+
 static int
 enc_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
          Py_ssize_t count)
 {
     return is_quiet(key) && is_quiet(value)
-               ? (enc_item(e, key) < 0 ? -1 : enc_item(e, value))
+               ? ((PyUnicode_CheckExact(key) ? enc_key(e, key)
+                                             : enc_item(e, key)) < 0
+                      ? -1
+                      : enc_item(e, value))
                : enc_loud_pair(e, dict, key, value, count);
 }
 
@@ -264,8 +293,13 @@ enc_pairs(encoder *e, PyObject *obj, Py_ssize_t count)
 static form *
 form_of(encoder *e, PyObject *first, Py_ssize_t count)
 {
-    size_t place = ((uintptr_t)first >> 4) + (size_t)count;
-    return &e->forms[place % ENC_FORMS];
+    if (!e->forms_used) {
+        e->forms_used = true;
+        memset(e->forms, 0, sizeof(e->forms));
+    }
+    uint64_t mixed = (((uintptr_t)first >> 4) + (uint64_t)count) *
+                     UINT64_C(0x9E3779B97F4A7C15);
+    return &e->forms[mixed >> 60];
 }
 
 /* The keys of a dict as a new form: they are all str, else -2. */

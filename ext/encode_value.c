@@ -220,12 +220,12 @@ enc_object(encoder *e, PyObject *obj)
         return enc_put(e, TAG_COMPLEX, &c, sizeof(c));
     }
     bool container = is_container(type), late = is_late(type);
-    if (container) {
+    if (container && Py_REFCNT(obj) > 1) {
         int known = late ? enc_known(e, obj) : enc_memo(e, obj, &memo);
         if (known != 0) {
             return known < 0 ? -1 : 0;
         }
-        if (late && Py_REFCNT(obj) > 1) {
+        if (late) {
             memo = MEMO;
         }
     }

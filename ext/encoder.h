@@ -24,7 +24,7 @@ typedef struct form {
     uint32_t number;
 } form;
 
-#define ENC_FORMS 8
+#define ENC_FORMS 16 /* a power of two */
 #define FORM_MIN 2
 #define FORM_MAX 64
 
@@ -38,6 +38,7 @@ typedef struct encoder {
     uint32_t count;   /* objects that were given a number */
     uint32_t shapes;  /* shapes that were given a number */
     uint32_t nforms;
+    bool forms_used; /* else they are not initialised */
     form forms[ENC_FORMS];
     PyTypeObject *last_type; /* the last plain class, held by `types` */
     PyObject *types;  /* type -> what encode_object.c knows of it, or NULL */

@@ -33,6 +33,7 @@ typedef struct core_state {
     PyObject *inherit;           /* atoll._registry's, or NULL */
     PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type;
     struct mailbox *mailbox;     /* counted: what comes home to be released */
+    struct block *spare;         /* see wire.h; or NULL */
     bool can_adopt;              /* see adopt.h */
     PyObject *drain;             /* main: of atoll._output, on demand */
     struct buffer *buffers;      /* lines that its threads have begun */

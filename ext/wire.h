@@ -40,6 +40,7 @@ enum {
     TAG_WIDE_INTS, /* likewise: uint32_t count, int64_t each */
     TAG_FLOATS,  /* in a list or tuple: uint32_t count, double each */
     TAG_ASCII8,  /* uint8_t length, data */
+    TAG_KEY8,    /* uint8_t length, int64_t hash, data: of a dict's key */
     TAG_STR,     /* uint32_t maxchar class, size, data */
     TAG_BYTES8,  /* uint8_t size, data */
     TAG_BYTES,   /* size, data */
@@ -95,10 +96,24 @@ typedef struct handle {
 typedef struct block {
     handle *handles;
     size_t nhandles;
-    size_t size;
+    size_t size; /* of the encoding */
+    size_t room; /* for it */
     unsigned char data[];
 } block;
 
+/* Each interpreter keeps one block, of a message that it has received, for the
+ * next one that it sends: such memory is warm, and large enough.
+ *
+ * A block with room for `room` bytes: the spare one, or new; NULL when
+ * exhausted. */
+block *block_new(core_state *state, size_t room);
+/* A larger one with the same content. On failure (NULL) the old one remains. */
+block *block_grow(block *b, size_t room);
+/* Done with it; it has no handles (any more). */
+void block_give(core_state *state, block *b);
+
+/* Release the handles of a block. */
+void wire_drop_handles(block *b);
 /* The `drop` of a message with a block. */
 void wire_drop_block(atoll_msg *msg);
 

@@ -71,15 +71,64 @@ xfer_handle_unref(xfer_handle_kind kind, void *ptr)
     atoll_chan_unref(ptr);
 }
 
-void
-wire_drop_block(atoll_msg *msg)
+/* ------------------------------------------------------------------ blocks */
+
+/* What an interpreter may keep: not so little that it is of no use, and not so
+ * much that anybody would miss it. */
+#define SPARE_MIN ((size_t)4096)
+#define SPARE_MAX ((size_t)1 << 20)
+
+block *
+block_new(core_state *state, size_t room)
 {
-    block *b = msg->u.heap.ptr;
+    block *b = state->spare;
+    if (b != NULL && b->room >= room) {
+        state->spare = NULL;
+        return b;
+    }
+    b = atoll_alloc(sizeof(block) + room);
+    if (b != NULL) {
+        b->room = room;
+    }
+    return b;
+}
+
+block *
+block_grow(block *b, size_t room)
+{
+    block *more = atoll_realloc(b, sizeof(block) + room);
+    if (more != NULL) {
+        more->room = room;
+    }
+    return more;
+}
+
+void
+block_give(core_state *state, block *b)
+{
+    if (state != NULL && b->room >= SPARE_MIN && b->room <= SPARE_MAX &&
+        (state->spare == NULL || state->spare->room < b->room)) {
+        block *old = state->spare;
+        state->spare = b;
+        b = old;
+    }
+    atoll_free(b);
+}
+
+void
+wire_drop_handles(block *b)
+{
     for (size_t i = 0; i < b->nhandles; i++) {
         xfer_handle_unref(b->handles[i].kind, b->handles[i].ptr);
     }
     atoll_free(b->handles);
-    atoll_free(b);
+}
+
+void
+wire_drop_block(atoll_msg *msg)
+{
+    wire_drop_handles(msg->u.heap.ptr);
+    atoll_free(msg->u.heap.ptr);
 }
 
 /* ------------------------------------------------------- the process token */
