@@ -84,22 +84,6 @@ dec_str(decoder *d)
     return str;
 }
 
-static inline PyObject *
-dec_ascii(decoder *d)
-{
-    size_t length = dec_u8(d);
-    const unsigned char *data = dec_take(d, length);
-    if (length < 2) { /* CPython has these already */
-        return PyUnicode_FromStringAndSize((const char *)data,
-                                           (Py_ssize_t)length);
-    }
-    PyObject *str = PyUnicode_New((Py_ssize_t)length, 127);
-    if (str != NULL) {
-        memcpy(PyUnicode_1BYTE_DATA(str), data, length);
-    }
-    return str;
-}
-
 /* The hash is the sender's: it depends on the process only. */
 static inline PyObject *
 dec_key(decoder *d)
@@ -198,7 +182,7 @@ dec_tuple(decoder *d, Py_ssize_t count, bool memo)
     for (Py_ssize_t i = 0; i < count;) {
         Py_ssize_t run = dec_run(d, items + i);
         if (run == 0) {
-            PyObject *item = dec_object(d);
+            PyObject *item = dec_item(d);
             if (item != NULL) {
                 items[i] = item;
                 run = 1;
@@ -249,7 +233,7 @@ dec_list(decoder *d, Py_ssize_t count, bool memo)
             continue;
         }
         if (run == 0) {
-            PyObject *item = dec_object(d);
+            PyObject *item = dec_item(d);
             if (item == NULL) {
                 goto error;
             }
@@ -282,8 +266,8 @@ static int
 dec_pairs(decoder *d, PyObject *dict, Py_ssize_t count)
 {
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *key = dec_object(d);
-        PyObject *value = key == NULL ? NULL : dec_object(d);
+        PyObject *key = dec_item(d);
+        PyObject *value = key == NULL ? NULL : dec_item(d);
         int rc = value == NULL ? -1 : PyDict_SetItem(dict, key, value);
         Py_XDECREF(key);
         Py_XDECREF(value);
@@ -346,7 +330,7 @@ dec_formed(decoder *d, bool first, bool memo)
             rc = dec_pairs(d, dict, count - i);
             break;
         }
-        PyObject *value = dec_object(d);
+        PyObject *value = dec_item(d);
         PyObject *key = PyTuple_GET_ITEM(d->forms[form], i);
         rc = value == NULL ? -1 : PyDict_SetItem(dict, key, value);
         Py_XDECREF(value);

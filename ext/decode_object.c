@@ -380,7 +380,7 @@ dec_instance(decoder *d, bool memo, bool first)
         rc = dict == NULL ? -1 : 0;
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names) && rc == 0; i++) {
-        PyObject *value = dec_object(d);
+        PyObject *value = dec_item(d);
         PyObject *name = PyTuple_GET_ITEM(names, i);
         rc = value == NULL ? -1
              : direct      ? PyObject_GenericSetAttr(obj, name, value)

@@ -99,6 +99,59 @@ dec_known(decoder *d)
 /* The next object: a new reference, or NULL with an exception. */
 PyObject *dec_object(decoder *d);
 
+static inline PyObject *
+dec_ascii(decoder *d)
+{
+    size_t length = dec_u8(d);
+    const unsigned char *data = dec_take(d, length);
+    if (length < 2) { /* CPython has these already */
+        return PyUnicode_FromStringAndSize((const char *)data,
+                                           (Py_ssize_t)length);
+    }
+    PyObject *str = PyUnicode_New((Py_ssize_t)length, 127);
+    if (str != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(str), data, length);
+    }
+    return str;
+}
+
+/* The next object; the commonest without a call. */
+static inline PyObject *
+dec_item(decoder *d)
+{
+    switch (*d->at) {
+    case TAG_ASCII8:
+        d->at++;
+        return dec_ascii(d);
+    case TAG_INT8:
+        d->at++;
+        return PyLong_FromLong((int8_t)dec_u8(d));
+    case TAG_INT32:
+        d->at++;
+        return PyLong_FromLong((int32_t)dec_u32(d));
+    case TAG_REF:
+        d->at++;
+        return Py_NewRef(d->memo[dec_u32(d)]);
+    case TAG_NONE:
+        d->at++;
+        Py_RETURN_NONE;
+    case TAG_TRUE:
+        d->at++;
+        Py_RETURN_TRUE;
+    case TAG_FALSE:
+        d->at++;
+        Py_RETURN_FALSE;
+    case TAG_FLOAT: {
+        double value;
+        d->at++;
+        memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
+        return PyFloat_FromDouble(value);
+    }
+    default:
+        return dec_object(d);
+    }
+}
+
 /* To be called before code of the user's may run. */
 void dec_link(decoder *d);
 

@@ -143,6 +143,8 @@ enc_tuple(encoder *e, PyObject *obj, int memo)
     return 0;
 }
 
+#define AHEAD 4 /* items to be fetched from memory before they are needed */
+
 /* The items that are there when their turn comes, but no more than there were:
  * code of an item's may change the list. */
 static int
@@ -155,6 +157,9 @@ enc_list(encoder *e, PyObject *obj, int memo)
     }
     while (i < count && i < PyList_GET_SIZE(obj)) {
         PyObject **items = ((PyListObject *)obj)->ob_item;
+        if (i + AHEAD < PyList_GET_SIZE(obj)) {
+            __builtin_prefetch(items[i + AHEAD]);
+        }
         if (PyLong_CheckExact(items[i]) || PyFloat_CheckExact(items[i])) {
             Py_ssize_t left = PyList_GET_SIZE(obj) - i;
             Py_ssize_t run =
@@ -263,12 +268,11 @@ static int
 enc_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
          Py_ssize_t count)
 {
-    return is_quiet(key) && is_quiet(value)
-               ? ((PyUnicode_CheckExact(key) ? enc_key(e, key)
-                                             : enc_item(e, key)) < 0
-                      ? -1
-                      : enc_item(e, value))
-               : enc_loud_pair(e, dict, key, value, count);
+    if (!is_quiet(key) || !is_quiet(value)) {
+        return enc_loud_pair(e, dict, key, value, count);
+    }
+    int rc = PyUnicode_CheckExact(key) ? enc_key(e, key) : enc_item(e, key);
+    return rc < 0 ? -1 : enc_item(e, value);
 }
 
 static int
@@ -331,13 +335,13 @@ enc_new_form(encoder *e, form *f, PyObject *dict, Py_ssize_t count, int memo)
     return 0;
 }
 
-/* The values, as long as the keys are those of the form; then the rest as
- * pairs. (They may well differ after the first; and they may change.) */
+/* The values from `at` on, as long as the keys are those of the form; then the
+ * rest as pairs. (They may well differ after the first; and they may change.) */
 static int
-enc_formed(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys)
+enc_formed_from(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys,
+                Py_ssize_t at, Py_ssize_t done)
 {
     PyObject *key, *value;
-    Py_ssize_t at = 0, done = 0;
     bool same = true;
     while (PyDict_Next(dict, &at, &key, &value)) {
         if (done == count) {
@@ -349,15 +353,46 @@ enc_formed(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys)
                 return -1;
             }
         }
-        int rc = !same            ? enc_pair(e, dict, key, value, count)
-                 : is_quiet(value) ? enc_item(e, value)
-                                   : enc_loud_value(e, dict, key, value, count);
+        int rc = same ? enc_quick(e, value) : enc_pair(e, dict, key, value, count);
+        if (same && rc == 0) {
+            rc = enc_loud_value(e, dict, key, value, count);
+        }
         if (rc < 0) {
             return -1;
         }
         done++;
     }
     return done == count ? 0 : raise_changed();
+}
+
+/* In a large document most of the time goes into waiting for its objects to come
+ * from memory. So ask for all values of a dict before the first is looked at, and
+ * encode as many of them as can run no code. */
+static int
+enc_formed(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys)
+{
+    struct {
+        PyObject *value;
+        Py_ssize_t at;
+    } found[FORM_MAX];
+    PyObject *key, *value;
+    Py_ssize_t at = 0, n = 0, from = 0;
+    while (n < count && PyDict_Next(dict, &at, &key, &value) &&
+           key == PyTuple_GET_ITEM(keys, n)) {
+        __builtin_prefetch(value);
+        found[n].value = value;
+        found[n++].at = from;
+        from = at;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        int done = enc_quick(e, found[i].value);
+        if (done <= 0) {
+            return done < 0 ? -1
+                            : enc_formed_from(e, dict, count, keys,
+                                              found[i].at, i);
+        }
+    }
+    return n == count ? 0 : enc_formed_from(e, dict, count, keys, from, n);
 }
 
 static int

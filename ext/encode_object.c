@@ -116,6 +116,7 @@ static int
 enc_plain(encoder *e, PyObject *obj, PyObject *shape)
 {
     PyTypeObject *type = Py_TYPE(obj);
+    bool shared = e->shared;
     PyObject *dict = PyObject_GenericGetDict(obj, NULL);
     if (dict == NULL) {
         return -1;
@@ -128,8 +129,10 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
         return enc_reduce(e, obj);
     }
     /* With a new shape the class comes first, and so does its number. */
-    int memo = same || Py_REFCNT(obj) == 1 ? 0 : MEMO;
-    int known = same ? enc_memo(e, obj, &memo) : enc_known(e, obj);
+    int memo = same || !shared ? 0 : MEMO;
+    int known = !shared ? 0
+                : same  ? enc_memo(e, obj, &memo)
+                        : enc_known(e, obj);
     int rc = known < 0 ? -1 : 0;
     if (known == 0) {
         if (same) {
@@ -147,13 +150,18 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
         PyObject *key, *value;
         while (rc == 0 && done < count &&
                PyDict_Next(dict, &at, &key, &value)) {
+            done++;
+            rc = enc_quick(e, value);
+            if (rc > 0) {
+                rc = 0;
+                continue;
+            }
             Py_INCREF(key);
-            rc = enc_object(e, value);
+            rc = rc < 0 ? -1 : enc_object(e, value);
             if (rc < 0) {
                 enc_path(e, ".%U", key);
             }
             Py_DECREF(key);
-            done++;
         }
         if (rc == 0 && (done != count || PyDict_GET_SIZE(dict) != count)) {
             PyErr_SetString(PyExc_RuntimeError,

@@ -235,6 +235,7 @@ enc_object(encoder *e, PyObject *obj)
     /* Held from here on: code that runs may drop the last other reference.
      * What is in the memo is held already. */
     int rc;
+    e->shared = Py_REFCNT(obj) > 1;
     Py_INCREF(obj);
     if (container) {
         rc = enc_container(e, obj, type, memo);

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "compat.h"
 #include "memo.h"
 #include "wire.h"
 
@@ -49,6 +50,7 @@ typedef struct encoder {
     struct encoder *outer; /* in state->encoders, once linked */
     unsigned long thread;
     bool linked;
+    bool shared; /* for enc_other: others than its holder refer to the object */
     bool share_buffers; /* PickleBuffers are not copied but shared */
     bool in_exception; /* the text of the outermost one tells of all */
     memo_table memo;
@@ -181,23 +183,62 @@ is_container(PyTypeObject *type)
 /* A container, whose number is seen to (encode_container.c). */
 int enc_container(encoder *e, PyObject *obj, PyTypeObject *type, int memo);
 
-/* enc_object() for what is mostly a number or a str. */
+/* The commonest items, without a call: None, bool, an int, a float, a str. 1; 0
+ * when `obj` is none of these; -1 with an exception. Runs no code. */
 static inline int
-enc_item(encoder *e, PyObject *item)
+enc_quick(encoder *e, PyObject *obj)
 {
-    PyTypeObject *type = Py_TYPE(item);
+    PyTypeObject *type = Py_TYPE(obj);
+    if (type == &PyUnicode_Type) {
+        int memo = 0;
+        if (Py_REFCNT(obj) > 1) {
+            int known = enc_memo(e, obj, &memo);
+            if (known != 0) {
+                return known;
+            }
+        }
+        size_t length = (size_t)PyUnicode_GET_LENGTH(obj);
+        if (length > UINT8_MAX || !PyUnicode_IS_COMPACT_ASCII(obj)) {
+            return enc_str(e, obj, memo) < 0 ? -1 : 1;
+        }
+        unsigned char *at = enc_reserve(e, 2 + length);
+        if (at == NULL) {
+            return -1;
+        }
+        at[0] = (unsigned char)(TAG_ASCII8 | memo);
+        at[1] = (unsigned char)length;
+        memcpy(at + 2, PyUnicode_1BYTE_DATA(obj), length);
+        return 1;
+    }
     if (type == &PyLong_Type) {
-        return enc_int(e, item);
+        int64_t value;
+        if (!compat_int64(obj, &value) || value != (int32_t)value) {
+            return enc_int(e, obj) < 0 ? -1 : 1;
+        }
+        if (value == (int8_t)value) {
+            return enc_put(e, TAG_INT8, &(int8_t){(int8_t)value}, 1) < 0 ? -1
+                                                                         : 1;
+        }
+        return enc_put(e, TAG_INT32, &(int32_t){(int32_t)value}, 4) < 0 ? -1
+                                                                        : 1;
     }
     if (type == &PyFloat_Type) {
-        double value = PyFloat_AS_DOUBLE(item);
-        return enc_put(e, TAG_FLOAT, &value, sizeof(value));
+        double value = PyFloat_AS_DOUBLE(obj);
+        return enc_put(e, TAG_FLOAT, &value, sizeof(value)) < 0 ? -1 : 1;
     }
-    if (type == &PyUnicode_Type) { /* runs nothing */
-        int memo = 0, rc = enc_memo(e, item, &memo);
-        return rc != 0 ? (rc < 0 ? -1 : 0) : enc_str(e, item, memo);
-    }
-    return enc_object(e, item);
+    int tag = obj == Py_None    ? TAG_NONE
+              : obj == Py_True  ? TAG_TRUE
+              : obj == Py_False ? TAG_FALSE
+                                : 0;
+    return tag == 0 ? 0 : enc_tag(e, tag) < 0 ? -1 : 1;
+}
+
+/* Any item. */
+static inline int
+enc_item(encoder *e, PyObject *obj)
+{
+    int done = enc_quick(e, obj);
+    return done == 0 ? enc_object(e, obj) : done < 0 ? -1 : 0;
 }
 
 /* Everything that is not built in (encode_object.c). */
