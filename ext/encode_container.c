@@ -143,8 +143,6 @@ enc_tuple(encoder *e, PyObject *obj, int memo)
     return 0;
 }
 
-#define AHEAD 4 /* items to be fetched from memory before they are needed */
-
 /* The items that are there when their turn comes, but no more than there were:
  * code of an item's may change the list. */
 static int
@@ -157,9 +155,6 @@ enc_list(encoder *e, PyObject *obj, int memo)
     }
     while (i < count && i < PyList_GET_SIZE(obj)) {
         PyObject **items = ((PyListObject *)obj)->ob_item;
-        if (i + AHEAD < PyList_GET_SIZE(obj)) {
-            __builtin_prefetch(items[i + AHEAD]);
-        }
         if (PyLong_CheckExact(items[i]) || PyFloat_CheckExact(items[i])) {
             Py_ssize_t left = PyList_GET_SIZE(obj) - i;
             Py_ssize_t run =
@@ -365,34 +360,24 @@ enc_formed_from(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys,
     return done == count ? 0 : raise_changed();
 }
 
-/* In a large document most of the time goes into waiting for its objects to come
- * from memory. So ask for all values of a dict before the first is looked at, and
- * encode as many of them as can run no code. */
 static int
 enc_formed(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys)
 {
-    struct {
-        PyObject *value;
-        Py_ssize_t at;
-    } found[FORM_MAX];
     PyObject *key, *value;
-    Py_ssize_t at = 0, n = 0, from = 0;
-    while (n < count && PyDict_Next(dict, &at, &key, &value) &&
-           key == PyTuple_GET_ITEM(keys, n)) {
-        __builtin_prefetch(value);
-        found[n].value = value;
-        found[n++].at = from;
-        from = at;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        int done = enc_quick(e, found[i].value);
-        if (done <= 0) {
-            return done < 0 ? -1
-                            : enc_formed_from(e, dict, count, keys,
-                                              found[i].at, i);
+    PyObject *const *expected = ((PyTupleObject *)keys)->ob_item;
+    Py_ssize_t at = 0, before = 0, i = 0;
+    while (i < count && PyDict_Next(dict, &at, &key, &value)) {
+        int done = key == expected[i] ? enc_quick(e, value) : 0;
+        if (done < 0) {
+            return -1;
         }
+        if (done == 0) {
+            return enc_formed_from(e, dict, count, keys, before, i);
+        }
+        before = at;
+        i++;
     }
-    return n == count ? 0 : enc_formed_from(e, dict, count, keys, from, n);
+    return i == count ? 0 : raise_changed();
 }
 
 static int
