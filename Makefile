@@ -14,12 +14,13 @@ help:
 	@echo 'make build      build and install into build/venv-<version>'
 	@echo 'make test-c     the C tests alone (test-asan, test-tsan: sanitized)'
 	@echo 'make test-py    the Python and conformance tests alone'
+	@echo 'make test-py-memory   some of them with debug hooks, and under ASan'
 	@echo
 	@echo 'PYTHON=/path/to/python3 chooses the Python (default: the newest'
 	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
 	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
 
-build demo test test-c test-py bench check:
+build demo test test-c test-py test-py-memory bench check:
 	@tools/task $@
 
 test-asan:
@@ -32,4 +33,4 @@ clean:
 	rm -rf build bench/results.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help build demo test test-c test-asan test-tsan test-py bench check clean
+.PHONY: help build demo test test-c test-asan test-tsan test-py test-py-memory bench check clean

@@ -479,7 +479,8 @@ is_plain(core_state *state, PyObject *obj, int depth)
         }
         return all;
     }
-    return constant_tag(obj) != 0 || type == &PyLong_Type ||
+    return (constant_tag(obj) != 0 && obj != Py_NotImplemented) ||
+           type == &PyLong_Type ||
            type == &PyFloat_Type || type == &PyComplex_Type ||
            type == &PyUnicode_Type || type == &PyBytes_Type ||
            type == state->queue_type || type == state->send_type ||

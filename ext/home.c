@@ -547,6 +547,7 @@ home_shutdown_all(core_state *state)
     int rc = 0;
     int64_t grace = ATOLL_FOREVER;
     Py_BEGIN_ALLOW_THREADS
+    callers_note();
     for (home **h = homes; *h != NULL; h++) {
         if (ask_to_end(*h)) {
             grace = atoll_now() + EXIT_GRACE_NS;
@@ -581,6 +582,9 @@ home_shutdown_all(core_state *state)
     }
     Py_BEGIN_ALLOW_THREADS
     home_reap();
+    if (rc == 0) {
+        callers_wait(atoll_now() + EXIT_GRACE_NS);
+    }
     Py_END_ALLOW_THREADS
     atoll_free(homes);
     return rc;

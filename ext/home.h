@@ -174,6 +174,17 @@ void home_fork_prepare(void);
 void home_fork_parent(void);
 void home_fork_child(void);
 
+/* --- callers in interpreters that are not ours (callers.c) */
+
+/* Around each job that somebody waits for; attached. */
+void callers_enter(const core_state *state);
+void callers_leave(const core_state *state);
+/* At process exit, with no GIL held. Which threads wait for a job now? And: wait
+ * until these have ended. */
+void callers_note(void);
+void callers_wait(int64_t deadline);
+void callers_fork_child(void);
+
 /* --- the memory of dead interpreters (arena.c) */
 
 /* Watch CPython's arenas. Once a process. */

@@ -155,6 +155,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
     }
     j->from_main = state->is_main;
     PyObject *result = NULL;
+    callers_enter(state);
     atoll_err err = home_submit(h, j);
     if (err == ATOLL_OK) {
         if (detach_wait(state, wait_done, j, ATOLL_FOREVER, &h->spin, &err) <
@@ -174,6 +175,9 @@ run_job(homeobj *self, job_op op, PyObject *request)
     else {
         raise_err(state, err, "interpreter");
     }
+    PyObject *exc = PyErr_GetRaisedException();
+    callers_leave(state);
+    PyErr_SetRaisedException(exc);
     job_unref(j);
     return result;
 }
@@ -600,8 +604,9 @@ core_set_inherit(PyObject *module, PyObject *function)
 
 PyDoc_STRVAR(is_shareable_doc,
 "is_shareable(obj)\n--\n\n"
-"Does `obj` cross to another interpreter by itself (True), or through pickle\n"
-"or not at all (False)? Never raises.");
+"Is `obj` of a type that PEP 734 calls shareable: an immutable value without\n"
+"parts that are not, a memoryview, or a handle of atoll's? Such an object always\n"
+"crosses, and no code runs for it. Much more can be sent. Never raises.");
 
 static PyObject *
 core_is_shareable(PyObject *module, PyObject *obj)

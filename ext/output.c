@@ -162,7 +162,7 @@ start_thread(void)
 piece *
 output_piece(output_kind kind, bool binary, size_t size)
 {
-    piece *p = atoll_alloc(offsetof(piece, data) + size);
+    piece *p = atoll_alloc(sizeof(piece) + size);
     if (p != NULL) {
         *p = (piece){.size = size, .kind = kind, .binary = binary};
     }

@@ -96,6 +96,7 @@ after_fork_in_child(void)
     output_fork_child();
     xfer_fork_child();
     service_fork_child();
+    callers_fork_child();
     mailbox_fork_child();
     detach_fork_child();
     runtime_unlink_all();

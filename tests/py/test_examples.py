@@ -26,6 +26,20 @@ def test_hello():
     assert done.stdout == "[5133, 6057, 6935, 7837]\n"
 
 
+def test_database():
+    done = run(EXAMPLES / "database.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["Avarua", "Funafuti"]
+    assert all("10,000 sales" in line for line in lines)
+
+
+def test_shared_memory():
+    done = run(EXAMPLES / "shared_memory.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "200,000 squares, the last one is 39,999,600,001\n"
+
+
 def test_readme_has_the_example():
     """The README's example without its __main__ guard runs, also from stdin."""
     readme = (EXAMPLES.parent / "README.md").read_text()

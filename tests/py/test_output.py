@@ -697,6 +697,7 @@ def test_a_pipe_that_nobody_reads_holds_up_but_not_for_ever():
         process.wait(SLACK)
 
 
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="limits memory")
 def test_an_endless_printer_does_not_fill_the_memory():
     """While main's stdout is held up, so is who prints."""
     process = subprocess.Popen(
