@@ -2,10 +2,9 @@
 
 import sqlite3
 
-import pytest
-
 import atoll
 import atoll.sqlite
+import pytest
 
 
 def add(connection, value):
