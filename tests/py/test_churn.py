@@ -31,16 +31,20 @@ def test_nothing_is_left_behind():
     assert resident() - memory < 200 * STRESS * allowed
 
 
+def drop(count):
+    before = left()[0]
+    for _ in range(count):
+        atoll.create()
+    until(lambda: left()[0] <= before + 1, 30)
+    atoll.create().close()  # joins the threads of those that have ended
+    return before
+
+
 def test_dropped_ones_are_closed():
     gc.collect()  # what other tests have left may start a thread of atoll's own
-    for count in (5, 50):
-        before = left()[0]
-        for _ in range(count):
-            atoll.create()
-        until(lambda: left()[0] <= before + 1, 30)
-        atoll.create().close()  # joins the threads of those that have ended
-        if count == 50:
-            until(lambda: left()[0] == before)
+    drop(5)
+    before = drop(50)
+    until(lambda: left()[0] == before)
 
 
 def test_from_many_threads():
