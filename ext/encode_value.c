@@ -60,14 +60,7 @@ enc_str(encoder *e, PyObject *obj, int memo)
 {
     size_t length = (size_t)PyUnicode_GET_LENGTH(obj);
     if (length <= UINT8_MAX && PyUnicode_IS_COMPACT_ASCII(obj)) {
-        unsigned char *at = enc_reserve(e, 2 + length);
-        if (at == NULL) {
-            return -1;
-        }
-        at[0] = (unsigned char)(TAG_ASCII8 | memo);
-        at[1] = (unsigned char)length;
-        memcpy(at + 2, PyUnicode_1BYTE_DATA(obj), length);
-        return 0;
+        return enc_ascii8(e, obj, length, memo);
     }
     size_t bytes = length * (size_t)PyUnicode_KIND(obj);
     if (bytes >= ADOPT_MIN) {
@@ -192,28 +185,22 @@ is_late(PyTypeObject *type)
 int
 enc_object(encoder *e, PyObject *obj)
 {
+    int done = enc_quick(e, obj);
+    if (done != 0) {
+        return done < 0 ? -1 : 0;
+    }
     PyTypeObject *type = Py_TYPE(obj);
-    int memo = 0;
-    if (type == &PyLong_Type) {
-        return enc_int(e, obj);
-    }
-    if (type == &PyFloat_Type) {
-        double value = PyFloat_AS_DOUBLE(obj);
-        return enc_put(e, TAG_FLOAT, &value, sizeof(value));
-    }
-    int constant = constant_tag(obj);
+    int memo = 0, constant = constant_tag(obj);
     if (constant != 0) {
         return enc_tag(e, constant);
     }
-    if (type == &PyUnicode_Type || type == &PyBytes_Type ||
-        type == &PyByteArray_Type) {
+    if (type == &PyBytes_Type || type == &PyByteArray_Type) {
         int known = enc_memo(e, obj, &memo);
         if (known != 0) {
             return known < 0 ? -1 : 0;
         }
-        return type == &PyUnicode_Type ? enc_str(e, obj, memo)
-               : type == &PyBytes_Type ? enc_bytes(e, obj, memo)
-                                       : enc_bytearray(e, obj, memo);
+        return type == &PyBytes_Type ? enc_bytes(e, obj, memo)
+                                     : enc_bytearray(e, obj, memo);
     }
     if (type == &PyComplex_Type) {
         Py_complex c = PyComplex_AsCComplex(obj);

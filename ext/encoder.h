@@ -1,5 +1,4 @@
-/* The encoder: what encode.c (atoms and containers), encode_object.c (objects
- * that say how they are taken apart) and the buffers have in common.
+/* The encoder: what the files encode*.c and the buffers have in common.
  *
  * All functions return 0, or -1 with an exception. Where they run code of the
  * user's, objects may change under way: every object that is walked is held,
@@ -183,6 +182,20 @@ is_container(PyTypeObject *type)
 /* A container, whose number is seen to (encode_container.c). */
 int enc_container(encoder *e, PyObject *obj, PyTypeObject *type, int memo);
 
+/* A short ASCII str. */
+static inline int
+enc_ascii8(encoder *e, PyObject *str, size_t length, int memo)
+{
+    unsigned char *at = enc_reserve(e, 2 + length);
+    if (at == NULL) {
+        return -1;
+    }
+    at[0] = (unsigned char)(TAG_ASCII8 | memo);
+    at[1] = (unsigned char)length;
+    memcpy(at + 2, PyUnicode_1BYTE_DATA(str), length);
+    return 0;
+}
+
 /* The commonest items, without a call: None, bool, an int, a float, a str. 1; 0
  * when `obj` is none of these; -1 with an exception. Runs no code. */
 static inline int
@@ -198,17 +211,10 @@ enc_quick(encoder *e, PyObject *obj)
             }
         }
         size_t length = (size_t)PyUnicode_GET_LENGTH(obj);
-        if (length > UINT8_MAX || !PyUnicode_IS_COMPACT_ASCII(obj)) {
-            return enc_str(e, obj, memo) < 0 ? -1 : 1;
-        }
-        unsigned char *at = enc_reserve(e, 2 + length);
-        if (at == NULL) {
-            return -1;
-        }
-        at[0] = (unsigned char)(TAG_ASCII8 | memo);
-        at[1] = (unsigned char)length;
-        memcpy(at + 2, PyUnicode_1BYTE_DATA(obj), length);
-        return 1;
+        bool is_short = length <= UINT8_MAX && PyUnicode_IS_COMPACT_ASCII(obj);
+        int rc = is_short ? enc_ascii8(e, obj, length, memo)
+                          : enc_str(e, obj, memo);
+        return rc < 0 ? -1 : 1;
     }
     if (type == &PyLong_Type) {
         int64_t value;
