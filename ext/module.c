@@ -140,7 +140,11 @@ core_exec(PyObject *module)
         ask_main_to_import();
         return 0;
     }
-    return detach_init() < 0 || register_exit(module) < 0 ? -1 : 0;
+    if (detach_init() < 0 || register_exit(module) < 0) {
+        return -1;
+    }
+    output_main_ready();
+    return 0;
 }
 
 #define STATE_OBJECTS(X)                                                    \

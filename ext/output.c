@@ -43,6 +43,7 @@ static struct {
     atoll_event *pause;       /* guarded by lock: it does so for a moment */
     bool running;             /* guarded by lock: our thread exists */
     bool closed;              /* guarded by lock: what comes is dropped */
+    bool main_ready;          /* guarded by lock: main has imported atoll */
     atoll_thread thread;      /* written by our thread before `ended` is set */
     atoll_event ended;        /* our thread has */
 } list;
@@ -189,8 +190,8 @@ output_send(const home *h, piece *p)
             atoll_event_set(list.pause); /* with the lock: it is on a stack */
             list.pause = NULL;
         }
-        start = !list.running;
-        list.running = true;
+        start = list.main_ready && !list.running;
+        list.running = list.running || start;
     }
     atoll_lock_release(&list.lock);
     if (closed) {
@@ -203,6 +204,22 @@ output_send(const home *h, piece *p)
         start_thread();
     }
     return seq;
+}
+
+/* Before that our thread must not attach to main: it would run the pending call
+ * that imports atoll there (module.c), while main goes on, and perhaps ends
+ * before the import has registered what is to be done at exit. */
+void
+output_main_ready(void)
+{
+    atoll_lock_acquire(&list.lock);
+    bool start = list.first != NULL && !list.running && !list.closed;
+    list.main_ready = true;
+    list.running = list.running || start;
+    atoll_lock_release(&list.lock);
+    if (start) {
+        start_thread();
+    }
 }
 
 static atoll_err

@@ -44,6 +44,9 @@ typedef struct piece {
 /* A piece to be filled and sent; NULL without memory. */
 piece *output_piece(output_kind kind, bool binary, size_t size);
 
+/* Main has imported atoll: it can be written to. */
+void output_main_ready(void);
+
 /* Take over `p`, from interpreter h. Returns its number, or 0 if nobody will
  * ever write it. */
 uint64_t output_send(const home *h, piece *p);
