@@ -265,7 +265,10 @@ enc_call_cloudpickle(core_state *state, PyObject *obj)
         return NULL;
     }
     if (value == NULL || value == Py_None) {
-        if (value == Py_None || !PyErr_ExceptionMatches(PyExc_TypeError)) {
+        if (value == NULL && !PyErr_ExceptionMatches(PyExc_Exception)) {
+            Py_DECREF(reason); /* an interrupt, say: it goes first */
+        }
+        else if (value == Py_None || !PyErr_ExceptionMatches(PyExc_TypeError)) {
             PyErr_SetRaisedException(reason); /* replaces any other */
         }
         else {
@@ -310,7 +313,7 @@ enc_reduce(encoder *e, PyObject *obj)
     PyObject *value = enc_call_reduce(e->state, obj);
     if (value == NULL && enc_says_unpicklable(obj)) {
         value = enc_call_cloudpickle(e->state, obj);
-        if (value == NULL) {
+        if (value == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {
             return enc_refuse(e, obj);
         }
     }

@@ -60,7 +60,21 @@ core_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
                          (unsigned long long)stats.channels);
 }
 
+PyDoc_STRVAR(close_mailbox_doc,
+"_close_mailbox()\n--\n\n"
+"At the exit of an interpreter that is not atoll's: nobody attaches to it to\n"
+"release buffers from here on.");
+
+static PyObject *
+core_close_mailbox(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    core_state *state = PyModule_GetState(module);
+    (void)mailbox_close(state->mailbox); /* what is still due stays valid */
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"_close_mailbox", core_close_mailbox, METH_NOARGS, close_mailbox_doc},
     {"_shutdown", core_shutdown, METH_NOARGS, shutdown_doc},
     {"stats", core_stats, METH_NOARGS, stats_doc},
     {NULL, NULL, 0, NULL},
@@ -68,10 +82,10 @@ static PyMethodDef functions[] = {
 
 /* Only main outlives the others, and only there may all of them be closed. */
 static int
-register_exit(PyObject *module)
+register_exit(PyObject *module, const char *name)
 {
     PyObject *atexit = PyImport_ImportModule("atexit");
-    PyObject *shutdown = PyObject_GetAttrString(module, "_shutdown");
+    PyObject *shutdown = PyObject_GetAttrString(module, name);
     PyObject *done = NULL;
     if (atexit != NULL && shutdown != NULL) {
         done = PyObject_CallMethod(atexit, "register", "O", shutdown);
@@ -138,9 +152,10 @@ core_exec(PyObject *module)
     }
     if (!state->is_main) {
         ask_main_to_import();
-        return 0;
+        /* Harmless where atoll does the same itself, before it ends one. */
+        return register_exit(module, "_close_mailbox");
     }
-    if (detach_init() < 0 || register_exit(module) < 0) {
+    if (detach_init() < 0 || register_exit(module, "_shutdown") < 0) {
         return -1;
     }
     output_main_ready();
