@@ -11,6 +11,10 @@ typedef struct elf_stage {
     size_t prefix;       /* bytes of a place that `root` stands for */
 } elf_stage;
 
+/* Folders for temporary files, the best first; some more than once. False when
+ * there are no more. */
+bool elf_temporary_folder(size_t i, const char **folder);
+
 /* Make the folder for the nodes of `plan` that are found by their origin.
  * False with `why`. */
 bool elf_stage_make(elf_stage *stage, const elf_plan *plan, atoll_why *why);
