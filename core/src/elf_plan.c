@@ -198,15 +198,26 @@ node_fini(elf_node *node)
     atoll_elf_close(node->elf);
 }
 
-/* The index of the node with that path, or of that file; or NONE. */
+/* The index of the node with that path; or NONE. */
 static size_t
-known(const elf_plan *plan, const char *path, const atoll_elf *elf)
+known_path(const elf_plan *plan, const char *path)
 {
     for (size_t i = 0; i < plan->count; i++) {
-        const elf_node *node = &plan->nodes[i];
-        if (elf == NULL ? strcmp(node->path, path) == 0
-                        : node->elf->device == elf->device &&
-                              node->elf->inode == elf->inode) {
+        if (strcmp(plan->nodes[i].path, path) == 0) {
+            return i;
+        }
+    }
+    return NONE;
+}
+
+/* The index of the node of that file, which may have two names and none of them
+ * a link; or NONE. */
+static size_t
+known_file(const elf_plan *plan, const atoll_elf *elf)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const atoll_elf *its = plan->nodes[i].elf;
+        if (its->device == elf->device && its->inode == elf->inode) {
             return i;
         }
     }
@@ -225,7 +236,7 @@ node_of(elf_plan *plan, const finding *f, bool *bad, atoll_why *why)
         atoll_because(why, "cannot find it: %s", strerror(errno));
         return NONE;
     }
-    size_t index = known(plan, path, NULL);
+    size_t index = known_path(plan, path);
     if (index != NONE) {
         return index;
     }
@@ -235,8 +246,8 @@ node_of(elf_plan *plan, const finding *f, bool *bad, atoll_why *why)
     if (node.elf == NULL) {
         return NONE;
     }
-    index = known(plan, NULL, node.elf);
-    if (index != NONE) { /* two names of one file, and none is a link */
+    index = known_file(plan, node.elf);
+    if (index != NONE) {
         node_fini(&node);
         return index;
     }
