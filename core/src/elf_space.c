@@ -39,7 +39,6 @@ typedef struct member {
     void *held; /* a page of the original, so that no other file gets the inode */
     void *handle;
     struct link_map *map;
-    uintptr_t base;
     alias *names;   /* unique, as a library; owned */
     char *old_path; /* what the loader called it; its memory; or NULL */
     bool pinned;    /* stays when the space goes */
@@ -413,15 +412,15 @@ adopt(loading *l, size_t i, void *handle, atoll_why *why)
     if (m->map == NULL) {
         return atoll_because(why, "the loader does not say where it is");
     }
-    m->base = (uintptr_t)m->map->l_addr;
+    uintptr_t base = (uintptr_t)m->map->l_addr;
     if (m->held == MAP_FAILED) {
         return atoll_because(why, "cannot map it: %s", strerror(errno));
     }
-    if (!atoll_elf_redirect_all(l->copies[i], m->base, space->redirects,
+    if (!atoll_elf_redirect_all(l->copies[i], base, space->redirects,
                                 space->redirect_count, why)) {
         return false;
     }
-    atoll_elf_share(l->copies[i], m->base);
+    atoll_elf_share(l->copies[i], base);
     m->old_path = show_as(m->map, l->plan.names[node->name].place, true);
     return true;
 }
@@ -459,11 +458,28 @@ free_member(member *m)
     atoll_free(m);
 }
 
-static int
-is_at(struct dl_phdr_info *info, size_t size, void *base)
+static bool
+is_loaded(const char *name)
 {
-    (void)size;
-    return info->dlpi_addr == *(uintptr_t *)base;
+    void *handle = dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle != NULL) {
+        dlclose(handle);
+    }
+    return handle != NULL;
+}
+
+/* Does the loader still have what was closed? All names of a copy are used once
+ * in a process; an address may have been used again by another thread. */
+static bool
+is_stuck(const member *m)
+{
+    bool stuck = m->old_path != NULL && is_loaded(m->old_path);
+    for (const alias *name = m->names; name != NULL && !stuck;
+         name = name->next) {
+        stuck = is_loaded(name->text);
+    }
+    (void)dlerror(); /* nobody asks for the last one */
+    return stuck;
 }
 
 /* Take out what came after `before`. The loader does not unmap everything: what
@@ -478,7 +494,7 @@ undo(atoll_elf_space *space, const member *before)
     while (closed != before) {
         member *m = closed;
         closed = m->next;
-        if (m->map != NULL && dl_iterate_phdr(is_at, &m->base) != 0) {
+        if (is_stuck(m)) {
             space->stuck = true; /* and may look at its old path */
         }
         else {

@@ -18,6 +18,15 @@
 #include "elf_image.h"
 #include "helper.h"
 
+/* The loader guards its memory by a lock that TSan does not see. */
+__attribute__((used)) const char *__tsan_default_suppressions(void);
+
+const char *
+__tsan_default_suppressions(void)
+{
+    return "called_from_lib:ld-linux\n";
+}
+
 /* ------------------------------------------------------------------ the log */
 
 static char events[4096]; /* guarded by events_lock */

@@ -389,17 +389,12 @@ our_key(void *key, void *destructor)
 
 #define FUNCTION(f) ((void *)(uintptr_t)(f))
 
-static const atoll_elf_redirect *
-our_functions(void)
-{
-    static atoll_elf_redirect redirects[4];
-    redirects[0] = (atoll_elf_redirect){"getenv", FUNCTION(our_getenv)};
-    redirects[1] = (atoll_elf_redirect){"pthread_create", FUNCTION(our_create)};
-    redirects[2] = (atoll_elf_redirect){"pthread_key_create",
-                                        FUNCTION(our_key)};
-    redirects[3] = (atoll_elf_redirect){"no_such_function", NULL};
-    return redirects;
-}
+static atoll_elf_redirect our_functions[] = {
+    {"getenv", FUNCTION(our_getenv)},
+    {"pthread_create", FUNCTION(our_create)},
+    {"pthread_key_create", FUNCTION(our_key)},
+    {"no_such_function", NULL},
+};
 
 static void
 exports_may_be_none(void)
@@ -414,7 +409,7 @@ exports_may_be_none(void)
     CHECK(atoll_elf_inode(elf) == inode_of(path));
     atoll_elf_close(elf);
     events[0] = '\0';
-    atoll_elf_space *space = new_space(our_functions(), 4);
+    atoll_elf_space *space = new_space(our_functions, 4);
     CHECK(load(space, path) != NULL && happened("+silent "));
     CHECK(atoll_elf_space_free(space, true));
 }
@@ -477,7 +472,7 @@ static void
 check_imports(const char *file)
 {
     const char *path = put(file, file);
-    atoll_elf_space *space = new_space(our_functions(), 4);
+    atoll_elf_space *space = new_space(our_functions, 4);
     void *handle = load(space, path);
     mapped m;
     CHECK(call_for(handle, "take_getenv") == FUNCTION(our_getenv));
@@ -586,7 +581,7 @@ nothing_is_left_after_many(void)
             files = open_files();
             maps = maps_of("");
         }
-        atoll_elf_space *space = new_space(our_functions(), 4);
+        atoll_elf_space *space = new_space(our_functions, 4);
         CHECK(call(load(space, path), "plain_bump") == 101);
         CHECK(atoll_elf_space_free(space, true));
         events[0] = '\0';
@@ -600,7 +595,7 @@ static void *
 load_and_free(void *arg)
 {
     for (int i = 0; i < 20; i++) {
-        atoll_elf_space *space = new_space(our_functions(), 4);
+        atoll_elf_space *space = new_space(our_functions, 4);
         void *handle = load(space, arg);
         CHECK(call(handle, "mod_other") == 101);
         CHECK(call(handle, "pyuser_other") > 100);
