@@ -221,15 +221,8 @@ staged_path(const loading *l, size_t k, char out[PATH_MAX], atoll_why *why)
     const elf_name *name = &l->plan.names[k];
     const char *seen =
         k == 0 || l->names[k] == NULL ? name->wanted : l->names[k]->text;
-    bool fits;
-    if (name->by_origin) {
-        fits = elf_stage_path(&l->stage, name->place, seen, out);
-    }
-    else {
-        int n = snprintf(out, PATH_MAX, "%s/%s", l->stage.root, seen);
-        fits = n > 0 && n < PATH_MAX;
-    }
-    return fits || atoll_because(why, "its path is too long: %s", name->place);
+    return elf_stage_path(&l->stage, name->place, seen, out) ||
+           atoll_because(why, "its path is too long: %s", name->place);
 }
 
 static bool
@@ -335,6 +328,18 @@ load_far(loading *l, atoll_why *why)
         }
     }
     return true;
+}
+
+/* Those that need them keep them. */
+static void
+release_far(loading *l)
+{
+    for (size_t k = 0; l->handles != NULL && k < l->plan.name_count; k++) {
+        if (l->handles[k] != NULL) {
+            dlclose(l->handles[k]);
+            l->handles[k] = NULL;
+        }
+    }
 }
 
 /* Show debuggers, profilers and tracebacks the original's path: an unusual
@@ -537,6 +542,7 @@ adopt_all(loading *l, void *root, atoll_why *why)
             if (i > 0) {
                 dlclose(root);
             }
+            release_far(l);
             undo(l->space, before);
             return false;
         }
@@ -586,11 +592,7 @@ finish(loading *l)
         atoll_elf_copy_free(l->copies[i]);
     }
     elf_stage_remove(&l->stage);
-    for (size_t k = 0; l->handles != NULL && k < l->plan.name_count; k++) {
-        if (l->handles[k] != NULL) {
-            dlclose(l->handles[k]); /* those that need it keep it */
-        }
-    }
+    release_far(l);
     for (size_t k = 0; l->names != NULL && k < l->plan.name_count; k++) {
         atoll_free(l->names[k]);
     }

@@ -53,7 +53,8 @@ make_root(elf_stage *stage, atoll_why *why)
                          strerror(first));
 }
 
-/* The length of the folders that all places have in common. */
+/* The length of the folders that all places have in common that are seen in the
+ * stage: those of copies, and of what is found by its origin. */
 static size_t
 common_prefix(const elf_plan *plan)
 {
@@ -61,7 +62,8 @@ common_prefix(const elf_plan *plan)
     size_t length = (size_t)(plan->names[0].wanted - first) - 1;
     for (size_t i = 1; i < plan->name_count; i++) {
         const char *place = plan->names[i].place;
-        if (!plan->names[i].by_origin) {
+        if (!plan->names[i].by_origin &&
+            !plan->nodes[plan->names[i].node].copied) {
             continue;
         }
         while (length > 0 && (strncmp(first, place, length) != 0 ||

@@ -15,7 +15,7 @@ typedef struct elf_stage {
  * there are no more. */
 bool elf_temporary_folder(size_t i, const char **folder);
 
-/* Make the folder for the nodes of `plan` that are found by their origin.
+/* Make the folder for what `plan` copies, and for what is found by its origin.
  * False with `why`. */
 bool elf_stage_make(elf_stage *stage, const elf_plan *plan, atoll_why *why);
 

@@ -309,12 +309,14 @@ folders_may_be_links(void)
     CHECK(rename(in_box("pkg.away"), in_box("pkg.libs")) == 0);
 }
 
-/* A library that is found by an absolute path is loaded before. */
+/* A library that is found by an absolute path is loaded before. What it needs is
+ * found by its own place. */
 static void
 libraries_may_be_far(void)
 {
     make_folder("away");
-    put("libatoll-neighbour.so", "away/libatoll-neighbour.so");
+    make_folder("more.libs");
+    put("libatoll-neighbour.so", "more.libs/libatoll-neighbour.so");
     put("libatoll-pyuser.so", "away/libatoll-pyuser.so");
     const char *path = put("mod_bare.so", "pkg/bare.so");
     CHECK(setenv("LD_LIBRARY_PATH", in_box("away"), 1) == 0);
