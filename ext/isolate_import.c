@@ -370,6 +370,9 @@ load_isolated(request *r)
         return NULL;
     }
     PyObject *module = make_module(r, handle, &theirs);
+    if (fresh && !theirs) {
+        threads_found(r->iso, handle);
+    }
     if (theirs) {
         note_declared(&r->st);
         if (fresh) {
@@ -483,33 +486,162 @@ create_builtin(PyObject *module, PyObject *spec)
     return result;
 }
 
+/* ------------------------------------------------------------------- ctypes */
+
+/* Libraries of packages, which keep state as extension modules do. Those of the
+ * system are for all. */
+static bool
+is_of_a_package(const char *path)
+{
+    return strstr(path, "/site-packages/") != NULL ||
+           strstr(path, "/dist-packages/") != NULL;
+}
+
+/* _ctypes.dlopen(name, mode=...) */
+static PyObject *
+ctypes_dlopen(PyObject *module, PyObject *args)
+{
+    core_state *state = PyModule_GetState(module);
+    PyObject *name = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0)
+                                                : Py_None;
+    int mode = RTLD_NOW;
+    PyObject *bytes = NULL;
+    char path[PATH_MAX];
+    if (name == Py_None || !PyUnicode_FSConverter(name, &bytes) ||
+        (PyTuple_GET_SIZE(args) > 1 &&
+         (mode = PyLong_AsInt(PyTuple_GET_ITEM(args, 1))) == -1)) {
+        PyErr_Clear(); /* CPython's function says what is wrong */
+        Py_XDECREF(bytes);
+        return PyObject_CallObject(state->ctypes_dlopen, args);
+    }
+    /* What is to be visible to all is not to be private; and who asks for what
+     * is there already is not to get something new. */
+    bool ours = (mode & (RTLD_GLOBAL | RTLD_NOLOAD)) == 0 &&
+                strchr(PyBytes_AS_STRING(bytes), '/') != NULL &&
+                realpath(PyBytes_AS_STRING(bytes), path) != NULL &&
+                is_of_a_package(path);
+    Py_DECREF(bytes);
+    if (!ours || state->home->isolate == NULL) {
+        return PyObject_CallObject(state->ctypes_dlopen, args);
+    }
+    if (PySys_Audit("ctypes.dlopen", "O", name) < 0) {
+        return NULL;
+    }
+    atoll_why why;
+    bool fresh;
+    void *handle = atoll_elf_space_load(state->home->isolate->space, path,
+                                        mode | RTLD_NOW, &fresh, &why);
+    if (handle == NULL) {
+        PyErr_Format(PyExc_OSError, "cannot load a private copy of %s for "
+                                    "this interpreter: %s", path, why.text);
+        return NULL;
+    }
+    if (fresh) {
+        threads_found(state->home->isolate, handle);
+    }
+    return PyLong_FromVoidPtr(handle);
+}
+
+/* After _ctypes has been made: let it open libraries of packages privately. */
+static int
+mend_ctypes(core_state *state, PyObject *ctypes)
+{
+    PyObject *ours = PyObject_GetAttrString(state->module, "_ctypes_dlopen");
+    PyObject *theirs = PyObject_GetAttrString(ctypes, "dlopen");
+    int rc = -1;
+    if (ours != NULL && theirs != NULL) {
+        if (ours != theirs) {
+            Py_XSETREF(state->ctypes_dlopen, Py_NewRef(theirs));
+        }
+        rc = PyObject_SetAttrString(ctypes, "dlopen", ours);
+    }
+    Py_XDECREF(ours);
+    Py_XDECREF(theirs);
+    return rc;
+}
+
+/* Call `original(*args)`, an exec_module whose last argument is the module. */
+static PyObject *
+exec_and_mend(core_state *state, PyObject *original, PyObject *const *args,
+              size_t count)
+{
+    PyObject *result = PyObject_Vectorcall(original, args, count, NULL);
+    PyObject *name =
+        result == NULL ? NULL : PyModule_GetNameObject(args[count - 1]);
+    if (name != NULL && PyUnicode_EqualToUTF8(name, "_ctypes") &&
+        mend_ctypes(state, args[count - 1]) < 0) {
+        Py_CLEAR(result);
+    }
+    if (result != NULL && name == NULL) {
+        PyErr_Clear(); /* not a module: nothing that we know */
+    }
+    Py_XDECREF(name);
+    return result;
+}
+
+/* ExtensionFileLoader.exec_module(self, module) */
+static PyObject *
+exec_extension(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    core_state *state = PyModule_GetState(module);
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "exec_module() takes a module");
+        return NULL;
+    }
+    return exec_and_mend(state, state->exec_extension, args, 2);
+}
+
+/* BuiltinImporter.exec_module(module) */
+static PyObject *
+exec_builtin(PyObject *module, PyObject *arg)
+{
+    core_state *state = PyModule_GetState(module);
+    return exec_and_mend(state, state->exec_builtin, &arg, 1);
+}
+
+#define FAST(f) ((PyCFunction)(void (*)(void))(f))
+
 PyMethodDef isolate_functions[] = {
-    {"_create_extension", (PyCFunction)(void (*)(void))create_extension,
-     METH_FASTCALL,
+    {"_create_extension", FAST(create_extension), METH_FASTCALL,
      "_create_extension(loader, spec)\n--\n\n"
      "ExtensionFileLoader.create_module of isolated interpreters."},
     {"_create_builtin", create_builtin, METH_O,
      "_create_builtin(spec)\n--\n\n"
      "BuiltinImporter.create_module of isolated interpreters."},
+    {"_exec_extension", FAST(exec_extension), METH_FASTCALL,
+     "_exec_extension(loader, module)\n--\n\n"
+     "ExtensionFileLoader.exec_module of isolated interpreters."},
+    {"_exec_builtin", exec_builtin, METH_O,
+     "_exec_builtin(module)\n--\n\n"
+     "BuiltinImporter.exec_module of isolated interpreters."},
+    {"_ctypes_dlopen", ctypes_dlopen, METH_VARARGS,
+     "_ctypes_dlopen(name, mode)\n--\n\n"
+     "_ctypes.dlopen of isolated interpreters."},
     {NULL, NULL, 0, NULL},
 };
 
 /* ------------------------------------------------------------------ installing */
 
-/* Set `cls.create_module`; what was there goes to *before. */
+/* Set `cls.<attribute>` to our function of that name, bound to instances if
+ * `bind`; what was there goes to *before. */
 static int
-replace(PyObject *importlib, const char *cls_name, PyObject *method,
-        PyObject **before)
+replace(core_state *state, PyObject *importlib, const char *cls_name,
+        const char *attribute, const char *ours, bool bind, PyObject **before)
 {
     PyObject *cls = PyObject_GetAttrString(importlib, cls_name);
+    PyObject *function = PyObject_GetAttrString(state->module, ours);
     int rc = -1;
-    if (cls != NULL && method != NULL) {
-        *before = PyObject_GetAttrString(cls, "create_module");
+    if (function != NULL && bind) {
+        Py_SETREF(function, PyInstanceMethod_New(function));
+    }
+    if (cls != NULL && function != NULL) {
+        *before = PyObject_GetAttrString(cls, attribute);
         if (*before != NULL) {
-            rc = PyObject_SetAttrString(cls, "create_module", method);
+            rc = PyObject_SetAttrString(cls, attribute, function);
         }
     }
     Py_XDECREF(cls);
+    Py_XDECREF(function);
     return rc;
 }
 
@@ -519,25 +651,19 @@ isolate_install(core_state *state)
     /* The frozen modules behind importlib.machinery, which are there. */
     PyObject *files = PyImport_ImportModule("_frozen_importlib_external");
     PyObject *builtins = PyImport_ImportModule("_frozen_importlib");
-    PyObject *extension =
-        PyObject_GetAttrString(state->module, "_create_extension");
-    PyObject *builtin =
-        PyObject_GetAttrString(state->module, "_create_builtin");
-    PyObject *method =
-        extension == NULL ? NULL : PyInstanceMethod_New(extension);
     state->single_phase = PyDict_New();
     int rc = -1;
-    if (files != NULL && builtins != NULL && method != NULL &&
-        state->single_phase != NULL &&
-        replace(files, "ExtensionFileLoader", method,
-                &state->create_extension) == 0) {
-        rc = replace(builtins, "BuiltinImporter", builtin,
-                     &state->create_builtin);
+    if (files != NULL && builtins != NULL && state->single_phase != NULL &&
+        replace(state, files, "ExtensionFileLoader", "create_module",
+                "_create_extension", true, &state->create_extension) == 0 &&
+        replace(state, files, "ExtensionFileLoader", "exec_module",
+                "_exec_extension", true, &state->exec_extension) == 0 &&
+        replace(state, builtins, "BuiltinImporter", "create_module",
+                "_create_builtin", false, &state->create_builtin) == 0) {
+        rc = replace(state, builtins, "BuiltinImporter", "exec_module",
+                     "_exec_builtin", false, &state->exec_builtin);
     }
     Py_XDECREF(files);
     Py_XDECREF(builtins);
-    Py_XDECREF(extension);
-    Py_XDECREF(builtin);
-    Py_XDECREF(method);
     return rc;
 }

@@ -32,7 +32,6 @@ typedef struct member {
     char *name;     /* unique, as a library; owned */
     char *old_path; /* what the loader called it; its memory; or NULL */
     bool pinned;    /* stays when the space goes */
-    bool hides_threads;
 } member;
 
 struct atoll_elf_space {
@@ -250,7 +249,8 @@ map_of(void *handle)
     return dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 ? map : NULL;
 }
 
-/* Does the constructor-run object start threads where we cannot see it? */
+/* May it start threads that redirects do not see, through the C++ library? Its
+ * code is to stay for them. */
 static bool
 hides_threads(const atoll_elf *elf)
 {
@@ -277,8 +277,9 @@ adopt(loading *l, size_t i, void *handle, atoll_why *why)
         .handle = handle,
         .map = map_of(handle),
         .name = l->names[i],
-        .pinned = l->rename_count > 1, /* it came with copied libraries */
-        .hides_threads = hides_threads(node->elf),
+        /* Destructors of copied libraries are not to be trusted (libarrow's
+         * crash when nothing of Python is left). */
+        .pinned = l->rename_count > 1 || hides_threads(node->elf),
     };
     l->names[i] = NULL;
     space->members = m;
@@ -434,16 +435,6 @@ atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode,
 }
 
 /* ---------------------------------------------------------------- questions */
-
-bool
-atoll_elf_space_hides_threads(const atoll_elf_space *space)
-{
-    bool hides = false;
-    for (const member *m = space->members; m != NULL; m = m->next) {
-        hides |= m->hides_threads;
-    }
-    return hides;
-}
 
 size_t
 atoll_elf_space_count(const atoll_elf_space *space)
