@@ -106,6 +106,13 @@ PyModuleDef_Slot *isolate_slots(isolate *iso, PyModuleDef *def);
 /* Do the slots declare that? */
 bool isolate_is_declared(const PyModuleDef *def);
 
+/* --- isolate_module.c */
+
+/* The module of an extension file, from a private copy of it. NULL with an
+ * exception; or without one, if CPython is to load the original. */
+PyObject *isolate_load(core_state *state, PyObject *spec, PyObject *name,
+                       PyObject *origin);
+
 /* --- isolate_threads.c: the thread pools of numerical libraries */
 
 /* An isolate has been made; it is about to go. */
