@@ -6,7 +6,7 @@ are modules of their own, imported when they are needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Diagnosis", "ModuleDiagnosis", "Progress", "doctor"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Diagnosis:
     """What atoll.doctor() has found out about a distribution.
 
@@ -34,10 +34,10 @@ class Diagnosis:
     name: str
     version: str
     verdict: str
-    reason: str | None = None
-    imports: tuple[ModuleDiagnosis, ...] = ()
-    modules: tuple[ModuleDiagnosis, ...] = ()
-    notes: tuple[str, ...] = ()
+    reason: str | None
+    imports: tuple[ModuleDiagnosis, ...]
+    modules: tuple[ModuleDiagnosis, ...]
+    notes: tuple[str, ...]
 
     @property
     def works(self) -> bool:
@@ -45,7 +45,7 @@ class Diagnosis:
         return self.verdict in ("native", "isolated")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModuleDiagnosis:
     """What atoll.doctor() has found out about a module.
 
@@ -66,10 +66,10 @@ class ModuleDiagnosis:
     test: bool
     verdict: str
     reason: str | None
-    tried: dict[str, str] = field(default_factory=dict)
+    tried: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Progress:
     """How far atoll.doctor() is.
 

@@ -49,8 +49,7 @@ def run(
     def start(trial: Trial) -> None:
         work = trial.work()
         if work is not None:
-            running.append(_Child(trial, work, timeout, selector))
-            tell(trial)
+            running.append(_Child(trial, work, timeout, selector, tell))
         else:
             finish(trial)
 
@@ -66,17 +65,18 @@ def run(
                 now = time.monotonic()
                 until = min((child.deadline for child in running), default=now)
                 for key, _ in selector.select(max(0.0, until - now)):
-                    if key.data():
-                        tell(key.data.__self__.trial)
+                    key.data()
                 for child in [child for child in running if child.ended()]:
+                    unfinished = child.end()
                     running.remove(child)
-                    if child.end():
+                    if unfinished:
                         start(child.trial)
                     else:
                         finish(child.trial)
         finally:
             for child in running:
                 child.kill()
+                child.close()
     return [done[package.name] for package in packages]
 
 
@@ -105,8 +105,10 @@ class _Child:
         work: dict[str, Any],
         timeout: float,
         selector: selectors.BaseSelector,
+        tell: Callable[[Trial], None],
     ) -> None:
         self.trial = trial
+        self._tell = tell
         self._timeout = timeout
         self._selector = selector
         self._dead = self._late = False
@@ -140,12 +142,11 @@ class _Child:
         selector.register(self._pipe, selectors.EVENT_READ, self._read)
         selector.register(self._pidfd, selectors.EVENT_READ, self._note_end)
 
-    def _note_end(self) -> bool:
+    def _note_end(self) -> None:
         self._dead = True
-        return False
 
     def _read(self) -> bool:
-        """Take what has arrived. Returns whether anything was new."""
+        """Take what has arrived. Returns whether there may be more."""
         try:
             data = os.read(self._pipe, 65536)
         except BlockingIOError:
@@ -157,7 +158,10 @@ class _Child:
         self.deadline = time.monotonic() + self._timeout
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self.trial.feed(json.loads(line))
+            news = json.loads(line)
+            self.trial.feed(news)
+            if "begin" in news:
+                self._tell(self.trial)
         return True
 
     def ended(self) -> bool:
@@ -170,24 +174,27 @@ class _Child:
         status = self.kill()
         while self._read():
             pass
-        self._close()
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - _OUTPUT))
-        with self._output:
-            output = self._output.read().decode(errors="replace")
+        output = self._output.read().decode(errors="replace")
+        self.close()
         return self.trial.died(status, output, self._timeout if self._late else None)
 
     def kill(self) -> int:
         """End it, if it has not, and all that it has started. Its status."""
-        try:
-            # Before it is waited for: then its id may be somebody else's.
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass  # not a group yet, or none any more
-        self._process.kill()
+        if self._process.returncode is None:
+            try:
+                # Before it is waited for: then its id may be somebody else's.
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass  # nobody of it is left
         return self._process.wait()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Give back what it used here. It has ended."""
+        if self._output.closed:
+            return
+        self._output.close()
         for fd in (self._pipe, self._pidfd):
             if fd in self._selector.get_map():
                 self._selector.unregister(fd)

@@ -56,12 +56,14 @@ def show(found: Sequence[Diagnosis], everything: bool, file: TextIO) -> None:
             print(f"\n{diagnosis.name} {diagnosis.version}", file=file)
             for line in lines:
                 print(f"  {line}", file=file)
-    hidden = sum(_is_hidden(m) for d in found for m in d.modules)
+    hidden = sum(
+        _is_hidden(m) for d in found if d.verdict != "main-fails" for m in d.modules
+    )
     if hidden and not everything:
-        what = "1 module" if hidden == 1 else f"{hidden} modules"
+        what = "1 module is" if hidden == 1 else f"{hidden} modules are"
         print(
-            f"\n{what} for tests or benchmarks, or only for another one's use: no success; "
-            "--all lists them",
+            f"\n{what} not listed that failed: for tests, or not importable in main "
+            "either (--all lists all)",
             file=file,
         )
 
@@ -148,7 +150,7 @@ def _advice(diagnosis: Diagnosis) -> str:
         return ""
     reasons = " ".join(m.reason or "" for m in (*diagnosis.imports, *diagnosis.modules))
     if "timeout after" in reasons:
-        return "try a longer --timeout; if that does not help, use it in the main interpreter only"
+        return "try a longer --timeout; or use it in the main interpreter only"
     if "GLIBC_TUNABLES" in reasons:
         return "set that in the environment before Python starts"
     return (

@@ -5,6 +5,7 @@ Fed with the lines that _doctor_child writes, and with the ends of such children
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 
@@ -223,6 +224,8 @@ def _cite(module: ModuleDiagnosis) -> str:
 
 _FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+) in (?P<name>.+)$')
 _BINARY = re.compile(r'^  Binary file "(?P<file>[^"]+)"')
+_MACHINERY = re.compile(r"^<frozen importlib|/atoll/_doctor_child\.py$")
+_RUNTIME = re.compile(r"/(python[\d.]*|lib(c|pthread|python)[-.\d].*|ld-.*|_core\..*)$")
 
 
 def how(status: int, output: str, limit: float | None) -> str:
@@ -250,15 +253,13 @@ def how(status: int, output: str, limit: float | None) -> str:
     start = next((i for i, at in enumerate(lines) if at.startswith("Current thread")), 0)
     frames = [m for m in map(_FRAME.match, _block(lines, start)) if m is not None]
     # The machinery of imports says nothing about who it was.
-    own = [m for m in frames if not m["file"].startswith("<frozen importlib")]
-    for match in (own or frames)[:1]:
-        what += f" at {match['file']}:{match['line']} in {match['name']}"
-    skip = ("libc.so", "libpython", "/python3", "libpthread", "ld-linux", "/atoll/_core")
+    own = [m for m in frames if not _MACHINERY.search(m["file"])]
     start = next((i for i, at in enumerate(lines) if "C stack trace" in at), len(lines))
-    for match in filter(None, map(_BINARY.match, _block(lines, start))):
-        if not any(word in match["file"] for word in skip):
-            return f"{what}, in {match['file']}"
-    return what
+    stack = [m["file"] for m in map(_BINARY.match, _block(lines, start)) if m is not None]
+    binary = next((file for file in stack if not _RUNTIME.search(file)), None)
+    for match in own[:1] or ([] if binary else frames[:1]):
+        what += f" at {match['file']}:{match['line']} in {match['name']}"
+    return f"{what} in {os.path.normpath(binary)}" if binary else what
 
 
 def _block(lines: list[str], start: int) -> list[str]:
