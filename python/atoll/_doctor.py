@@ -118,6 +118,7 @@ def doctor(
 
     Raises:
       LookupError: a name is of no installed package; with close matches.
+      TypeError: a name is no str, or `packages` is one.
       ValueError: `timeout` or `jobs` is not positive.
       RuntimeError: a child process cannot be started.
       OSError: the system refused.

@@ -1,5 +1,6 @@
 """atoll.doctor and its command line, on packages of our own."""
 
+import io
 import json
 import os
 import platform
@@ -166,6 +167,19 @@ def test_wrong_arguments(diagnose):
             diagnose("adt-plain", **kwargs)
 
 
+def test_all_that_is_installed(site, monkeypatch):
+    """What has extension modules, but for atoll itself."""
+    from atoll import _doctor_find
+
+    monkeypatch.syspath_prepend(str(site))
+    found = [package.name for package in _doctor_find.find(None)]
+    assert {"adt-plain", "Adt.Suite", "adt-unlisted", "adt-noisy"} <= set(found)
+    assert not {"adt-pure", "atoll", "pytest"} & set(found)
+    assert found == sorted(found, key=_doctor_find.normal)
+    (core,) = _doctor_find.find(["atoll"])[0].extensions
+    assert core.name == "atoll._core"
+
+
 def test_a_child_that_cannot_start(diagnose, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="did not start"):
@@ -255,6 +269,39 @@ def test_exit_status(site):
     assert cli(site, "doctor", "adt-plain", "adt-declared", "--jobs=1")[0] == 0
     assert cli(site, "doctor", "adt-broken", "adt-plain")[0] == 1
     assert cli(site, "doctor", "adt-raise")[0] == 1
+
+
+@pytest.mark.parametrize(("args", "expected"), [([], 0), (["x"], 1)])
+def test_what_is_broken_anyway_counts_only_if_named(monkeypatch, capsys, args, expected):
+    from atoll import __main__, _doctor
+
+    broken = atoll.Diagnosis("x", "1", MAIN, "x: OSError", (), (), ())
+
+    def doctor(packages, *, progress, **kwargs):
+        progress(_doctor.Progress("x", "exit", 1, 1, broken))
+
+    monkeypatch.setattr(_doctor, "doctor", doctor)
+    assert __main__.main(["doctor", *args]) == expected
+    assert "main: fails" in capsys.readouterr().out
+
+
+def test_a_terminal_without_rich(monkeypatch):
+    from atoll import _doctor_show
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    file = Terminal()
+    works = atoll.Diagnosis("a-name", "1", NATIVE, None, (), (), ("a note",))
+    _doctor_show.show([works], False, file)
+    lines = file.getvalue().splitlines()
+    assert lines[0].startswith("package  version  modules") and len(lines) == 5
+    assert lines[1].endswith("native") and lines[-1] == "  note: a note"
+    file = io.StringIO()
+    _doctor_show.show([], False, file)
+    assert file.getvalue() == "no installed package has extension modules\n"
 
 
 @pytest.mark.parametrize(
