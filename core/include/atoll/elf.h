@@ -70,6 +70,7 @@ bool atoll_elf_imports_prefix(const atoll_elf *elf, const char *prefix);
 typedef struct atoll_elf_rename {
     const char *from, *to;
     size_t changed;
+    bool own; /* only where an object calls itself so */
 } atoll_elf_rename;
 
 typedef struct atoll_elf_copy atoll_elf_copy;
