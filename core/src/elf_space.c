@@ -42,7 +42,6 @@ typedef struct member {
     alias *names;   /* unique, as a library; owned */
     char *old_path; /* what the loader called it; its memory; or NULL */
     bool pinned;    /* stays when the space goes */
-    bool hides_threads;
 } member;
 
 struct atoll_elf_space {
@@ -369,7 +368,8 @@ map_of(void *handle)
     return dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 ? map : NULL;
 }
 
-/* Does the constructor-run object start threads where we cannot see it? */
+/* May it start threads that redirects do not see, through the C++ library? Its
+ * code is to stay for them. */
 static bool
 hides_threads(const atoll_elf *elf)
 {
@@ -409,8 +409,9 @@ adopt(loading *l, size_t i, void *handle, atoll_why *why)
         .held = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, node->elf->fd, 0),
         .handle = handle,
         .map = map_of(handle),
-        .pinned = l->group > 1, /* it came with copied libraries */
-        .hides_threads = hides_threads(node->elf),
+        /* Destructors of copied libraries are not to be trusted (libarrow's
+         * crash when nothing of Python is left). */
+        .pinned = l->group > 1 || hides_threads(node->elf),
     };
     move_names(l, i, m);
     space->members = m;
@@ -629,16 +630,6 @@ atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode,
 }
 
 /* ---------------------------------------------------------------- questions */
-
-bool
-atoll_elf_space_hides_threads(const atoll_elf_space *space)
-{
-    bool hides = false;
-    for (const member *m = space->members; m != NULL; m = m->next) {
-        hides |= m->hides_threads;
-    }
-    return hides;
-}
 
 size_t
 atoll_elf_space_count(const atoll_elf_space *space)
