@@ -69,8 +69,8 @@ elf_dynamic(const atoll_elf *elf, int64_t tag, size_t n, uint64_t *value)
 
 /* ------------------------------------------------------------------ reading */
 
-/* The smallest page of both machines. The loader refuses segments whose place in
- * the file and in memory differ by anything but pages; that we do too makes
+/* The smallest page of both machines. The loader refuses segments whose place
+ * in the file and in memory differ by anything but pages; that we do too makes
  * what is aligned in memory aligned in the mapped file. */
 #define SMALLEST_PAGE 4096
 

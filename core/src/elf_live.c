@@ -114,7 +114,7 @@ atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
     return true;
 }
 
-/* ------------------------------------------------------------------- sharing */
+/* ------------------------------------------------------------------ sharing */
 
 static int
 protection_of(const Elf64_Phdr *p)
@@ -199,7 +199,7 @@ atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base)
     return shared;
 }
 
-/* -------------------------------------------------------------------- thunks */
+/* ------------------------------------------------------------------- thunks */
 
 struct atoll_thunks {
     uint8_t *code;

@@ -1,6 +1,6 @@
-/* Private copies that cannot be made: there is a reason, nothing is left behind,
- * and nothing is lost. Every call to the system fails once, in turn, and every
- * allocation. */
+/* Private copies that cannot be made: there is a reason, nothing is left
+ * behind, and nothing is lost. Every call to the system fails once, in turn,
+ * and every allocation. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -11,7 +11,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 
-/* ---------------------------------------------------------------- the system */
+/* --------------------------------------------------------------- the system */
 
 /* This program's only thread is in them. meson.build lists the functions. */
 static bool armed;       /* calls are counted */
@@ -66,7 +66,7 @@ WRAP(int, access, -1, (const char *path, int mode), (path, mode))
 WRAP(void *, dlopen, NULL, (const char *path, int mode), (path, mode))
 WRAP(int, dlinfo, -1, (void *handle, int what, void *out), (handle, what, out))
 
-/* --------------------------------------------------------------- allocations */
+/* -------------------------------------------------------------- allocations */
 
 static long live; /* allocations of the core */
 
@@ -96,7 +96,7 @@ counted_free(void *ptr, void *arg)
     free(ptr);
 }
 
-/* ------------------------------------------------------------------ scenario */
+/* ----------------------------------------------------------------- scenario */
 
 static char *
 their_getenv(const char *name)
@@ -344,7 +344,7 @@ bad_libraries_are_refused(void)
     CHECK(unsetenv("LD_LIBRARY_PATH") == 0);
 }
 
-/* -------------------------------------------------------------------- limits */
+/* ------------------------------------------------------------------- limits */
 
 /* One more descriptor each time, until there are enough. */
 static void
