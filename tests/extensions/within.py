@@ -1,0 +1,21 @@
+"""Called by name in the interpreters: a use, which is imported there."""
+
+import importlib
+import threading
+import time
+
+#: A use is repeated for this many seconds, or several would never overlap.
+LEAST = 0.1
+
+
+def use(module: str, seed: int) -> None:
+    """Import the use and run it; it must leave no thread behind."""
+    before = set(threading.enumerate())
+    function = importlib.import_module("uses." + module).use
+    end = time.monotonic() + LEAST
+    function(seed)
+    while time.monotonic() < end:
+        seed += 1
+        function(seed)
+    left = [thread.name for thread in set(threading.enumerate()) - before if not thread.daemon]
+    assert not left, f"the use left threads behind: {left}"
