@@ -37,9 +37,15 @@ class Package:
         return self.requirement.partition("[")[0]
 
 
-def package(name: str, *imports: str, use: str = "", requirement: str = "",
-            quick: bool = False, alone: bool = False,
-            missing_on: dict[str, str] | None = None) -> Package:
+def package(
+    name: str,
+    *imports: str,
+    use: str = "",
+    requirement: str = "",
+    quick: bool = False,
+    alone: bool = False,
+    missing_on: dict[str, str] | None = None,
+) -> Package:
     return Package(
         name,
         requirement or name,

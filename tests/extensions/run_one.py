@@ -61,8 +61,6 @@ def create() -> Any:
 def main_mode(module: str) -> None:
     for seed in range(3):
         within.use(module, seed)
-    daemons = [thread.name for thread in threading.enumerate() if thread.daemon]
-    assert not daemons, f"the use left threads behind: {daemons}"
 
 
 def sequence(module: str) -> None:

@@ -60,9 +60,7 @@ def use(seed: int) -> None:
     def onerror(kind: type[BaseException], error: object, traceback: object) -> None:
         caught.append(kind)
 
-    failing = ffi.callback(
-        "int(int)", lambda n: 1 // (n - seed), error=-7, onerror=onerror
-    )
+    failing = ffi.callback("int(int)", lambda n: 1 // (n - seed), error=-7, onerror=onerror)
     assert failing(seed + 1) == 1 and failing(seed) == -7
     assert caught == [ZeroDivisionError]
 

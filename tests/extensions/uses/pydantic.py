@@ -70,9 +70,7 @@ def use(seed: int) -> None:
     assert back["when"] == "2024-02-29T12:00:00Z" and back["parts"][0]["id"] == 4
 
     try:
-        Order.model_validate(
-            {"id": 3, "when": "never", "price": "-1", "pet": {"kind": "fish"}}
-        )
+        Order.model_validate({"id": 3, "when": "never", "price": "-1", "pet": {"kind": "fish"}})
     except ValidationError as error:
         found = {(e["loc"][0], e["type"]) for e in error.errors()}
         assert found == {

@@ -48,10 +48,13 @@ def use(seed: int) -> None:
     text = yaml.dump(rows, Dumper=yaml.CSafeDumper, allow_unicode=True)
     assert text.startswith(f"- id: {seed}\n  more:\n    'on': true\n")
     assert yaml.load(text, Loader=yaml.CSafeLoader) == rows
-    assert list(kinds("a: [1]")) == (
-        "StreamStart DocumentStart MappingStart Scalar SequenceStart Scalar "
-        "SequenceEnd MappingEnd DocumentEnd StreamEnd"
-    ).split()
+    assert (
+        list(kinds("a: [1]"))
+        == (
+            "StreamStart DocumentStart MappingStart Scalar SequenceStart Scalar "
+            "SequenceEnd MappingEnd DocumentEnd StreamEnd"
+        ).split()
+    )
 
     class Loader(yaml.CSafeLoader):
         """Constructors of our own, called by the C parser's tree."""
