@@ -15,7 +15,9 @@ def start(code, count=1):
     for _ in range(count):
         interp = atoll.create()
         interp.prepare_main(ready=ready)
-        interp.exec("import atoll, time")
+        # Not while it is interrupted: Python's import system has weakref callbacks,
+        # and what is raised in one is only printed.
+        interp.exec("import atoll, threading, time")
         thread = threading.Thread(target=interp.exec, daemon=True,
                                   args=("ready.put(1)\\n" + code,))
         thread.start()
@@ -52,8 +54,7 @@ for _ in range(3):
     keep[-1].exec('import threading, time\\n'
                   'threading.Thread(target=time.sleep, args=(0.3,)).start()')""",
     "a busy thread that ends": """
-start('''import threading
-def work():
+start('''def work():
     end = time.monotonic() + 0.3
     while time.monotonic() < end: pass
 threading.Thread(target=work).start()
