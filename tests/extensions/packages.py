@@ -5,6 +5,7 @@ quick, all, or alone (those to be installed without what they depend on).
 """
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import sys
 
@@ -30,11 +31,13 @@ class Package:
     missing_on: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def installed(self) -> bool:
-        return all(importlib.util.find_spec(name) is not None for name in self.imports)
+        try:
+            return all(importlib.util.find_spec(name) is not None for name in self.imports)
+        except ModuleNotFoundError:  # not even the package that it is in
+            return False
 
-    @property
-    def distribution(self) -> str:
-        return self.requirement.partition("[")[0]
+    def version(self) -> str:
+        return importlib.metadata.version(self.requirement.partition("[")[0])
 
 
 def package(

@@ -10,7 +10,6 @@ with-main  in main, then in three interpreters while main goes on using it
 """
 
 import faulthandler
-import importlib.metadata
 import json
 import os
 import resource
@@ -41,7 +40,9 @@ def in_threads(functions: list[Callable[[], None]]) -> None:
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
+    threads = [
+        threading.Thread(target=run, args=(function,), name="caller") for function in functions
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -104,7 +105,7 @@ def in_threads_and_here(functions: list[Callable[[], None]], here: Callable[[], 
         finally:
             done.set()
 
-    thread = threading.Thread(target=all_of_them)
+    thread = threading.Thread(target=all_of_them, name="caller")
     thread.start()
     try:
         here()
@@ -117,9 +118,26 @@ def in_threads_and_here(functions: list[Callable[[], None]], here: Callable[[], 
         raise ExceptionGroup("in main and in interpreters", errors)
 
 
-def text_of(error: Exception) -> str:
+def text_of(error: BaseException) -> str:
     """All that is known of an error; what came from interpreters is its cause."""
     return "".join(traceback.format_exception(error))
+
+
+def why(error: BaseException) -> str:
+    """The first error of all, on one line."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error.__cause__ is not None and type(error).__name__ == "ExecutionFailed":
+        error = error.__cause__
+    text = traceback.format_exception_only(error)[-1].strip()
+    return text if text != "AssertionError" else f"{text} {last_line(error)}"
+
+
+def last_line(error: BaseException) -> str:
+    """Where an error without a word was raised."""
+    text = text_of(error).strip().splitlines()
+    lines = [line for line in text if line.lstrip().startswith("File ")]
+    return lines[-1].strip() if lines else ""
 
 
 def run(package: packages.Package, mode: str) -> dict[str, Any]:
@@ -127,7 +145,7 @@ def run(package: packages.Package, mode: str) -> dict[str, Any]:
         "package": package.name,
         "mode": mode,
         "python": sys.version.split()[0],
-        "version": importlib.metadata.version(package.distribution),
+        "version": package.version(),
     }
     start = time.perf_counter()
     try:
@@ -140,6 +158,7 @@ def run(package: packages.Package, mode: str) -> dict[str, Any]:
         result["ok"] = True
     except Exception as error:
         result["ok"] = False
+        result["why"] = why(error)
         result["error"] = text_of(error)
     result["seconds"] = round(time.perf_counter() - start, 3)
     result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
