@@ -1,6 +1,7 @@
 /* The life of a home: its thread, the table of all, the end of the process.
  * See home.h; what runs inside is in job.c. */
 #include "home.h"
+#include "isolate.h"
 #include "mailbox.h"
 
 #include <string.h>
@@ -248,7 +249,8 @@ new_interpreter(home *h)
         .allow_fork = 0,
         .allow_exec = 0,
         .allow_threads = 1,
-        .allow_daemon_threads = 0,
+        /* Packages have them (pyzmq, grpc) that end at exit. */
+        .allow_daemon_threads = h->isolated,
         .check_multi_interp_extensions = 1,
         .gil = PyInterpreterConfig_OWN_GIL,
     };
@@ -340,6 +342,8 @@ end_interpreter(home *h, PyThreadState *ts)
 static void
 finish(home *h, job *last)
 {
+    isolate_end(h->isolate); /* first: destructors may look at objects */
+    h->isolate = NULL;
     if (h->id >= 0) {
         arena_release_all(h->id);
         atoll_chan_orphan_all(h->id);
@@ -419,7 +423,7 @@ table_add(home *h)
 }
 
 atoll_err
-home_new(const char *name, const atoll_msg *setup, home **out)
+home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
 {
     atoll_err err = ATOLL_ERR_NOMEM;
     home_reap();
@@ -430,6 +434,7 @@ home_new(const char *name, const atoll_msg *setup, home **out)
     memset(h, 0, sizeof(*h));
     h->id = -1;
     h->handles = 1;
+    h->isolated = isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */
     h->name = copy_text(name);
     if (h->name == NULL) {

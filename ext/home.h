@@ -81,6 +81,8 @@ typedef struct home {
     struct mailbox *mailbox; /* guarded by lock; counted; NULL until booted */
     atoll_kick kick;     /* interrupts the home thread's waits */
     atoll_chan *inbox;   /* jobs */
+    bool isolated;       /* constant: extensions="isolate" */
+    struct isolate *isolate; /* constant once booted; or NULL */
     atoll_spin spin;     /* of callers that wait for jobs to be done */
     uint64_t printed;    /* guarded by its GIL: its last piece of output */
     atoll_event started;
@@ -112,9 +114,11 @@ core_state *job_boot(home *h);
 /* --- life (home.c) */
 
 /* Start a thread with a new interpreter; do not wait for it. `setup` (see
- * create in atoll/interpreter.py) is owned by the home on success. The caller
+ * create in atoll/interpreter.py) is owned by the home on success. `isolated`:
+ * its extension modules are private copies (isolate.h). The caller
  * gets a reference and a handle. Returns NOMEM, SYSTEM, or CLOSED at process exit. */
-atoll_err home_new(const char *name, const atoll_msg *setup, home **out);
+atoll_err home_new(const char *name, bool isolated, const atoll_msg *setup,
+                   home **out);
 
 void home_ref(home *h);
 void home_unref(home *h);

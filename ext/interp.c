@@ -478,9 +478,9 @@ raise_not_made(core_state *state, atoll_err err)
 }
 
 PyDoc_STRVAR(create_doc,
-"_create(name, setup)\n--\n\n"
-"Make an interpreter; returns its Home. `setup` is a tuple: its sys.path (a\n"
-"tuple of str), what atoll._registry.inherit() takes, and the two arguments of\n"
+"_create(name, isolated, setup)\n--\n\n"
+"Make an interpreter; returns its Home. `isolated`: with private copies of\n"
+"extension modules. `setup` is a tuple: its sys.path (a tuple of str), what atoll._registry.inherit() takes, and the two arguments of\n"
 "atoll._stream.install().");
 
 static PyObject *
@@ -491,14 +491,15 @@ core_create(PyObject *module, PyObject *args)
     PyObject *start;
     atoll_msg setup;
     home *h;
-    if (!PyArg_ParseTuple(args, "sO!:_create", &name, &PyTuple_Type,
-                          &start) ||
+    int isolated;
+    if (!PyArg_ParseTuple(args, "spO!:_create", &name, &isolated,
+                          &PyTuple_Type, &start) ||
         xfer_encode(state, start, &setup) < 0) {
         return NULL;
     }
     atoll_err err;
     Py_BEGIN_ALLOW_THREADS
-    err = home_new(name, &setup, &h);
+    err = home_new(name, isolated, &setup, &h);
     Py_END_ALLOW_THREADS
     if (err != ATOLL_OK) {
         atoll_msg_drop(&setup);

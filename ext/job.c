@@ -3,6 +3,7 @@
 
 #include "compat.h"
 #include "home.h"
+#include "isolate.h"
 #include "mailbox.h"
 #include "output.h"
 #include "xfer.h"
@@ -100,6 +101,20 @@ block_datetime(void)
                : 0;
 }
 
+/* Private copies of extension modules, where atoll can make them. Where it
+ * cannot, their import says so. */
+static int
+set_isolate(core_state *state)
+{
+    if (atoll_elf_supported()) {
+        state->home->isolate = isolate_new();
+        if (state->home->isolate == NULL) {
+            return -1;
+        }
+    }
+    return isolate_install(state);
+}
+
 core_state *
 job_boot(home *h)
 {
@@ -109,13 +124,12 @@ job_boot(home *h)
         (!COMPAT_NO_C_DATETIME || block_datetime() == 0)) {
         state = core_state_import();
     }
-    if (state != NULL && inherit(setup) < 0) {
-        state = NULL;
-    }
     if (state != NULL) {
         home_ref(h);
         state->home = h; /* given back by the module's free function */
-        if (sink_boot(PyTuple_GET_ITEM(setup, 2),
+        /* Isolation first: what follows may import what is to be isolated. */
+        if ((h->isolated && set_isolate(state) < 0) || inherit(setup) < 0 ||
+            sink_boot(PyTuple_GET_ITEM(setup, 2),
                       PyTuple_GET_ITEM(setup, 3)) < 0) {
             state = NULL;
         }
@@ -280,6 +294,9 @@ count_threads(void)
     return count;
 }
 
+/* How long threads that an extension has started get to come out of Python. */
+#define LEAVE_NS INT64_C(1000000000)
+
 static void
 quiesce(const char *how)
 {
@@ -304,16 +321,27 @@ join_threads(void)
 static bool
 run_close(core_state *state, job *j)
 {
+    struct isolate *iso = state->home->isolate;
     mailbox_close(state->mailbox); /* a thread state less, for good */
     size_t others = join_threads();
-    if (others == 0) {
-        /* Exit handlers may start threads: not under Py_EndInterpreter. */
+    if (others == 0 || state->home->isolated) {
+        /* Exit handlers may start threads: not under Py_EndInterpreter. They
+         * also end the daemon threads that packages have. */
         quiesce("run_exit_handlers");
         others = join_threads();
     }
-    if (others == 0) {
+    if (others > 0 && state->home->isolated) {
+        quiesce("join_daemons");
+    }
+    /* Last, since exit handlers may wait for threads that are to come in. */
+    bool closed = iso == NULL || isolate_close(iso, atoll_now() + LEAVE_NS);
+    others = count_threads() - 1;
+    if (others == 0 && closed) {
         j->status = JOB_RETURNED;
         return true;
+    }
+    if (closed && iso != NULL) {
+        isolate_reopen(iso);
     }
     mailbox_reopen(state->mailbox);
     PyObject *count = PyLong_FromSize_t(others);

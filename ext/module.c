@@ -147,7 +147,8 @@ core_exec(PyObject *module)
         PyModule_AddFunctions(module, channel_functions) < 0 ||
         PyModule_AddFunctions(module, home_functions) < 0 ||
         PyModule_AddFunctions(module, output_functions) < 0 ||
-        PyModule_AddFunctions(module, sink_functions) < 0) {
+        PyModule_AddFunctions(module, sink_functions) < 0 ||
+        PyModule_AddFunctions(module, isolate_functions) < 0) {
         return -1;
     }
     if (!state->is_main) {
@@ -168,7 +169,8 @@ core_exec(PyObject *module)
     X(reduce) X(exception_state)                                            \
     X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
-    X(fd_type) X(sink_type) X(drain)
+    X(fd_type) X(sink_type) X(drain) X(single_phase)                        \
+    X(create_extension) X(create_builtin)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)

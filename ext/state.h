@@ -36,6 +36,8 @@ typedef struct core_state {
     struct block *spare;         /* see wire.h; or NULL */
     bool can_adopt;              /* see adopt.h */
     PyObject *drain;             /* main: of atoll._output, on demand */
+    PyObject *single_phase;      /* isolated: see isolate_import.c */
+    PyObject *create_extension, *create_builtin; /* CPython's, likewise */
     struct buffer *buffers;      /* lines that its threads have begun */
     uint64_t caught_up; /* main: all output up to this one is written */
     struct encoder *encoders;    /* pickles being written, innermost first */
@@ -73,5 +75,6 @@ extern PyMethodDef channel_functions[];
 extern PyMethodDef home_functions[];
 extern PyMethodDef output_functions[];
 extern PyMethodDef sink_functions[];
+extern PyMethodDef isolate_functions[];
 
 #endif

@@ -1,5 +1,7 @@
 /* Threads, forks and mappings, as POSIX has them. */
+#include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -45,6 +47,64 @@ atoll_thread_halt(void)
     for (;;) {
         pause();
     }
+}
+
+typedef struct watched {
+    void *(*run)(void *);
+    void *arg;
+    void (*over)(void *);
+    void *over_arg;
+} watched;
+
+static void
+watch_over(void *arg)
+{
+    watched *w = arg;
+    w->over(w->over_arg);
+    free(w);
+}
+
+static void *
+run_watched(void *arg)
+{
+    watched *w = arg;
+    void *result;
+    pthread_cleanup_push(watch_over, w);
+    result = w->run(w->arg);
+    pthread_cleanup_pop(1);
+    return result;
+}
+
+int
+atoll_thread_watch(void *thread, const void *attributes, void *(*run)(void *),
+                   void *arg, void (*over)(void *), void *over_arg)
+{
+    /* Not from our allocator: the thread may outlive the caller's world. */
+    watched *w = malloc(sizeof(*w));
+    if (w == NULL) {
+        return EAGAIN;
+    }
+    *w = (watched){run, arg, over, over_arg};
+    int rc = pthread_create(thread, attributes, run_watched, w);
+    if (rc != 0) {
+        free(w);
+    }
+    return rc;
+}
+
+at_static_assert(sizeof(pthread_key_t) == sizeof(atoll_tls_key),
+                 "a key is an unsigned int");
+
+int
+atoll_tls_key_new(atoll_tls_key *key, void (*destructor)(void *))
+{
+    return pthread_key_create(key, destructor);
+}
+
+int
+atoll_tls_key_free(atoll_tls_key key)
+{
+    return pthread_key_delete(key);
 }
 
 atoll_err

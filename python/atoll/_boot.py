@@ -50,6 +50,20 @@ def join_threads(_: object) -> None:
     threading._threading_atexits.clear()
 
 
+def join_daemons(_: object) -> None:
+    """After the exit handlers: those of packages end the daemon threads that they
+    have, so give these a second in all."""
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return
+    from time import monotonic
+
+    end = monotonic() + 1
+    for thread in threading.enumerate():
+        if thread.daemon and thread is not threading.current_thread():
+            thread.join(max(0, end - monotonic()))
+
+
 def run_exit_handlers(_: object) -> None:
     """Before the end, after the threads: what was registered with atexit."""
     atexit = sys.modules.get("atexit")

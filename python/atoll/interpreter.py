@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # typing itself takes too long to import
     from collections.abc import Callable, Iterable, Mapping
     from threading import Thread
     from types import CodeType, SimpleNamespace, TracebackType
-    from typing import Any, Self, TypeVar
+    from typing import Any, Literal, Self, TypeVar
 
     T = TypeVar("T")
 
@@ -348,7 +348,9 @@ def _unpickle(id: int, token: int) -> Interpreter:
     return Interpreter(id) if handle is None else Interpreter._from_handle(handle)
 
 
-def create(name: str | None = None) -> Interpreter:
+def create(
+    name: str | None = None, *, extensions: Literal["isolate", "strict"] = "isolate"
+) -> Interpreter:
     """Make an interpreter and return it, idle.
 
     It has its own GIL and runs on a thread of its own, with the `sys.path` of
@@ -356,18 +358,26 @@ def create(name: str | None = None) -> Interpreter:
 
     Args:
       name (str | None): for people: shown in its repr.
+      extensions (str): what its imports do with extension modules that do not
+        declare support for interpreters with their own GIL, as most do not.
+        "isolate": load a private copy of the module's shared object, with
+        static data of its own (Linux with glibc, x86-64 and aarch64). "strict":
+        CPython's own behaviour: ImportError.
 
     Raises:
+      ValueError: `extensions` is neither.
       InterpreterError: CPython or the operating system refused.
     """
     if name is None:
         name = ""
     elif not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
+    if extensions not in ("isolate", "strict"):
+        raise ValueError(f"extensions must be 'isolate' or 'strict', not {extensions!r}")
     path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
     registry = sys.modules.get("atoll._registry")
     inherited = () if registry is None else registry.inherited()
-    handle = _core._create(name, (path, inherited, *_surroundings()))
+    handle = _core._create(name, extensions == "isolate", (path, inherited, *_surroundings()))
     return Interpreter._from_handle(handle)
 
 

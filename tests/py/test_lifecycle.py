@@ -208,12 +208,33 @@ def test_dropping_one_with_raw_threads_burns_no_cpu():
     assert used < 0.1
 
 
-def test_daemon_threads_are_not_allowed(interp):
-    with pytest.raises(atoll.ExecutionFailed, match="daemon"):
-        interp.exec(
-            "import threading\n"
-            "threading.Thread(target=print, daemon=True).start()"
-        )
+def test_daemon_threads_are_for_packages():
+    """They are allowed where extension modules of all kinds are, and have a second
+    to end after the exit handlers; if they do not, nothing is closed."""
+    start = "threading.Thread(target=stop.acquire, daemon=True).start()"
+    with atoll.create() as interp:
+        interp.exec(f"""
+import atexit, threading
+stop = threading.Lock()
+stop.acquire()
+{start}
+atexit.register(stop.release)
+""")
+    interp = atoll.create()
+    interp.exec(f"import threading; stop = threading.Lock(); stop.acquire(); {start}")
+    with pytest.raises(atoll.InterpreterError, match="thread"):
+        interp.close()
+    interp.exec("stop.release()")
+    interp.close()
+
+
+def test_daemon_threads_are_not_allowed_in_strict_interpreters():
+    with atoll.create(extensions="strict") as interp:
+        with pytest.raises(atoll.ExecutionFailed, match="daemon"):
+            interp.exec(
+                "import threading\n"
+                "threading.Thread(target=print, daemon=True).start()"
+            )
 
 
 def test_exit_handlers_run_once():

@@ -334,6 +334,20 @@ ATOLL_API atoll_thread atoll_thread_self(void);
 /* Sleep until the end of the process. */
 ATOLL_API void atoll_thread_halt(void);
 
+/* pthread_create itself, for whoever stands between it and somebody's code:
+ * `thread` and `attributes` are its first two arguments, the result is its
+ * result. `over(over_arg)` is called in the new thread when `run` has returned or
+ * the thread has been cancelled or left, before its thread-local destructors. */
+ATOLL_API int atoll_thread_watch(void *thread, const void *attributes,
+                                 void *(*run)(void *), void *arg,
+                                 void (*over)(void *), void *over_arg);
+
+/* Keys of thread-local storage, of which a process has about a thousand. Both
+ * return what POSIX's function returns: 0 or an errno. */
+typedef unsigned atoll_tls_key;
+ATOLL_API int atoll_tls_key_new(atoll_tls_key *key, void (*destructor)(void *));
+ATOLL_API int atoll_tls_key_free(atoll_tls_key key);
+
 /* ------------------------------------------------------------------ fork */
 
 /* Have these called around every fork of the process from now on: before it

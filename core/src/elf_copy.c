@@ -1,0 +1,229 @@
+/* Copies of ELF files with other names in them. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "elf_copy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10U /* Linux 6.3 */
+#endif
+
+/* --------------------------------------------------------------------- file */
+
+/* A file without a name: nobody else can open or predict it. Memory files also
+ * work where the folders for temporary files are full or not to be executed. */
+static int
+nameless_file(const char *label)
+{
+    int fd = memfd_create(label, MFD_CLOEXEC | MFD_EXEC);
+    if (fd < 0 && errno == EINVAL) {
+        fd = memfd_create(label, MFD_CLOEXEC); /* an older kernel */
+    }
+    if (fd >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES)) {
+        return fd;
+    }
+    const char *folder = getenv("TMPDIR");
+    folder = folder != NULL && folder[0] == '/' ? folder : "/tmp";
+    return open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+static bool
+write_all(int fd, const uint8_t *bytes, size_t size, off_t offset)
+{
+    while (size > 0) {
+        ssize_t n = pwrite(fd, bytes, size, offset);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            errno = n == 0 ? ENOSPC : errno;
+            return false;
+        }
+        bytes += n;
+        size -= (size_t)n;
+        offset += n;
+    }
+    return true;
+}
+
+/* Change `size` bytes at file offset `offset` of the copy. */
+static bool
+edit(atoll_elf_copy *copy, uint64_t offset, const void *bytes, size_t size)
+{
+    for (uint64_t at = offset / copy->page;
+         at <= (offset + size - 1) / copy->page; at++) {
+        copy->changed[at / 8] |= (uint8_t)(1u << (at % 8));
+    }
+    return write_all(copy->fd, bytes, size, (off_t)offset);
+}
+
+/* ------------------------------------------------------------------ symbols */
+
+static bool
+unmerge_symbols(atoll_elf_copy *copy)
+{
+    const atoll_elf *elf = copy->elf;
+    for (size_t i = 0; i < elf->symbol_count; i++) {
+        const Elf64_Sym *s = &elf->symbols[i];
+        if (ELF64_ST_BIND(s->st_info) == STB_GNU_UNIQUE) {
+            uint8_t info = (uint8_t)ELF64_ST_INFO(STB_GLOBAL,
+                                                  ELF64_ST_TYPE(s->st_info));
+            uint64_t at = (uint64_t)((const uint8_t *)&s->st_info -
+                                     elf->bytes);
+            if (!edit(copy, at, &info, 1)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* -------------------------------------------------------------------- names */
+
+/* Linkers let a string be the end of another one, so bytes may belong to two
+ * names. Are those of this name its own? */
+static bool
+is_alone(const atoll_elf *elf, uint64_t offset, size_t changed)
+{
+    if (offset > 0 && elf->strings[offset - 1] != '\0') {
+        return false;
+    }
+    for (size_t i = 0; i < elf->symbol_count; i++) {
+        uint64_t name = elf->symbols[i].st_name;
+        if (name >= offset && name < offset + changed) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Replace the string at `offset` if it is one of `renames`. */
+static bool
+rename_string(atoll_elf_copy *copy, uint64_t offset,
+              const atoll_elf_rename *renames, size_t count, atoll_why *why)
+{
+    const atoll_elf *elf = copy->elf;
+    const char *string = elf_string(elf, offset);
+    if (string == NULL) {
+        return atoll_because(why, "damaged: a name");
+    }
+    for (size_t i = 0; i < count; i++) {
+        const atoll_elf_rename *r = &renames[i];
+        if (strcmp(string, r->from) != 0) {
+            continue;
+        }
+        if (!is_alone(elf, offset, r->changed)) {
+            return atoll_because(why, "the name %s is part of another one",
+                                 r->from);
+        }
+        if (!edit(copy, (uint64_t)((const uint8_t *)string - elf->bytes),
+                  r->to, r->changed)) {
+            return atoll_because(why, "cannot write the copy: %s",
+                                 strerror(errno));
+        }
+        return true;
+    }
+    return true;
+}
+
+static bool
+rename_versions(atoll_elf_copy *copy, const atoll_elf_rename *renames,
+                size_t count, atoll_why *why)
+{
+    const atoll_elf *elf = copy->elf;
+    uint64_t at = elf->verneed;
+    for (size_t i = 0; i < elf->verneed_count; i++) {
+        Elf64_Verneed v;
+        if (at > elf->size - sizeof(v)) {
+            return atoll_because(why, "damaged: its versions");
+        }
+        memcpy(&v, elf->bytes + at, sizeof(v));
+        if (!rename_string(copy, v.vn_file, renames, count, why)) {
+            return false;
+        }
+        if (v.vn_next == 0) {
+            break;
+        }
+        at += v.vn_next;
+    }
+    return true;
+}
+
+static bool
+rename_all(atoll_elf_copy *copy, const atoll_elf_rename *renames, size_t count,
+           atoll_why *why)
+{
+    const atoll_elf *elf = copy->elf;
+    for (size_t i = 0; i < elf->dynamic_count; i++) {
+        int64_t tag = elf->dynamic[i].d_tag;
+        if ((tag == DT_NEEDED || tag == DT_SONAME) &&
+            !rename_string(copy, elf->dynamic[i].d_un.d_val, renames, count,
+                           why)) {
+            return false;
+        }
+    }
+    return rename_versions(copy, renames, count, why);
+}
+
+/* --------------------------------------------------------------------- copy */
+
+atoll_elf_copy *
+atoll_elf_copy_new(atoll_elf *elf, const char *label,
+                   const atoll_elf_rename *renames, size_t count,
+                   atoll_why *why)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t bits = elf->size / page + 1;
+    atoll_elf_copy *copy = atoll_alloc(sizeof(*copy) + bits / 8 + 1);
+    if (copy == NULL) {
+        atoll_because(why, "out of memory");
+        return NULL;
+    }
+    copy->elf = elf;
+    copy->page = page;
+    memset(copy->changed, 0, bits / 8 + 1);
+    copy->fd = nameless_file(label);
+    if (copy->fd < 0) {
+        atoll_because(why, "cannot make a file for a copy: %s",
+                      strerror(errno));
+        goto fail;
+    }
+    if (!write_all(copy->fd, elf->bytes, elf->size, 0) ||
+        !unmerge_symbols(copy)) {
+        atoll_because(why, "cannot write the copy (%zu bytes): %s", elf->size,
+                      strerror(errno));
+        goto fail;
+    }
+    if (!rename_all(copy, renames, count, why)) {
+        goto fail;
+    }
+    return copy;
+
+fail:
+    atoll_elf_copy_free(copy);
+    return NULL;
+}
+
+void
+atoll_elf_copy_free(atoll_elf_copy *copy)
+{
+    if (copy != NULL) {
+        if (copy->fd >= 0) {
+            close(copy->fd);
+        }
+        atoll_free(copy);
+    }
+}
+
+int
+atoll_elf_copy_fd(const atoll_elf_copy *copy)
+{
+    return copy->fd;
+}

@@ -1,0 +1,101 @@
+/* Extension modules in private copies: one isolate for each interpreter.
+ *
+ * CPython refuses modules that do not declare support for an own GIL, since
+ * their static data is the process's. An isolate gives its interpreter a copy
+ * of each such module's shared object (atoll/elf.h), with static data of its
+ * own, and stands between the copy and those functions of CPython and of the
+ * system that mean "the main interpreter" or "the process": see isolate_api.c.
+ *
+ * An isolate is made and used under its interpreter's GIL, but for what says
+ * otherwise: threads that the copies have started call in with no GIL at any
+ * time, also after the interpreter is gone. So its memory stays as long as a
+ * copy is mapped.
+ *
+ *   OPEN -> CLOSING (-> OPEN, if the interpreter cannot be ended) -> ENDED
+ */
+#ifndef EXT_ISOLATE_H
+#define EXT_ISOLATE_H
+
+#include "state.h"
+
+#include "atoll/elf.h"
+
+#define ISOLATE_REDIRECTS 24
+
+/* A thread of somebody else's that is in the interpreter, or has been given the
+ * way in: on its stack of calls there is a PyGILState_Ensure. */
+typedef struct visitor {
+    struct visitor *next;
+    atoll_thread thread;
+    PyThreadState *state;
+    PyThreadState *before; /* what was attached when it came, or NULL */
+    unsigned depth;        /* calls of Ensure that are not released */
+} visitor;
+
+typedef struct isolate_exit {
+    struct isolate_exit *next;
+    void (*func)(void);
+} isolate_exit;
+
+typedef struct isolate_memory {
+    struct isolate_memory *next;
+    max_align_t bytes[];
+} isolate_memory;
+
+typedef struct isolate {
+    PyInterpreterState *interp; /* constant; dangling once it has ended */
+    int64_t id;
+    atoll_elf_space *space;
+    atoll_thunks *thunks;
+    atoll_elf_redirect redirects[ISOLATE_REDIRECTS];
+    const char *building; /* full name of the module whose init runs, or NULL */
+    atoll_lock lock;
+    bool closing;         /* guarded by lock: arrivals have to wait */
+    bool ended;           /* guarded by lock: for ever */
+    visitor *visitors;    /* guarded by lock */
+    uint32_t threads;     /* guarded by lock: alive, started by copies */
+    atoll_event *quiet;   /* guarded by lock: set when the last visitor goes */
+    atoll_event *resumed; /* guarded by lock: arrivals wait for it */
+    atoll_tls_key *keys;  /* guarded by lock: made by copies, not deleted */
+    size_t key_count, key_room;
+    Py_tss_t **tss; /* guarded by lock: likewise, of CPython's kind */
+    size_t tss_count, tss_room;
+    isolate_exit *exits;    /* guarded by the GIL: of Py_AtExit, last first */
+    isolate_memory *memory; /* guarded by lock: of the redirected functions */
+    char thread_limit[8];   /* for getenv */
+} isolate;
+
+/* For the current interpreter. NULL with an exception. */
+isolate *isolate_new(void);
+
+/* Make the current interpreter load extension modules through `state`'s home's
+ * isolate. -1 with an exception. */
+int isolate_install(core_state *state);
+
+/* Let nobody in any more and wait, until `deadline`, for those that are in.
+ * Attached; the GIL is released meanwhile. True: nobody is; else it is open
+ * again. */
+bool isolate_close(isolate *iso, int64_t deadline);
+/* Open again after a close that led to nothing. */
+void isolate_reopen(isolate *iso);
+
+/* The interpreter has ended. No GIL. Unloads what can be unloaded; frees `iso`
+ * if that is all. NULL is allowed. */
+void isolate_end(isolate *iso);
+
+/* --- isolate_api.c */
+
+/* Fill `iso->thunks` and `iso->redirects`. -1 with an exception. */
+int isolate_redirect(isolate *iso);
+
+/* Memory that lives as long as the isolate's copies may use it; NULL. */
+void *isolate_alloc(isolate *iso, size_t size);
+
+/* Slots like `slots`, but for the one that says that own GILs are supported. The
+ * same array for the same slots' definition; NULL with an exception. */
+PyModuleDef_Slot *isolate_slots(isolate *iso, PyModuleDef *def);
+
+/* Do the slots declare that? */
+bool isolate_is_declared(const PyModuleDef *def);
+
+#endif

@@ -1,0 +1,480 @@
+/* What a private copy of an extension module calls instead of some functions of
+ * CPython and of the system.
+ *
+ * CPython's own mean the main interpreter where a thread is not known to it, or
+ * where nobody said which one; the system's use up what there is only so much of
+ * in a process. The copies' imports are pointed at small thunks that add the
+ * isolate as last argument and jump here. Thunks, and not the address of the
+ * caller, say which isolate it is: a compiler may turn a last call into a jump,
+ * and then the caller is somebody else. */
+#include "isolate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "compat.h"
+
+/* ------------------------------------------------------------------- memory */
+
+void *
+isolate_alloc(isolate *iso, size_t size)
+{
+    isolate_memory *m = atoll_alloc(sizeof(*m) + size);
+    if (m == NULL) {
+        return NULL;
+    }
+    atoll_lock_acquire(&iso->lock);
+    m->next = iso->memory;
+    iso->memory = m;
+    atoll_lock_release(&iso->lock);
+    return m->bytes;
+}
+
+/* ------------------------------------------------------------ thread states */
+
+static visitor *
+find_visitor(isolate *iso)
+{
+    atoll_thread self = atoll_thread_self();
+    atoll_lock_acquire(&iso->lock);
+    visitor *v = iso->visitors;
+    while (v != NULL && v->thread != self) {
+        v = v->next;
+    }
+    atoll_lock_release(&iso->lock);
+    return v; /* its own: nobody else removes it */
+}
+
+/* A thread state of this interpreter that CPython knows for this thread. */
+static PyThreadState *
+own_state(isolate *iso)
+{
+    PyThreadState *ts = PyGILState_GetThisThreadState();
+    return ts != NULL && PyThreadState_GetInterpreter(ts) == iso->interp
+               ? ts
+               : NULL;
+}
+
+/* Enter `v`, unless the interpreter is being closed: then wait until that has
+ * come to nothing, or for ever, as CPython lets late threads do. */
+static void
+enter(isolate *iso, visitor *v)
+{
+    static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
+    atoll_lock_acquire(&iso->lock);
+    while (iso->closing) {
+        atoll_event *resumed = iso->ended ? NULL : iso->resumed;
+        atoll_lock_release(&iso->lock);
+        if (resumed == NULL) {
+            atoll_thread_halt();
+        }
+        (void)!atoll_event_wait(resumed, &forever);
+        atoll_lock_acquire(&iso->lock);
+    }
+    v->next = iso->visitors;
+    iso->visitors = v;
+    atoll_lock_release(&iso->lock);
+}
+
+static void
+leave(isolate *iso, visitor *v)
+{
+    atoll_lock_acquire(&iso->lock);
+    visitor **link = &iso->visitors;
+    while (*link != v) {
+        link = &(*link)->next;
+    }
+    *link = v->next;
+    if (iso->visitors == NULL && iso->quiet != NULL) {
+        atoll_event_set(iso->quiet);
+    }
+    atoll_lock_release(&iso->lock);
+    atoll_free(v);
+}
+
+static PyGILState_STATE
+gilstate_ensure(isolate *iso)
+{
+    visitor *v = find_visitor(iso);
+    if (v != NULL) {
+        v->depth++;
+        if (PyThreadState_GetUnchecked() == v->state) {
+            return PyGILState_LOCKED;
+        }
+        PyEval_RestoreThread(v->state);
+        return PyGILState_UNLOCKED;
+    }
+    if (own_state(iso) != NULL) {
+        return PyGILState_Ensure(); /* right, for once */
+    }
+    v = atoll_alloc(sizeof(*v));
+    if (v == NULL) {
+        Py_FatalError("no memory for a thread that calls into Python");
+    }
+    *v = (visitor){.thread = atoll_thread_self(), .depth = 1};
+    v->before = PyThreadState_GetUnchecked();
+    if (v->before != NULL) {
+        PyEval_SaveThread(); /* of another interpreter */
+    }
+    enter(iso, v);
+    v->state = PyThreadState_New(iso->interp);
+    if (v->state == NULL) {
+        Py_FatalError("no memory for a thread that calls into Python");
+    }
+    PyEval_RestoreThread(v->state);
+    return PyGILState_UNLOCKED;
+}
+
+static void
+gilstate_release(PyGILState_STATE old, isolate *iso)
+{
+    visitor *v = find_visitor(iso);
+    if (v == NULL) {
+        PyGILState_Release(old);
+    }
+    else if (--v->depth > 0) {
+        if (old == PyGILState_UNLOCKED) {
+            PyEval_SaveThread();
+        }
+    }
+    else {
+        PyThreadState *before = v->before;
+        PyThreadState_Clear(v->state);
+        PyThreadState_DeleteCurrent();
+        leave(iso, v);
+        if (before != NULL) {
+            PyEval_RestoreThread(before);
+        }
+    }
+}
+
+static PyThreadState *
+gilstate_this(isolate *iso)
+{
+    visitor *v = find_visitor(iso);
+    return v != NULL ? v->state : own_state(iso);
+}
+
+static int
+gilstate_check(isolate *iso)
+{
+    PyThreadState *ts = PyThreadState_GetUnchecked();
+    return ts != NULL && PyThreadState_GetInterpreter(ts) == iso->interp;
+}
+
+static PyInterpreterState *
+interpreter_main(isolate *iso)
+{
+    return iso->interp;
+}
+
+static int
+add_pending_call(int (*func)(void *), void *arg, isolate *iso)
+{
+    /* Under the lock: isolate_close sets `closing` before it is ended. */
+    atoll_lock_acquire(&iso->lock);
+    int rc = iso->closing ? 0 /* as if it ran when nothing is left */
+                          : compat_add_pending_call(iso->interp, func, arg);
+    atoll_lock_release(&iso->lock);
+    return rc;
+}
+
+static int
+at_exit(void (*func)(void), isolate *iso)
+{
+    isolate_exit *entry = isolate_alloc(iso, sizeof(*entry));
+    if (entry == NULL) {
+        return -1;
+    }
+    *entry = (isolate_exit){iso->exits, func};
+    iso->exits = entry;
+    return 0;
+}
+
+/* ------------------------------------------------------------------ modules */
+
+static bool
+is_about_interpreters(int slot)
+{
+    /* On 3.15 there are two numbers for it. */
+    return slot == 3 || slot == Py_mod_multiple_interpreters;
+}
+
+bool
+isolate_is_declared(const PyModuleDef *def)
+{
+    const PyModuleDef_Slot *s = def->m_slots;
+    for (; s != NULL && s->slot != 0; s++) {
+        if (is_about_interpreters(s->slot) &&
+            s->value == Py_MOD_PER_INTERPRETER_GIL_SUPPORTED) {
+            return true;
+        }
+    }
+    return false;
+}
+
+PyModuleDef_Slot *
+isolate_slots(isolate *iso, PyModuleDef *def)
+{
+    size_t count = 0, used = 0;
+    while (def->m_slots != NULL && def->m_slots[count].slot != 0) {
+        count++;
+    }
+    PyModuleDef_Slot *slots =
+        isolate_alloc(iso, (count + 2) * sizeof(*slots));
+    if (slots == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!is_about_interpreters(def->m_slots[i].slot)) {
+            slots[used++] = def->m_slots[i];
+        }
+    }
+    slots[used++] = (PyModuleDef_Slot){Py_mod_multiple_interpreters,
+                                       Py_MOD_PER_INTERPRETER_GIL_SUPPORTED};
+    slots[used] = (PyModuleDef_Slot){0, NULL};
+    return slots;
+}
+
+/* Modules may make others, with definitions of their own. */
+static PyObject *
+module_from_def(PyModuleDef *def, PyObject *spec, int version, isolate *iso)
+{
+    if (!isolate_is_declared(def)) {
+        PyModuleDef_Slot *slots = isolate_slots(iso, def);
+        if (slots == NULL) {
+            return NULL;
+        }
+        def->m_slots = slots; /* the copy's own */
+    }
+    return PyModule_FromDefAndSpec2(def, spec, version);
+}
+
+/* CPython puts the package's name before that of a module which is made by its
+ * init function, but tells nobody but itself which package it is. */
+static PyObject *
+module_create(PyModuleDef *def, int version, isolate *iso)
+{
+    const char *name = def->m_name, *full = iso->building;
+    const char *last = full == NULL ? NULL : strrchr(full, '.');
+    if (last == NULL || name == NULL || strcmp(last + 1, name) != 0) {
+        return PyModule_Create2(def, version);
+    }
+    iso->building = NULL; /* only the first one */
+    def->m_name = full;
+    PyObject *module = PyModule_Create2(def, version);
+    def->m_name = name;
+    return module;
+}
+
+/* --------------------------------------------------------------- the system */
+
+/* Room for one more in an array of pointers or keys. Called with the lock
+ * held. */
+static void *
+room_for(void *array, size_t count, size_t *room, size_t width)
+{
+    if (count < *room) {
+        return array;
+    }
+    size_t more = *room * 2 + 16;
+    array = atoll_realloc(array, more * width);
+    if (array != NULL) {
+        *room = more;
+    }
+    return array;
+}
+
+static int
+key_create(atoll_tls_key *key, void (*destructor)(void *), isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    atoll_tls_key *keys =
+        room_for(iso->keys, iso->key_count, &iso->key_room, sizeof(*keys));
+    int rc = -1;
+    if (keys != NULL) {
+        iso->keys = keys;
+        rc = atoll_tls_key_new(key, destructor);
+        if (rc == 0) {
+            keys[iso->key_count++] = *key;
+        }
+    }
+    atoll_lock_release(&iso->lock);
+    return rc < 0 ? 12 /* ENOMEM */ : rc;
+}
+
+static int
+key_delete(atoll_tls_key key, isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    for (size_t i = 0; i < iso->key_count; i++) {
+        if (iso->keys[i] == key) {
+            iso->keys[i] = iso->keys[--iso->key_count];
+            break;
+        }
+    }
+    int rc = atoll_tls_key_free(key);
+    atoll_lock_release(&iso->lock);
+    return rc;
+}
+
+static int
+tss_create(Py_tss_t *key, isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    bool is_new = !PyThread_tss_is_created(key);
+    Py_tss_t **tss =
+        room_for(iso->tss, iso->tss_count, &iso->tss_room, sizeof(*tss));
+    int rc = -1;
+    if (tss != NULL) {
+        iso->tss = tss;
+        rc = PyThread_tss_create(key);
+        if (rc == 0 && is_new) {
+            tss[iso->tss_count++] = key;
+        }
+    }
+    atoll_lock_release(&iso->lock);
+    return rc;
+}
+
+static void
+tss_delete(Py_tss_t *key, isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    for (size_t i = 0; i < iso->tss_count; i++) {
+        if (iso->tss[i] == key) {
+            iso->tss[i] = iso->tss[--iso->tss_count];
+            break;
+        }
+    }
+    PyThread_tss_delete(key);
+    atoll_lock_release(&iso->lock);
+}
+
+static void
+tss_free(Py_tss_t *key, isolate *iso)
+{
+    if (key != NULL) {
+        tss_delete(key, iso);
+        PyThread_tss_free(key);
+    }
+}
+
+static void
+thread_over(void *arg)
+{
+    isolate *iso = arg;
+    atoll_lock_acquire(&iso->lock);
+    iso->threads--;
+    atoll_lock_release(&iso->lock);
+}
+
+static int
+thread_create(void *thread, const void *attributes, void *(*run)(void *),
+              void *arg, isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    iso->threads++;
+    atoll_lock_release(&iso->lock);
+    int rc =
+        atoll_thread_watch(thread, attributes, run, arg, thread_over, iso);
+    if (rc != 0) {
+        thread_over(iso);
+    }
+    return rc;
+}
+
+/* How many threads a library's pool has, by the names of the variables that say
+ * so. A copy has a pool of its own, so all together would have too many. */
+static char *
+limited(const char *name, isolate *iso)
+{
+    static const char *const variables[] = {
+        "BLIS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+        "POLARS_MAX_THREADS", "RAYON_NUM_THREADS",
+        "RAYON_RS_NUM_CPUS", "TOKIO_WORKER_THREADS",
+    };
+    for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++) {
+        if (strcmp(name, variables[i]) == 0) {
+            return iso->thread_limit[0] == '\0' ? NULL : iso->thread_limit;
+        }
+    }
+    return NULL;
+}
+
+static char *
+get_env(const char *name, isolate *iso)
+{
+    char *value = getenv(name);
+    return value != NULL ? value : limited(name, iso);
+}
+
+static char *
+secure_get_env(const char *name, isolate *iso)
+{
+    char *value = secure_getenv(name);
+    return value != NULL ? value : limited(name, iso);
+}
+
+/* ---------------------------------------------------------------- the table */
+
+/* A function, ours, and the number of its arguments. */
+typedef struct replacement {
+    const char *name;
+    void (*target)(void);
+    uint8_t arguments;
+} replacement;
+
+#define OURS(f) ((void (*)(void))(f))
+
+static const replacement replacements[] = {
+    {"PyGILState_Check", OURS(gilstate_check), 0},
+    {"PyGILState_Ensure", OURS(gilstate_ensure), 0},
+    {"PyGILState_GetThisThreadState", OURS(gilstate_this), 0},
+    {"PyGILState_Release", OURS(gilstate_release), 1},
+    {"PyInterpreterState_Main", OURS(interpreter_main), 0},
+    {"PyModule_Create2", OURS(module_create), 2},
+    {"PyModule_FromDefAndSpec2", OURS(module_from_def), 3},
+    {"PyThread_tss_create", OURS(tss_create), 1},
+    {"PyThread_tss_delete", OURS(tss_delete), 1},
+    {"PyThread_tss_free", OURS(tss_free), 1},
+    {"Py_AddPendingCall", OURS(add_pending_call), 2},
+    {"Py_AtExit", OURS(at_exit), 1},
+    {"getenv", OURS(get_env), 1},
+    {"pthread_create", OURS(thread_create), 4},
+    {"pthread_key_create", OURS(key_create), 2},
+    {"pthread_key_delete", OURS(key_delete), 1},
+    {"secure_getenv", OURS(secure_get_env), 1},
+};
+
+#define REPLACED (sizeof(replacements) / sizeof(*replacements))
+_Static_assert(REPLACED <= ISOLATE_REDIRECTS, "room in the isolate");
+
+int
+isolate_redirect(isolate *iso)
+{
+    void *targets[REPLACED];
+    uint8_t places[REPLACED];
+    atoll_why why;
+    for (size_t i = 0; i < REPLACED; i++) {
+        memcpy(&targets[i], &replacements[i].target, sizeof(*targets));
+        places[i] = replacements[i].arguments;
+    }
+    iso->thunks = atoll_thunks_new(iso, targets, places, REPLACED, &why);
+    if (iso->thunks == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, why.text);
+        return -1;
+    }
+    for (size_t i = 0; i < REPLACED; i++) {
+        iso->redirects[i] = (atoll_elf_redirect){
+            replacements[i].name, atoll_thunks_get(iso->thunks, i)};
+    }
+    iso->space = atoll_elf_space_new(iso->redirects, REPLACED);
+    if (iso->space == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
