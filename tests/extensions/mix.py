@@ -189,4 +189,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--part"]:
         print(json.dumps(part(*sys.argv[2:])))
     else:
-        sys.exit(main(*map(float, sys.argv[1:2]), *map(int, sys.argv[2:3])))
+        given = dict(zip(("seconds", "seed"), map(int, sys.argv[1:]), strict=False))
+        sys.exit(main(**given))

@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 #: So many seconds may pass without a test beginning or ending.
 PATIENCE = 300
 MOST_CRASHES = 30
+MOST_SHOWN = 100
 
 
 def read(path: str) -> tuple[dict[str, str], str | None]:
@@ -144,8 +145,10 @@ def main() -> int:
             new[test] = outcome
         else:
             print(f"known: {test}: {outcome}: {reasons[pattern]}")
-    for test, outcome in new.items():
+    for test, outcome in list(new.items())[:MOST_SHOWN]:
         print(f"NEW: {test}: {outcome}")
+    if len(new) > MOST_SHOWN:
+        print(f"... and {len(new) - MOST_SHOWN} more: see {folder}")
     if not args:  # all tests ran
         for pattern in set(reasons) - used:
             print(f"known_{name}.txt: this one passes now: {pattern}")

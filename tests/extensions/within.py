@@ -19,5 +19,12 @@ def use(module: str, seed: int) -> None:
         function(seed)
     # In main, callers of interpreters may have been started meanwhile.
     after = set(threading.enumerate()) - before
-    left = [thread.name for thread in after if not thread.daemon and thread.name != "caller"]
+    for thread in after:
+        if not thread.daemon and thread.name != "caller":
+            thread.join(5)
+    left = [
+        thread.name
+        for thread in after
+        if thread.is_alive() and not thread.daemon and thread.name != "caller"
+    ]
     assert not left, f"the use left threads behind: {left}"
