@@ -303,7 +303,8 @@ serve(home *h, core_state *state, PyThreadState *ts)
 }
 
 /* It is closed, as far as anybody can see. But there are views of its memory
- * elsewhere, so it is not ended before the last of them is gone. */
+ * elsewhere, so it is not ended before the last of them is gone; or never, if it
+ * must not end before the process does. */
 static void
 linger(home *h, core_state *state, job *last)
 {
@@ -319,6 +320,10 @@ linger(home *h, core_state *state, job *last)
         atoll_event_set(&h->ended); /* main need not wait */
     }
     mailbox_linger(state->mailbox);
+    if (h->endless) {
+        PyEval_SaveThread();
+        atoll_thread_halt();
+    }
 }
 
 /* The end of the interpreter, attached to it on entry, to none on return. */
@@ -398,7 +403,7 @@ home_main(void *arg)
     atoll_event_set(&h->started);
 
     job *last = serve(h, state, ts);
-    if (mailbox_close(state->mailbox) > 0) {
+    if (mailbox_close(state->mailbox) > 0 || h->endless) {
         linger(h, state, last);
         last = NULL;
     }

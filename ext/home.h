@@ -78,6 +78,7 @@ typedef struct home {
     bool refused;        /* guarded by lock: the last close was refused */
     bool ending;         /* guarded by lock: Py_EndInterpreter has begun */
     bool abandoned;      /* guarded by lock: unlinked, must not end */
+    bool endless;        /* guarded by its GIL: see isolate_datetime.c */
     struct mailbox *mailbox; /* guarded by lock; counted; NULL until booted */
     atoll_kick kick;     /* interrupts the home thread's waits */
     atoll_chan *inbox;   /* jobs */

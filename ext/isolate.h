@@ -98,4 +98,14 @@ PyModuleDef_Slot *isolate_slots(isolate *iso, PyModuleDef *def);
 /* Do the slots declare that? */
 bool isolate_is_declared(const PyModuleDef *def);
 
+/* --- isolate_datetime.c: for CPython 3.13; elsewhere they do nothing */
+
+/* At boot, isolated or not: keep the C datetime out where it must not be. */
+int datetime_block(const core_state *state);
+/* Is this module of the standard library's to be loaded as a private copy? */
+bool datetime_is_isolated(const char *name);
+/* Before the extension module at `path`, of `size` bytes, is loaded: give it the
+ * C datetime if it asks for that. -1 with an exception. */
+int datetime_prepare(core_state *state, const char *path, size_t size);
+
 #endif

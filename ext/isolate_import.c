@@ -343,7 +343,8 @@ load_isolated(request *r)
         PyErr_SetFromErrnoWithFilenameObject(PyExc_ImportError, r->origin);
         return NULL;
     }
-    if (is_known_declared(&r->st)) {
+    if (is_known_declared(&r->st) ||
+        datetime_prepare(r->state, r->path, (size_t)r->st.st_size) < 0) {
         return NULL;
     }
     atoll_why why;
@@ -433,19 +434,19 @@ create_extension(PyObject *module, PyObject *const *args, Py_ssize_t count)
     if (standard < 0) {
         goto done;
     }
-    if (!standard) {
+    const char *name = PyUnicode_AsUTF8(r.name);
+    if (name == NULL) {
+        goto done;
+    }
+    if (!standard || datetime_is_isolated(name)) {
         result = load_isolated(&r);
         if (result != NULL || PyErr_Occurred()) {
             goto done;
         }
     }
-    const char *name = PyUnicode_AsUTF8(r.name);
-    if (name != NULL) {
-        result = is_lifted(name)
-                     ? call_lifted(state->create_extension, args, 2)
-                     : PyObject_Vectorcall(state->create_extension, args, 2,
-                                           NULL);
-    }
+    result = is_lifted(name)
+                 ? call_lifted(state->create_extension, args, 2)
+                 : PyObject_Vectorcall(state->create_extension, args, 2, NULL);
 done:
     Py_XDECREF(r.name);
     Py_XDECREF(r.origin);

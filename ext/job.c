@@ -90,17 +90,6 @@ inherit(PyObject *setup)
     return done == NULL ? -1 : 0;
 }
 
-/* _zoneinfo is useless without it, and older 3.13 do not expect that. */
-static int
-block_datetime(void)
-{
-    PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
-    return PyDict_SetItemString(modules, "_datetime", Py_None) < 0 ||
-                   PyDict_SetItemString(modules, "_zoneinfo", Py_None) < 0
-               ? -1
-               : 0;
-}
-
 /* Private copies of extension modules, where atoll can make them. Where it
  * cannot, their import says so. */
 static int
@@ -120,15 +109,15 @@ job_boot(home *h)
 {
     PyObject *setup = xfer_decode(NULL, &h->setup);
     core_state *state = NULL;
-    if (setup != NULL && set_path(setup) == 0 && claim_main_thread(h) == 0 &&
-        (!COMPAT_NO_C_DATETIME || block_datetime() == 0)) {
+    if (setup != NULL && set_path(setup) == 0 && claim_main_thread(h) == 0) {
         state = core_state_import();
     }
     if (state != NULL) {
         home_ref(h);
         state->home = h; /* given back by the module's free function */
         /* Isolation first: what follows may import what is to be isolated. */
-        if ((h->isolated && set_isolate(state) < 0) || inherit(setup) < 0 ||
+        if ((h->isolated && set_isolate(state) < 0) ||
+            datetime_block(state) < 0 || inherit(setup) < 0 ||
             sink_boot(PyTuple_GET_ITEM(setup, 2),
                       PyTuple_GET_ITEM(setup, 3)) < 0) {
             state = NULL;

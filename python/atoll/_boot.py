@@ -39,6 +39,28 @@ def _display(exc: BaseException, formatted: str) -> str:
         return formatted
 
 
+def use_c_datetime() -> None:
+    """Change over from the pure-Python datetime; see ext/isolate_datetime.c.
+
+    Who has taken a class out of the module before keeps the old one.
+    """
+    for name in ("_datetime", "_zoneinfo"):
+        if sys.modules.get(name, name) is None:
+            del sys.modules[name]
+    import _datetime
+
+    module = sys.modules.get("datetime")
+    if module is not None:
+        vars(module).update(
+            {k: v for k, v in vars(_datetime).items() if not k.startswith("__")}
+        )
+    zoneinfo = sys.modules.get("zoneinfo")  # its classes derive from datetime's
+    if zoneinfo is not None:
+        from importlib import reload
+
+        reload(zoneinfo)
+
+
 def join_threads(_: object) -> None:
     """Before the end: run threading's exit handlers, join its threads."""
     threading = sys.modules.get("threading")
