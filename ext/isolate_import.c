@@ -35,7 +35,11 @@ is_lifted(const char *name)
     return false;
 }
 
-/* Files of which it is known that they declare support for own GILs. */
+/* Files of which it is known that CPython can load them here: they declare
+ * support for own GILs, and use no other extension's C API. Those that do keep
+ * what it gave them in static data (SciPy's modules have a pointer to NumPy's
+ * functions), which is wrong as soon as a second interpreter has its own copy of
+ * the other extension, whatever they declare. */
 typedef struct declared {
     struct declared *next;
     uint64_t device, inode;
@@ -68,6 +72,18 @@ note_declared(const struct stat *st)
         declared_files = d;
         atoll_lock_release(&declared_lock);
     }
+}
+
+/* C APIs are handed over in capsules. When in doubt, it does. */
+static bool
+uses_other_extensions(const char *path)
+{
+    atoll_why why;
+    atoll_elf *elf = atoll_elf_open(path, &why);
+    bool uses = elf == NULL || atoll_elf_imports(elf, "PyCapsule_Import") ||
+                atoll_elf_imports(elf, "PyCapsule_GetPointer");
+    atoll_elf_close(elf);
+    return uses;
 }
 
 /* ------------------------------------------------------------------- errors */
@@ -273,7 +289,7 @@ from_slots(request *r, void *symbol)
 #endif
 
 /* Make the module out of the copy that `handle` stands for. `*theirs` instead:
- * it declares support, so CPython is to load the original. */
+ * CPython is to load the original. */
 static PyObject *
 make_module(request *r, void *handle, bool *theirs)
 {
@@ -315,11 +331,8 @@ make_module(request *r, void *handle, bool *theirs)
         return from_init(r, result);
     }
     PyModuleDef *def = (PyModuleDef *)result;
-    if (isolate_is_declared(def)) {
-        *theirs = true;
-        return NULL;
-    }
-    return from_definition(r, def);
+    *theirs = isolate_is_declared(def) && !uses_other_extensions(r->path);
+    return *theirs ? NULL : from_definition(r, def);
 }
 
 /* The module of a file that CPython would refuse; NULL without an exception if
