@@ -91,7 +91,14 @@ def run(name: str, record: str, args: list[str]) -> int:
         with open(settings, "w") as file:
             file.write("[pytest]\n")
         # What is written to descriptors cannot be told apart by interpreter.
-        options = ["-q", "--capture=sys", "--tb=short", "-Wignore", "-pno:cacheprovider"]
+        options = [
+            "-q",
+            "--capture=sys",
+            "--tb=short",
+            "-Wignore",
+            "-pno:cacheprovider",
+            "-pno:faulthandler",
+        ]
         options += [f"-c{settings}", f"--rootdir={root}", f"--basetemp={folder}/tmp"]
         return int(pytest.main([*options, *chosen], plugins=[Recorder(record)]))
 
