@@ -35,6 +35,7 @@ isolate_new(void)
         isolate_free(iso);
         return NULL;
     }
+    threads_begin();
     return iso;
 }
 
@@ -104,12 +105,12 @@ isolate_end(isolate *iso)
     }
     atoll_lock_acquire(&iso->lock);
     iso->closing = iso->ended = true;
-    bool alone = iso->threads == 0 && iso->visitors == NULL;
+    bool unload = iso->threads == 0 && iso->visitors == NULL;
     atoll_lock_release(&iso->lock);
+    threads_end(iso);
     for (isolate_exit *e = iso->exits; e != NULL; e = e->next) {
         e->func();
     }
-    bool unload = alone && !atoll_elf_space_hides_threads(iso->space);
     if (unload) {
         delete_keys(iso);
     }

@@ -21,6 +21,7 @@
 #include "atoll/elf.h"
 
 #define ISOLATE_REDIRECTS 24
+#define ISOLATE_SETTERS 8
 
 /* A thread of somebody else's that is in the interpreter, or has been given the
  * way in: on its stack of calls there is a PyGILState_Ensure. */
@@ -62,7 +63,14 @@ typedef struct isolate {
     size_t tss_count, tss_room;
     isolate_exit *exits;    /* guarded by the GIL: of Py_AtExit, last first */
     isolate_memory *memory; /* guarded by lock: of the redirected functions */
-    char thread_limit[8];   /* for getenv */
+    char thread_limit[16];  /* guarded by lock: what getenv says */
+    /* isolate_threads.c; all guarded by its lock */
+    struct isolate *next_with_pool;
+    bool has_pool;
+    size_t setter_count;
+    void (*setters[ISOLATE_SETTERS])(int);
+    void (*thread_setter)(int);
+    int thread_count_due; /* for thread_setter, in the home thread; 0: none */
 } isolate;
 
 /* For the current interpreter. NULL with an exception. */
@@ -97,6 +105,27 @@ PyModuleDef_Slot *isolate_slots(isolate *iso, PyModuleDef *def);
 
 /* Do the slots declare that? */
 bool isolate_is_declared(const PyModuleDef *def);
+
+/* --- isolate_module.c */
+
+/* The module of an extension file, from a private copy of it. NULL with an
+ * exception; or without one, if CPython is to load the original. */
+PyObject *isolate_load(core_state *state, PyObject *spec, PyObject *name,
+                       PyObject *origin);
+
+/* --- isolate_threads.c: the thread pools of numerical libraries */
+
+/* An isolate has been made; it is about to go. */
+void threads_begin(void);
+void threads_end(isolate *iso);
+/* Something has been loaded: share the cores anew if it has a pool. In the home
+ * thread. */
+void threads_found(isolate *iso, void *handle);
+/* In the home thread, before it works: what has changed meanwhile. */
+void threads_refresh(isolate *iso);
+/* How many threads a pool of one interpreter should have now. Any thread. */
+unsigned threads_share(void);
+void threads_fork_child(void);
 
 /* --- isolate_datetime.c: for CPython 3.13; elsewhere they do nothing */
 

@@ -9,6 +9,7 @@
  * and then the caller is somebody else. */
 #include "isolate.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -237,6 +238,63 @@ isolate_slots(isolate *iso, PyModuleDef *def)
     return slots;
 }
 
+/* CPython numbers definitions, and an interpreter's list of modules is as long
+ * as the highest number of one that it puts there. Each copy has definitions of
+ * its own, so that the lists would grow for ever. The same definition of a file
+ * gets the same number in all copies. */
+typedef struct numbered {
+    struct numbered *next;
+    uint64_t file;      /* hash of the path */
+    uintptr_t offset;   /* of the definition in the file's image */
+    Py_ssize_t index;
+} numbered;
+
+static atoll_lock numbers_lock;
+static numbered *numbers[256]; /* guarded by numbers_lock */
+
+static void
+number(PyModuleDef *def)
+{
+    Dl_info info;
+    if (def->m_base.m_index != 0 || dladdr(def, &info) == 0 ||
+        info.dli_fname == NULL) {
+        return;
+    }
+    uint64_t file = UINT64_C(14695981039346656037); /* FNV-1a */
+    for (const char *c = info.dli_fname; *c != '\0'; c++) {
+        file = (file ^ (uint8_t)*c) * UINT64_C(1099511628211);
+    }
+    uintptr_t offset = (uintptr_t)def - (uintptr_t)info.dli_fbase;
+    numbered **bucket = &numbers[(file ^ offset >> 5) % 256];
+    atoll_lock_acquire(&numbers_lock);
+    numbered *n = *bucket;
+    while (n != NULL && (n->file != file || n->offset != offset)) {
+        n = n->next;
+    }
+    if (n == NULL) {
+        PyModuleDef_Init(def);
+        n = atoll_alloc(sizeof(*n));
+        if (n != NULL) {
+            *n = (numbered){*bucket, file, offset, def->m_base.m_index};
+            *bucket = n;
+        }
+    }
+    else {
+        /* What PyModuleDef_Init does to one that has no number. */
+        Py_SET_REFCNT((PyObject *)def, 1);
+        Py_SET_TYPE((PyObject *)def, &PyModuleDef_Type);
+        def->m_base.m_index = n->index;
+    }
+    atoll_lock_release(&numbers_lock);
+}
+
+static PyObject *
+module_def_init(PyModuleDef *def, isolate *Py_UNUSED(iso))
+{
+    number(def);
+    return PyModuleDef_Init(def);
+}
+
 /* Modules may make others, with definitions of their own. */
 static PyObject *
 module_from_def(PyModuleDef *def, PyObject *spec, int version, isolate *iso)
@@ -256,6 +314,7 @@ module_from_def(PyModuleDef *def, PyObject *spec, int version, isolate *iso)
 static PyObject *
 module_create(PyModuleDef *def, int version, isolate *iso)
 {
+    number(def);
     const char *name = def->m_name, *full = iso->building;
     const char *last = full == NULL ? NULL : strrchr(full, '.');
     if (last == NULL || name == NULL || strcmp(last + 1, name) != 0) {
@@ -398,7 +457,13 @@ limited(const char *name, isolate *iso)
     };
     for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++) {
         if (strcmp(name, variables[i]) == 0) {
-            return iso->thread_limit[0] == '\0' ? NULL : iso->thread_limit;
+            atoll_lock_acquire(&iso->lock);
+            if (iso->thread_limit[0] == '\0') {
+                PyOS_snprintf(iso->thread_limit, sizeof(iso->thread_limit),
+                              "%u", threads_share());
+            }
+            atoll_lock_release(&iso->lock);
+            return iso->thread_limit; /* written once */
         }
     }
     return NULL;
@@ -435,6 +500,7 @@ static const replacement replacements[] = {
     {"PyGILState_GetThisThreadState", OURS(gilstate_this), 0},
     {"PyGILState_Release", OURS(gilstate_release), 1},
     {"PyInterpreterState_Main", OURS(interpreter_main), 0},
+    {"PyModuleDef_Init", OURS(module_def_init), 1},
     {"PyModule_Create2", OURS(module_create), 2},
     {"PyModule_FromDefAndSpec2", OURS(module_from_def), 3},
     {"PyThread_tss_create", OURS(tss_create), 1},

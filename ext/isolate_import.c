@@ -8,10 +8,8 @@
 #include "isolate.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <string.h>
 
 #include "compat.h"
@@ -33,350 +31,6 @@ is_lifted(const char *name)
         }
     }
     return false;
-}
-
-/* Files of which it is known that CPython can load them here: they declare
- * support for own GILs, and use no other extension's C API. Those that do keep
- * what it gave them in static data (SciPy's modules have a pointer to NumPy's
- * functions), which is wrong as soon as a second interpreter has its own copy of
- * the other extension, whatever they declare. */
-typedef struct declared {
-    struct declared *next;
-    uint64_t device, inode;
-} declared;
-
-static atoll_lock declared_lock;
-static declared *declared_files; /* guarded by declared_lock */
-
-static bool
-is_known_declared(const struct stat *st)
-{
-    atoll_lock_acquire(&declared_lock);
-    declared *d = declared_files;
-    while (d != NULL && (d->device != st->st_dev || d->inode != st->st_ino)) {
-        d = d->next;
-    }
-    atoll_lock_release(&declared_lock);
-    return d != NULL;
-}
-
-static void
-note_declared(const struct stat *st)
-{
-    declared *d = atoll_alloc(sizeof(*d));
-    if (d != NULL) { /* else it is looked at again */
-        d->device = st->st_dev;
-        d->inode = st->st_ino;
-        atoll_lock_acquire(&declared_lock);
-        d->next = declared_files;
-        declared_files = d;
-        atoll_lock_release(&declared_lock);
-    }
-}
-
-/* C APIs are handed over in capsules. When in doubt, it does. */
-static bool
-uses_other_extensions(const char *path)
-{
-    atoll_why why;
-    atoll_elf *elf = atoll_elf_open(path, &why);
-    bool uses = elf == NULL || atoll_elf_imports(elf, "PyCapsule_Import") ||
-                atoll_elf_imports(elf, "PyCapsule_GetPointer");
-    atoll_elf_close(elf);
-    return uses;
-}
-
-/* ------------------------------------------------------------------- errors */
-
-/* Raise ImportError(text, name=, path=). */
-static void
-import_error(PyObject *name, PyObject *path, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    PyObject *text = PyUnicode_FromFormatV(format, args);
-    va_end(args);
-    if (text != NULL) {
-        PyErr_SetImportError(text, name, path);
-        Py_DECREF(text);
-    }
-}
-
-/* The loader's reason, and what to do about it. */
-static void
-load_error(PyObject *name, PyObject *path, const char *why)
-{
-    const char *advice = "";
-    if (strstr(why, "static TLS") != NULL) {
-        advice = "; the process has no more room for thread-local variables "
-                 "that are placed when it starts: start it with "
-                 "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384, or use "
-                 "the module in the main interpreter only";
-    }
-    import_error(name, path, "cannot load a private copy of %R for this "
-                             "interpreter: %s%s", name, why, advice);
-}
-
-/* ------------------------------------------------------------ init functions */
-
-/* PyInit_<last part>, or PyInitU_<punycode>. False with an exception. */
-static bool
-init_name(PyObject *full, const char *prefix, char *out, size_t size)
-{
-    const char *name = PyUnicode_AsUTF8(full);
-    if (name == NULL) {
-        return false;
-    }
-    const char *dot = strrchr(name, '.');
-    const char *last = dot == NULL ? name : dot + 1;
-    PyObject *part = PyUnicode_FromString(last);
-    const char *mark = "";
-    PyObject *encoded = NULL;
-    if (part != NULL && PyUnicode_IS_ASCII(part)) {
-        encoded = PyUnicode_AsASCIIString(part);
-    }
-    else if (part != NULL) {
-        mark = "U";
-        encoded = PyUnicode_AsEncodedString(part, "punycode", NULL);
-    }
-    Py_XDECREF(part);
-    if (encoded == NULL) {
-        return false;
-    }
-    int n = PyOS_snprintf(out, size, "%s%s_%s", prefix, mark,
-                          PyBytes_AS_STRING(encoded));
-    Py_DECREF(encoded);
-    for (char *c = out; *c != '\0'; c++) {
-        *c = *c == '-' ? '_' : *c;
-    }
-    if (n < 0 || (size_t)n >= size) {
-        PyErr_SetString(PyExc_ImportError, "the module's name is too long");
-        return false;
-    }
-    return true;
-}
-
-/* What an init function may do wrong. */
-static PyObject *
-checked(PyObject *result, PyObject *name)
-{
-    if (result == NULL && !PyErr_Occurred()) {
-        PyErr_Format(PyExc_SystemError,
-                     "initialization of %U failed without raising an "
-                     "exception", name);
-    }
-    else if (result != NULL && PyErr_Occurred()) {
-        if (!PyObject_TypeCheck(result, &PyModuleDef_Type)) {
-            Py_DECREF(result);
-        }
-        result = NULL;
-        PyErr_Format(PyExc_SystemError,
-                     "initialization of %U raised unreported exception", name);
-    }
-    else if (result != NULL && Py_TYPE(result) == NULL) {
-        result = NULL;
-        PyErr_Format(PyExc_SystemError,
-                     "init function of %U returned uninitialized object",
-                     name);
-    }
-    return result;
-}
-
-/* ------------------------------------------------------------------- modules */
-
-typedef struct request {
-    core_state *state;
-    isolate *iso;
-    PyObject *spec, *name, *origin;
-    char path[PATH_MAX]; /* the origin without links */
-    struct stat st;
-} request;
-
-/* Multi-phase: the definition says how; CPython makes it of the spec. */
-static PyObject *
-from_definition(request *r, PyModuleDef *def)
-{
-    if (!isolate_is_declared(def)) {
-        PyModuleDef_Slot *slots = isolate_slots(r->iso, def);
-        if (slots == NULL) {
-            return NULL;
-        }
-        def->m_slots = slots;
-    }
-    return PyModule_FromDefAndSpec(def, r->spec);
-}
-
-/* Single-phase: the init function has made it. Some expect that the state of
- * the interpreter knows it, as CPython sees to. Modules that cannot be made twice
- * are remembered as they are now, for the next import. */
-static PyObject *
-from_init(request *r, PyObject *module)
-{
-    PyModuleDef *def =
-        PyModule_Check(module) ? PyModule_GetDef(module) : NULL;
-    if (def == NULL) {
-        PyErr_Clear();
-        PyErr_Format(PyExc_SystemError,
-                     "initialization of %U did not return a valid extension "
-                     "module", r->name);
-        goto fail;
-    }
-    if (PyState_FindModule(def) != module && PyState_AddModule(module, def) < 0) {
-        goto fail;
-    }
-    PyObject *dict = PyModule_GetDict(module);
-    if (PyDict_SetItemString(dict, "__file__", r->origin) < 0) {
-        PyErr_Clear(); /* as CPython does: not important */
-    }
-    if (def->m_size == -1) {
-        PyObject *now = PyDict_Copy(dict);
-        int rc = now == NULL ? -1
-                             : PyDict_SetItem(r->state->single_phase, r->name,
-                                              now);
-        Py_XDECREF(now);
-        if (rc < 0) {
-            goto fail;
-        }
-    }
-    return module;
-
-fail:
-    Py_DECREF(module);
-    return NULL;
-}
-
-/* A module that cannot be made twice, again: with what it had at first. */
-static PyObject *
-from_memory(request *r, PyObject *dict)
-{
-    PyObject *module = PyModule_NewObject(r->name);
-    if (module != NULL && PyDict_Update(PyModule_GetDict(module), dict) < 0) {
-        Py_CLEAR(module);
-    }
-    return module;
-}
-
-#if PY_VERSION_HEX >= 0x030F0000
-/* PEP 793: instead of an init function, an array of slots. */
-static PyObject *
-from_slots(request *r, void *symbol)
-{
-    PySlot *(*export)(void);
-    memcpy(&export, &symbol, sizeof(export));
-    PySlot *slots = export();
-    if (slots == NULL) {
-        return checked(NULL, r->name);
-    }
-    size_t count = 0, used = 0;
-    while (slots[count].sl_id != 0) {
-        count++;
-    }
-    PySlot *ours = isolate_alloc(r->iso, (count + 2) * sizeof(*ours));
-    if (ours == NULL) {
-        return PyErr_NoMemory();
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (slots[i].sl_id != 3 &&
-            slots[i].sl_id != Py_mod_multiple_interpreters) {
-            ours[used++] = slots[i];
-        }
-    }
-    ours[used++] = (PySlot)PySlot_DATA(Py_mod_multiple_interpreters,
-                                       Py_MOD_PER_INTERPRETER_GIL_SUPPORTED);
-    ours[used] = (PySlot)PySlot_END;
-    return PyModule_FromSlotsAndSpec(ours, r->spec);
-}
-#endif
-
-/* Make the module out of the copy that `handle` stands for. `*theirs` instead:
- * CPython is to load the original. */
-static PyObject *
-make_module(request *r, void *handle, bool *theirs)
-{
-    char symbol[512];
-    PyObject *(*init)(void);
-#if PY_VERSION_HEX >= 0x030F0000
-    if (!init_name(r->name, "PyModExport", symbol, sizeof(symbol))) {
-        return NULL;
-    }
-    void *exported = dlsym(handle, symbol);
-    if (exported != NULL) {
-        return from_slots(r, exported);
-    }
-#endif
-    if (!init_name(r->name, "PyInit", symbol, sizeof(symbol))) {
-        return NULL;
-    }
-    void *found = dlsym(handle, symbol);
-    if (found == NULL) {
-        import_error(r->name, r->origin,
-                     "dynamic module does not define module export function "
-                     "(%s)", symbol);
-        return NULL;
-    }
-    PyObject *remembered =
-        PyDict_GetItemWithError(r->state->single_phase, r->name);
-    if (remembered != NULL || PyErr_Occurred()) {
-        return remembered == NULL ? NULL : from_memory(r, remembered);
-    }
-    memcpy(&init, &found, sizeof(init));
-    const char *outer = r->iso->building;
-    r->iso->building = PyUnicode_AsUTF8(r->name);
-    PyObject *result = checked(init(), r->name);
-    r->iso->building = outer;
-    if (result == NULL) {
-        return NULL;
-    }
-    if (!PyObject_TypeCheck(result, &PyModuleDef_Type)) {
-        return from_init(r, result);
-    }
-    PyModuleDef *def = (PyModuleDef *)result;
-    *theirs = isolate_is_declared(def) && !uses_other_extensions(r->path);
-    return *theirs ? NULL : from_definition(r, def);
-}
-
-/* The module of a file that CPython would refuse; NULL without an exception if
- * it would not. */
-static PyObject *
-load_isolated(request *r)
-{
-    if (r->iso == NULL) {
-        import_error(r->name, r->origin,
-                     "cannot import %R: private copies of extension modules "
-                     "need Linux with glibc on x86-64 or aarch64; "
-                     "atoll.create(extensions=\"strict\") loads those that "
-                     "support interpreters with their own GIL", r->name);
-        return NULL;
-    }
-    const char *origin = PyUnicode_AsUTF8(r->origin);
-    if (origin == NULL) {
-        return NULL;
-    }
-    if (realpath(origin, r->path) == NULL || stat(r->path, &r->st) < 0) {
-        PyErr_SetFromErrnoWithFilenameObject(PyExc_ImportError, r->origin);
-        return NULL;
-    }
-    if (is_known_declared(&r->st) ||
-        datetime_prepare(r->state, r->path, (size_t)r->st.st_size) < 0) {
-        return NULL;
-    }
-    atoll_why why;
-    bool fresh, theirs = false;
-    size_t before = atoll_elf_space_count(r->iso->space);
-    void *handle = atoll_elf_space_load(r->iso->space, r->path, RTLD_NOW,
-                                        &fresh, &why);
-    if (handle == NULL) {
-        load_error(r->name, r->origin, why.text);
-        return NULL;
-    }
-    PyObject *module = make_module(r, handle, &theirs);
-    if (theirs) {
-        note_declared(&r->st);
-        if (fresh) {
-            atoll_elf_space_drop_last(r->iso->space, before);
-        }
-    }
-    return module;
 }
 
 /* ------------------------------------------------------------------- methods */
@@ -433,26 +87,26 @@ create_extension(PyObject *module, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "create_module() takes a spec");
         return NULL;
     }
-    request r = {.state = state, .iso = state->home->isolate, .spec = args[1]};
-    r.name = PyObject_GetAttrString(r.spec, "name");
-    r.origin = r.name == NULL ? NULL : PyObject_GetAttrString(r.spec, "origin");
-    if (r.origin == NULL || !PyUnicode_Check(r.name) ||
-        !PyUnicode_Check(r.origin)) {
+    PyObject *spec = args[1];
+    PyObject *full = PyObject_GetAttrString(spec, "name");
+    PyObject *origin =
+        full == NULL ? NULL : PyObject_GetAttrString(spec, "origin");
+    if (origin == NULL || !PyUnicode_Check(full) || !PyUnicode_Check(origin)) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "a spec's name and origin are str");
         }
         goto done;
     }
-    int standard = is_standard(r.name);
+    int standard = is_standard(full);
     if (standard < 0) {
         goto done;
     }
-    const char *name = PyUnicode_AsUTF8(r.name);
+    const char *name = PyUnicode_AsUTF8(full);
     if (name == NULL) {
         goto done;
     }
     if (!standard || datetime_is_isolated(name)) {
-        result = load_isolated(&r);
+        result = isolate_load(state, spec, full, origin);
         if (result != NULL || PyErr_Occurred()) {
             goto done;
         }
@@ -461,8 +115,8 @@ create_extension(PyObject *module, PyObject *const *args, Py_ssize_t count)
                  ? call_lifted(state->create_extension, args, 2)
                  : PyObject_Vectorcall(state->create_extension, args, 2, NULL);
 done:
-    Py_XDECREF(r.name);
-    Py_XDECREF(r.origin);
+    Py_XDECREF(full);
+    Py_XDECREF(origin);
     return result;
 }
 
@@ -483,33 +137,162 @@ create_builtin(PyObject *module, PyObject *spec)
     return result;
 }
 
+/* ------------------------------------------------------------------- ctypes */
+
+/* Libraries of packages, which keep state as extension modules do. Those of the
+ * system are for all. */
+static bool
+is_of_a_package(const char *path)
+{
+    return strstr(path, "/site-packages/") != NULL ||
+           strstr(path, "/dist-packages/") != NULL;
+}
+
+/* _ctypes.dlopen(name, mode=...) */
+static PyObject *
+ctypes_dlopen(PyObject *module, PyObject *args)
+{
+    core_state *state = PyModule_GetState(module);
+    PyObject *name = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0)
+                                                : Py_None;
+    int mode = RTLD_NOW;
+    PyObject *bytes = NULL;
+    char path[PATH_MAX];
+    if (name == Py_None || !PyUnicode_FSConverter(name, &bytes) ||
+        (PyTuple_GET_SIZE(args) > 1 &&
+         (mode = PyLong_AsInt(PyTuple_GET_ITEM(args, 1))) == -1)) {
+        PyErr_Clear(); /* CPython's function says what is wrong */
+        Py_XDECREF(bytes);
+        return PyObject_CallObject(state->ctypes_dlopen, args);
+    }
+    /* What is to be visible to all is not to be private; and who asks for what
+     * is there already is not to get something new. */
+    bool ours = (mode & (RTLD_GLOBAL | RTLD_NOLOAD)) == 0 &&
+                strchr(PyBytes_AS_STRING(bytes), '/') != NULL &&
+                realpath(PyBytes_AS_STRING(bytes), path) != NULL &&
+                is_of_a_package(path);
+    Py_DECREF(bytes);
+    if (!ours || state->home->isolate == NULL) {
+        return PyObject_CallObject(state->ctypes_dlopen, args);
+    }
+    if (PySys_Audit("ctypes.dlopen", "O", name) < 0) {
+        return NULL;
+    }
+    atoll_why why;
+    bool fresh;
+    void *handle = atoll_elf_space_load(state->home->isolate->space, path,
+                                        mode | RTLD_NOW, &fresh, &why);
+    if (handle == NULL) {
+        PyErr_Format(PyExc_OSError, "cannot load a private copy of %s for "
+                                    "this interpreter: %s", path, why.text);
+        return NULL;
+    }
+    if (fresh) {
+        threads_found(state->home->isolate, handle);
+    }
+    return PyLong_FromVoidPtr(handle);
+}
+
+/* After _ctypes has been made: let it open libraries of packages privately. */
+static int
+mend_ctypes(core_state *state, PyObject *ctypes)
+{
+    PyObject *ours = PyObject_GetAttrString(state->module, "_ctypes_dlopen");
+    PyObject *theirs = PyObject_GetAttrString(ctypes, "dlopen");
+    int rc = -1;
+    if (ours != NULL && theirs != NULL) {
+        if (ours != theirs) {
+            Py_XSETREF(state->ctypes_dlopen, Py_NewRef(theirs));
+        }
+        rc = PyObject_SetAttrString(ctypes, "dlopen", ours);
+    }
+    Py_XDECREF(ours);
+    Py_XDECREF(theirs);
+    return rc;
+}
+
+/* Call `original(*args)`, an exec_module whose last argument is the module. */
+static PyObject *
+exec_and_mend(core_state *state, PyObject *original, PyObject *const *args,
+              size_t count)
+{
+    PyObject *result = PyObject_Vectorcall(original, args, count, NULL);
+    PyObject *name =
+        result == NULL ? NULL : PyModule_GetNameObject(args[count - 1]);
+    if (name != NULL && PyUnicode_EqualToUTF8(name, "_ctypes") &&
+        mend_ctypes(state, args[count - 1]) < 0) {
+        Py_CLEAR(result);
+    }
+    if (result != NULL && name == NULL) {
+        PyErr_Clear(); /* not a module: nothing that we know */
+    }
+    Py_XDECREF(name);
+    return result;
+}
+
+/* ExtensionFileLoader.exec_module(self, module) */
+static PyObject *
+exec_extension(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    core_state *state = PyModule_GetState(module);
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "exec_module() takes a module");
+        return NULL;
+    }
+    return exec_and_mend(state, state->exec_extension, args, 2);
+}
+
+/* BuiltinImporter.exec_module(module) */
+static PyObject *
+exec_builtin(PyObject *module, PyObject *arg)
+{
+    core_state *state = PyModule_GetState(module);
+    return exec_and_mend(state, state->exec_builtin, &arg, 1);
+}
+
+#define FAST(f) ((PyCFunction)(void (*)(void))(f))
+
 PyMethodDef isolate_functions[] = {
-    {"_create_extension", (PyCFunction)(void (*)(void))create_extension,
-     METH_FASTCALL,
+    {"_create_extension", FAST(create_extension), METH_FASTCALL,
      "_create_extension(loader, spec)\n--\n\n"
      "ExtensionFileLoader.create_module of isolated interpreters."},
     {"_create_builtin", create_builtin, METH_O,
      "_create_builtin(spec)\n--\n\n"
      "BuiltinImporter.create_module of isolated interpreters."},
+    {"_exec_extension", FAST(exec_extension), METH_FASTCALL,
+     "_exec_extension(loader, module)\n--\n\n"
+     "ExtensionFileLoader.exec_module of isolated interpreters."},
+    {"_exec_builtin", exec_builtin, METH_O,
+     "_exec_builtin(module)\n--\n\n"
+     "BuiltinImporter.exec_module of isolated interpreters."},
+    {"_ctypes_dlopen", ctypes_dlopen, METH_VARARGS,
+     "_ctypes_dlopen(name, mode)\n--\n\n"
+     "_ctypes.dlopen of isolated interpreters."},
     {NULL, NULL, 0, NULL},
 };
 
 /* ------------------------------------------------------------------ installing */
 
-/* Set `cls.create_module`; what was there goes to *before. */
+/* Set `cls.<attribute>` to our function of that name, bound to instances if
+ * `bind`; what was there goes to *before. */
 static int
-replace(PyObject *importlib, const char *cls_name, PyObject *method,
-        PyObject **before)
+replace(core_state *state, PyObject *importlib, const char *cls_name,
+        const char *attribute, const char *ours, bool bind, PyObject **before)
 {
     PyObject *cls = PyObject_GetAttrString(importlib, cls_name);
+    PyObject *function = PyObject_GetAttrString(state->module, ours);
     int rc = -1;
-    if (cls != NULL && method != NULL) {
-        *before = PyObject_GetAttrString(cls, "create_module");
+    if (function != NULL && bind) {
+        Py_SETREF(function, PyInstanceMethod_New(function));
+    }
+    if (cls != NULL && function != NULL) {
+        *before = PyObject_GetAttrString(cls, attribute);
         if (*before != NULL) {
-            rc = PyObject_SetAttrString(cls, "create_module", method);
+            rc = PyObject_SetAttrString(cls, attribute, function);
         }
     }
     Py_XDECREF(cls);
+    Py_XDECREF(function);
     return rc;
 }
 
@@ -519,25 +302,19 @@ isolate_install(core_state *state)
     /* The frozen modules behind importlib.machinery, which are there. */
     PyObject *files = PyImport_ImportModule("_frozen_importlib_external");
     PyObject *builtins = PyImport_ImportModule("_frozen_importlib");
-    PyObject *extension =
-        PyObject_GetAttrString(state->module, "_create_extension");
-    PyObject *builtin =
-        PyObject_GetAttrString(state->module, "_create_builtin");
-    PyObject *method =
-        extension == NULL ? NULL : PyInstanceMethod_New(extension);
     state->single_phase = PyDict_New();
     int rc = -1;
-    if (files != NULL && builtins != NULL && method != NULL &&
-        state->single_phase != NULL &&
-        replace(files, "ExtensionFileLoader", method,
-                &state->create_extension) == 0) {
-        rc = replace(builtins, "BuiltinImporter", builtin,
-                     &state->create_builtin);
+    if (files != NULL && builtins != NULL && state->single_phase != NULL &&
+        replace(state, files, "ExtensionFileLoader", "create_module",
+                "_create_extension", true, &state->create_extension) == 0 &&
+        replace(state, files, "ExtensionFileLoader", "exec_module",
+                "_exec_extension", true, &state->exec_extension) == 0 &&
+        replace(state, builtins, "BuiltinImporter", "create_module",
+                "_create_builtin", false, &state->create_builtin) == 0) {
+        rc = replace(state, builtins, "BuiltinImporter", "exec_module",
+                     "_exec_builtin", false, &state->exec_builtin);
     }
     Py_XDECREF(files);
     Py_XDECREF(builtins);
-    Py_XDECREF(extension);
-    Py_XDECREF(builtin);
-    Py_XDECREF(method);
     return rc;
 }

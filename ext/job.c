@@ -355,6 +355,9 @@ job_run(home *h, core_state *state, job *j)
         j->status = JOB_BUSY;
         return false;
     }
+    if (h->isolate != NULL) {
+        threads_refresh(h->isolate);
+    }
     PyObject *result =
         home_take_interrupt(h, false) ? NULL : run(state, j);
     int rc = result == NULL ? -1 : xfer_encode(state, result, &j->reply);

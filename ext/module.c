@@ -170,7 +170,8 @@ core_exec(PyObject *module)
     X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
     X(fd_type) X(sink_type) X(drain) X(single_phase)                        \
-    X(create_extension) X(create_builtin)
+    X(create_extension) X(create_builtin) X(exec_extension)                 \
+    X(exec_builtin) X(ctypes_dlopen)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)

@@ -11,6 +11,7 @@
 
 #include "detach.h"
 #include "home.h"
+#include "isolate.h"
 #include "mailbox.h"
 #include "output.h"
 #include "xfer.h"
@@ -99,6 +100,7 @@ after_fork_in_child(void)
     callers_fork_child();
     mailbox_fork_child();
     detach_fork_child();
+    threads_fork_child();
     runtime_unlink_all();
 }
 

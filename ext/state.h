@@ -37,7 +37,8 @@ typedef struct core_state {
     bool can_adopt;              /* see adopt.h */
     PyObject *drain;             /* main: of atoll._output, on demand */
     PyObject *single_phase;      /* isolated: see isolate_import.c */
-    PyObject *create_extension, *create_builtin; /* CPython's, likewise */
+    PyObject *create_extension, *create_builtin, *exec_extension,
+        *exec_builtin, *ctypes_dlopen; /* CPython's, likewise */
     struct buffer *buffers;      /* lines that its threads have begun */
     uint64_t caught_up; /* main: all output up to this one is written */
     struct encoder *encoders;    /* pickles being written, innermost first */

@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "elf_stage.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x10U /* Linux 6.3 */
@@ -22,16 +24,20 @@
 static int
 nameless_file(const char *label)
 {
-    int fd = memfd_create(label, MFD_CLOEXEC | MFD_EXEC);
+    char name[200]; /* the system refuses names of 250 bytes and more */
+    snprintf(name, sizeof(name), "%s", label);
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_EXEC);
     if (fd < 0 && errno == EINVAL) {
-        fd = memfd_create(label, MFD_CLOEXEC); /* an older kernel */
+        fd = memfd_create(name, MFD_CLOEXEC); /* an older kernel */
     }
     if (fd >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES)) {
         return fd;
     }
-    const char *folder = getenv("TMPDIR");
-    folder = folder != NULL && folder[0] == '/' ? folder : "/tmp";
-    return open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    const char *folder;
+    for (size_t i = 0; fd < 0 && elf_temporary_folder(i, &folder); i++) {
+        fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    }
+    return fd;
 }
 
 static bool
@@ -101,12 +107,23 @@ is_alone(const atoll_elf *elf, uint64_t offset, size_t changed)
             return false;
         }
     }
+    for (size_t i = 0; i < elf->dynamic_count; i++) {
+        int64_t tag = elf->dynamic[i].d_tag;
+        uint64_t name = elf->dynamic[i].d_un.d_val;
+        bool is_name = tag == DT_NEEDED || tag == DT_SONAME ||
+                       tag == DT_RUNPATH || tag == DT_RPATH ||
+                       tag == DT_FILTER || tag == DT_AUXILIARY;
+        if (is_name && name > offset && name < offset + changed) {
+            return false;
+        }
+    }
     return true;
 }
 
-/* Replace the string at `offset` if it is one of `renames`. */
+/* Replace the string at `offset` if it is one of `renames`. `own`: it is the
+ * object's own name. */
 static bool
-rename_string(atoll_elf_copy *copy, uint64_t offset,
+rename_string(atoll_elf_copy *copy, uint64_t offset, bool own,
               const atoll_elf_rename *renames, size_t count, atoll_why *why)
 {
     const atoll_elf *elf = copy->elf;
@@ -116,10 +133,13 @@ rename_string(atoll_elf_copy *copy, uint64_t offset,
     }
     for (size_t i = 0; i < count; i++) {
         const atoll_elf_rename *r = &renames[i];
-        if (strcmp(string, r->from) != 0) {
+        if (strcmp(string, r->from) != 0 || (r->own && !own)) {
             continue;
         }
         if (!is_alone(elf, offset, r->changed)) {
+            if (own) {
+                return true; /* who needs it will not find it, and says so */
+            }
             return atoll_because(why, "the name %s is part of another one",
                                  r->from);
         }
@@ -145,7 +165,7 @@ rename_versions(atoll_elf_copy *copy, const atoll_elf_rename *renames,
             return atoll_because(why, "damaged: its versions");
         }
         memcpy(&v, elf->bytes + at, sizeof(v));
-        if (!rename_string(copy, v.vn_file, renames, count, why)) {
+        if (!rename_string(copy, v.vn_file, false, renames, count, why)) {
             return false;
         }
         if (v.vn_next == 0) {
@@ -164,8 +184,8 @@ rename_all(atoll_elf_copy *copy, const atoll_elf_rename *renames, size_t count,
     for (size_t i = 0; i < elf->dynamic_count; i++) {
         int64_t tag = elf->dynamic[i].d_tag;
         if ((tag == DT_NEEDED || tag == DT_SONAME) &&
-            !rename_string(copy, elf->dynamic[i].d_un.d_val, renames, count,
-                           why)) {
+            !rename_string(copy, elf->dynamic[i].d_un.d_val, tag == DT_SONAME,
+                           renames, count, why)) {
             return false;
         }
     }

@@ -69,6 +69,14 @@ elf_dynamic(const atoll_elf *elf, int64_t tag, size_t n, uint64_t *value)
 
 /* ------------------------------------------------------------------ reading */
 
+/* The smallest page of both machines. The loader refuses segments whose place in
+ * the file and in memory differ by anything but pages; that we do too makes
+ * what is aligned in memory aligned in the mapped file. */
+#define SMALLEST_PAGE 4096
+
+/* More than any object has, so that reading a damaged one takes no time. */
+#define NEEDED_MAX 4096
+
 /* `count` entries of `width` bytes at file offset `offset` are in the file, and
  * aligned as such tables are. */
 static bool
@@ -106,6 +114,10 @@ read_header(atoll_elf *elf, atoll_why *why)
         if (p->p_offset > elf->size || p->p_filesz > elf->size - p->p_offset ||
             p->p_vaddr + p->p_memsz < p->p_vaddr) {
             return atoll_because(why, "damaged: it is too short");
+        }
+        if (p->p_type == PT_LOAD &&
+            (p->p_offset - p->p_vaddr) % SMALLEST_PAGE != 0) {
+            return atoll_because(why, "damaged: a segment's place");
         }
         if (p->p_type == PT_DYNAMIC) {
             if (p->p_offset % 8 != 0) {
@@ -175,6 +187,21 @@ count_gnu_hash(const atoll_elf *elf, uint64_t address)
     }
 }
 
+/* One more than the last symbol that a relocation names. */
+static uint64_t
+count_used(const atoll_elf *elf)
+{
+    uint64_t count = 0;
+    for (size_t which = 0; which < 2; which++) {
+        for (size_t i = 0; i < elf->reloc_count[which]; i++) {
+            uint64_t symbol = ELF64_R_SYM(elf->relocs[which][i].r_info);
+            count = symbol >= count ? symbol + 1 : count;
+        }
+    }
+    return count;
+}
+
+/* Relocations are known already. */
 static bool
 read_symbols(atoll_elf *elf, atoll_why *why)
 {
@@ -188,6 +215,12 @@ read_symbols(atoll_elf *elf, atoll_why *why)
     }
     else if (elf_dynamic(elf, DT_GNU_HASH, 0, &hash)) {
         elf->symbol_count = count_gnu_hash(elf, hash);
+        /* An object that exports nothing: GNU ld writes an empty table, which
+         * does not tell where the imports end. */
+        uint64_t used = count_used(elf);
+        if (elf->symbol_count > 0 && elf->symbol_count < used) {
+            elf->symbol_count = used;
+        }
     }
     elf->symbols =
         elf_at(elf, address, elf->symbol_count * sizeof(Elf64_Sym));
@@ -205,6 +238,9 @@ read_relocs(atoll_elf *elf, size_t which, int64_t tag, int64_t size_tag,
     if (!elf_dynamic(elf, tag, 0, &address)) {
         return true; /* none of this kind */
     }
+    if (elf_dynamic(elf, size_tag, 0, &size) && size == 0) {
+        return true; /* and then the address may mean nothing */
+    }
     if (!elf_dynamic(elf, size_tag, 0, &size) || address % 8 != 0) {
         return atoll_because(why, "damaged: its relocations");
     }
@@ -218,9 +254,10 @@ static bool
 read_dynamic(atoll_elf *elf, atoll_why *why)
 {
     uint64_t value;
-    if (!read_strings(elf, why) || !read_symbols(elf, why) ||
+    if (!read_strings(elf, why) ||
         !read_relocs(elf, 0, DT_RELA, DT_RELASZ, why) ||
-        !read_relocs(elf, 1, DT_JMPREL, DT_PLTRELSZ, why)) {
+        !read_relocs(elf, 1, DT_JMPREL, DT_PLTRELSZ, why) ||
+        !read_symbols(elf, why)) {
         return false;
     }
     if (elf_dynamic(elf, DT_VERNEED, 0, &value)) {
@@ -231,11 +268,12 @@ read_dynamic(atoll_elf *elf, atoll_why *why)
         elf->verneed = (uint64_t)(at - elf->bytes);
         elf->verneed_count = value;
     }
-    while (elf_dynamic(elf, DT_NEEDED, elf->needed_count, &value)) {
-        if (elf_string(elf, value) == NULL) {
+    for (size_t i = 0; i < elf->dynamic_count; i++) {
+        if (elf->dynamic[i].d_tag == DT_NEEDED &&
+            (elf_string(elf, elf->dynamic[i].d_un.d_val) == NULL ||
+             ++elf->needed_count > NEEDED_MAX)) {
             return atoll_because(why, "damaged: what it needs");
         }
-        elf->needed_count++;
     }
     elf->soname = elf_dynamic(elf, DT_SONAME, 0, &value)
                       ? elf_string(elf, value)
@@ -250,8 +288,9 @@ read_dynamic(atoll_elf *elf, atoll_why *why)
 }
 
 atoll_elf *
-atoll_elf_open(const char *path, atoll_why *why)
+elf_open(const char *path, bool *bad, atoll_why *why)
 {
+    *bad = false;
     if (!atoll_elf_supported()) {
         atoll_because(why, "atoll knows no loader but that of glibc, on "
                            "x86-64 and aarch64");
@@ -264,12 +303,15 @@ atoll_elf_open(const char *path, atoll_why *why)
     }
     *elf = (atoll_elf){.fd = -1};
     struct stat st;
-    elf->fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a pipe of that name would be waited for. */
+    elf->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (elf->fd < 0 || fstat(elf->fd, &st) < 0) {
+        *bad = errno != EMFILE && errno != ENFILE && errno != ENOMEM;
         atoll_because(why, "cannot open it: %s", strerror(errno));
         goto fail;
     }
     if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(Elf64_Ehdr)) {
+        *bad = true;
         atoll_because(why, "not an ELF file");
         goto fail;
     }
@@ -283,6 +325,7 @@ atoll_elf_open(const char *path, atoll_why *why)
     }
     elf->bytes = map;
     if (!read_header(elf, why) || !read_dynamic(elf, why)) {
+        *bad = true;
         goto fail;
     }
     return elf;
@@ -290,6 +333,13 @@ atoll_elf_open(const char *path, atoll_why *why)
 fail:
     atoll_elf_close(elf);
     return NULL;
+}
+
+atoll_elf *
+atoll_elf_open(const char *path, atoll_why *why)
+{
+    bool bad;
+    return elf_open(path, &bad, why);
 }
 
 void

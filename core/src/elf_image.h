@@ -35,6 +35,10 @@ struct atoll_elf {
     const char *soname, *runpath, *rpath;
 };
 
+/* atoll_elf_open. On failure `bad` says whether the file is at fault; else the
+ * process lacks memory or descriptors. */
+atoll_elf *elf_open(const char *path, bool *bad, atoll_why *why);
+
 /* The file's bytes for `size` bytes at virtual address `address`; NULL if they
  * are not in the file. */
 const void *elf_at(const atoll_elf *elf, uint64_t address, uint64_t size);

@@ -103,7 +103,8 @@ atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
                                      strerror(errno));
             }
             open = true;
-            *(void **)(base + r->r_offset) = to->target;
+            /* Words of packed structures are not aligned. */
+            memcpy((void *)(base + r->r_offset), &to->target, sizeof(void *));
         }
     }
     if (open && !protect_relro(copy, base, PROT_READ)) {
@@ -139,14 +140,16 @@ share_run(const atoll_elf_copy *copy, const Elf64_Phdr *p, uintptr_t at,
     return size;
 }
 
-/* Does a segment that can be written also show that page of the file? Its own
- * pages may not have been copied yet, so they are not to be given back. */
+/* Does another segment show that page of the file, too? Some linkers let the
+ * end of one and the beginning of the next be in the same page, which then
+ * cannot be given back. */
 static bool
-is_written_too(const atoll_elf_copy *copy, uint64_t offset)
+is_elsewhere_too(const atoll_elf_copy *copy, const Elf64_Phdr *here,
+                 uint64_t offset)
 {
     for (size_t i = 0; i < copy->elf->phdr_count; i++) {
         const Elf64_Phdr *p = &copy->elf->phdrs[i];
-        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) != 0 &&
+        if (p->p_type == PT_LOAD && p != here &&
             offset + copy->page > p->p_offset &&
             offset < p->p_offset + p->p_filesz) {
             return true;
@@ -155,12 +158,24 @@ is_written_too(const atoll_elf_copy *copy, uint64_t offset)
     return false;
 }
 
+/* Has the loader written to pages that are read-only now? */
+static bool
+has_text_relocations(const atoll_elf *elf)
+{
+    uint64_t flags;
+    return elf_dynamic(elf, DT_TEXTREL, 0, &flags) ||
+           (elf_dynamic(elf, DT_FLAGS, 0, &flags) && (flags & DF_TEXTREL) != 0);
+}
+
 size_t
 atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base)
 {
     const atoll_elf *elf = copy->elf;
     uint64_t page = copy->page;
     size_t shared = 0;
+    if (has_text_relocations(elf)) {
+        return 0;
+    }
     for (size_t i = 0; i < elf->phdr_count; i++) {
         const Elf64_Phdr *p = &elf->phdrs[i];
         if (p->p_type != PT_LOAD || (p->p_flags & PF_W) != 0 ||
@@ -172,7 +187,7 @@ atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base)
         uintptr_t start = (base + p->p_vaddr) & ~(uintptr_t)(page - 1);
         for (uint64_t at = from, run = from; at <= end; at += page) {
             if (at < end && !elf_copy_changed(copy, at) &&
-                !is_written_too(copy, at)) {
+                !is_elsewhere_too(copy, p, at)) {
                 continue;
             }
             if (at > run) {

@@ -10,11 +10,14 @@
 #include "elf_plan.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "elf_image.h"
 
 /* Libraries that do not use Python but keep state, or hold a lock of theirs
  * while a callback waits for a GIL. Beginnings of file names. */
@@ -105,29 +108,56 @@ expand(char *out, const char *folder, size_t length, const char *owner,
                                                          : 0;
     *by_origin = skip > 0;
     if (skip > length || memchr(folder + skip, '$', length - skip) != NULL ||
-        (skip == 0 && folder[0] != '/')) {
+        (skip < length && folder[skip] != '/') ||
+        length >= PATH_MAX) {
         return false;
     }
     int origin = *by_origin ? (int)(strrchr(owner, '/') - owner) : 0;
     int n = snprintf(out, PATH_MAX, "%.*s%.*s/%s", origin, owner,
                      (int)(length - skip), folder + skip, name);
-    if (n <= 0 || n >= PATH_MAX) {
-        return false;
-    }
-    normalise(out);
-    return true;
+    return n > 0 && n < PATH_MAX;
 }
 
-/* Look for `name` in `folders`. True: it is at `place`. */
+/* Is the file at `path` for another machine? The loader passes by those. */
 static bool
-search(const char *folders, const char *owner, const char *name, char *place,
-       bool *by_origin)
+is_foreign(const char *path)
 {
+    Elf64_Ehdr h;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    bool read = fd >= 0 && pread(fd, &h, sizeof(h), 0) == sizeof(h);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return read && memcmp(h.e_ident, ELFMAG, SELFMAG) == 0 &&
+           (h.e_ident[EI_CLASS] != ELFCLASS64 ||
+            h.e_ident[EI_DATA] != ELFDATA2LSB || h.e_machine != ELF_HERE);
+}
+
+/* Something that is needed, and where it is. */
+typedef struct finding {
+    const char *name;
+    const elf_plan *plan;
+    size_t owner;         /* who needs it */
+    char found[PATH_MAX]; /* as in elf_node */
+    char place[PATH_MAX]; /* as in elf_name */
+    bool by_origin;
+} finding;
+
+/* Look in `folders`, of which $ORIGIN is that of the node `origin`. */
+static bool
+search(finding *f, const char *folders, size_t origin)
+{
+    const elf_node *node = &f->plan->nodes[origin];
+    const char *place = f->plan->names[node->name].place;
     while (folders != NULL && *folders != '\0') {
         size_t length = strcspn(folders, ":");
+        /* Twice, since ".." behind a link leads elsewhere than it seems. */
         if (length > 0 &&
-            expand(place, folders, length, owner, name, by_origin) &&
-            access(place, R_OK) == 0) {
+            expand(f->found, folders, length, node->found, f->name,
+                   &f->by_origin) &&
+            access(f->found, R_OK) == 0 && !is_foreign(f->found) &&
+            expand(f->place, folders, length, place, f->name, &f->by_origin)) {
+            normalise(f->place);
             return true;
         }
         folders += length;
@@ -137,110 +167,195 @@ search(const char *folders, const char *owner, const char *name, char *place,
 }
 
 static bool
-find(const elf_plan *plan, size_t of, const char *name, char *place,
-     bool *by_origin)
+find(finding *f)
 {
-    const elf_node *node = &plan->nodes[of];
-    const char *runpath = atoll_elf_runpath(node->elf);
-    if (strchr(name, '/') != NULL) {
-        return false; /* the loader's business */
-    }
-    for (size_t i = of; runpath == NULL; i = plan->nodes[i].parent) {
-        const elf_node *up = &plan->nodes[i];
-        if (search(atoll_elf_rpath(up->elf), up->place, name, place,
-                   by_origin)) {
+    const elf_plan *plan = f->plan;
+    const char *runpath = atoll_elf_runpath(plan->nodes[f->owner].elf);
+    for (size_t i = f->owner; runpath == NULL; i = plan->nodes[i].parent) {
+        if (search(f, atoll_elf_rpath(plan->nodes[i].elf), i)) {
             return true;
         }
-        if (up->parent == i) {
+        if (plan->nodes[i].parent == i) {
             break;
         }
     }
-    return search(getenv("LD_LIBRARY_PATH"), node->place, name, place,
-                  by_origin) ||
-           search(runpath, node->place, name, place, by_origin) ||
-           (!IS_ONE_OF(name, common) &&
-            search(system_folders, node->place, name, place, by_origin));
+    return search(f, getenv("LD_LIBRARY_PATH"), f->owner) ||
+           search(f, runpath, f->owner) ||
+           (!IS_ONE_OF(f->name, common) &&
+            search(f, system_folders, f->owner));
 }
 
 /* -------------------------------------------------------------------- nodes */
+
+#define NONE SIZE_MAX
 
 static void
 node_fini(elf_node *node)
 {
     atoll_free(node->path);
-    atoll_free(node->place);
+    atoll_free(node->found);
     atoll_free(node->needs);
     atoll_elf_close(node->elf);
 }
 
-/* The node of the file at `place`, new if need be; ELF_PLAN_MAX on an error. */
+/* The index of the node with that path; or NONE. */
 static size_t
-node_of(elf_plan *plan, const char *place, size_t parent, atoll_why *why)
+known_path(const elf_plan *plan, const char *path)
 {
-    char path[PATH_MAX];
-    if (realpath(place, path) == NULL) {
-        atoll_because(why, "cannot find it: %s", strerror(errno));
-        return ELF_PLAN_MAX;
-    }
     for (size_t i = 0; i < plan->count; i++) {
         if (strcmp(plan->nodes[i].path, path) == 0) {
             return i;
         }
     }
-    if (plan->count == plan->room) {
-        size_t room = plan->room * 2 + 8;
-        elf_node *nodes =
-            room > ELF_PLAN_MAX
-                ? NULL
-                : atoll_realloc(plan->nodes, room * sizeof(*nodes));
-        if (nodes == NULL) {
-            atoll_because(why, "no memory for what it is linked with");
-            return ELF_PLAN_MAX;
+    return NONE;
+}
+
+/* The index of the node of that file, which may have two names and none of them
+ * a link; or NONE. */
+static size_t
+known_file(const elf_plan *plan, const atoll_elf *elf)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const atoll_elf *its = plan->nodes[i].elf;
+        if (its->device == elf->device && its->inode == elf->inode) {
+            return i;
         }
-        plan->nodes = nodes;
-        plan->room = room;
     }
-    elf_node node = {.path = elf_copy_text(path), .place = elf_copy_text(place),
-                     .parent = parent};
-    if (node.path == NULL || node.place == NULL) {
-        atoll_because(why, "out of memory");
-        node_fini(&node);
-        return ELF_PLAN_MAX;
+    return NONE;
+}
+
+/* The node of the file that was found, new if need be. NONE with `why`; `bad`:
+ * it is that file which is at fault, and no lack of means. */
+static size_t
+node_of(elf_plan *plan, const finding *f, bool *bad, atoll_why *why)
+{
+    char path[PATH_MAX];
+    *bad = true;
+    if (realpath(f->found, path) == NULL) {
+        *bad = errno != ENOMEM;
+        atoll_because(why, "cannot find it: %s", strerror(errno));
+        return NONE;
     }
-    node.wanted = strrchr(node.place, '/') + 1;
-    node.elf = atoll_elf_open(path, why);
+    size_t index = known_path(plan, path);
+    if (index != NONE) {
+        return index;
+    }
+    elf_node node = {.elf = elf_open(path, bad, why),
+                     .name = plan->name_count,
+                     .parent = f->owner};
     if (node.elf == NULL) {
-        node_fini(&node);
-        return ELF_PLAN_MAX;
+        return NONE;
     }
-    plan->nodes[plan->count] = node;
-    return plan->count++;
+    index = known_file(plan, node.elf);
+    if (index != NONE) {
+        node_fini(&node);
+        return index;
+    }
+    *bad = false;
+    node.path = elf_copy_text(path);
+    node.found = elf_copy_text(f->found);
+    if (node.path == NULL || node.found == NULL) {
+        atoll_because(why, "out of memory");
+    }
+    else if (plan->count == ELF_PLAN_MAX) {
+        atoll_because(why, "it is linked with too many libraries");
+    }
+    else {
+        plan->nodes[plan->count] = node;
+        return plan->count++;
+    }
+    node_fini(&node);
+    return NONE;
+}
+
+/* Note that a node is found at `place`. */
+static bool
+add_name(elf_plan *plan, const char *place, size_t node, bool by_origin,
+         atoll_why *why)
+{
+    if (plan->name_count == ELF_PLAN_MAX) {
+        return atoll_because(why, "it is linked with too many libraries");
+    }
+    char *text = elf_copy_text(place);
+    if (text == NULL) {
+        return atoll_because(why, "out of memory");
+    }
+    plan->names[plan->name_count++] = (elf_name){
+        .node = node, .place = text, .wanted = strrchr(text, '/') + 1,
+        .by_origin = by_origin};
+    return true;
+}
+
+/* The node that is there when the loader needs `name`: it takes what has been
+ * loaded under that name, or calls itself so. NONE if there is none; `*err`: no
+ * memory. */
+static size_t
+node_named(elf_plan *plan, const char *name, bool *err, atoll_why *why)
+{
+    for (size_t i = 0; i < plan->name_count; i++) {
+        if (strcmp(plan->names[i].wanted, name) == 0) {
+            return plan->names[i].node;
+        }
+    }
+    for (size_t i = 0; i < plan->count; i++) {
+        const elf_name *first = &plan->names[plan->nodes[i].name];
+        const char *soname = atoll_elf_soname(plan->nodes[i].elf);
+        if (soname != NULL && strcmp(soname, name) == 0) {
+            char place[PATH_MAX];
+            int n = snprintf(place, sizeof(place), "%.*s%s",
+                             (int)(first->wanted - first->place), first->place,
+                             name);
+            *err = n >= PATH_MAX
+                       ? !atoll_because(why, "the path of %s is too long", name)
+                       : !add_name(plan, place, i, first->by_origin, why);
+            return i;
+        }
+    }
+    return NONE;
+}
+
+/* Find `name`, which the node `of` needs. True without a `*node`: the loader
+ * will find it, or say so. */
+static bool
+add_need(elf_plan *plan, size_t of, const char *name, size_t *node,
+         atoll_why *why)
+{
+    bool bad = false, err = false;
+    finding f = {.name = name, .plan = plan, .owner = of};
+    *node = NONE;
+    if (strchr(name, '/') != NULL || strncmp(name, "libpython", 9) == 0) {
+        return true;
+    }
+    *node = node_named(plan, name, &err, why);
+    if (*node != NONE || !find(&f)) {
+        return !err;
+    }
+    atoll_why its;
+    *node = node_of(plan, &f, &bad, &its);
+    if (*node == NONE) {
+        return (bad && !f.by_origin) ||
+               atoll_because(why, "%s: %s", f.place, its.text);
+    }
+    return add_name(plan, f.place, *node, f.by_origin, why);
 }
 
 static bool
 add_needs(elf_plan *plan, size_t of, atoll_why *why)
 {
-    char place[PATH_MAX];
-    size_t count = atoll_elf_needed_count(plan->nodes[of].elf);
-    uint16_t *needs = atoll_alloc((count + 1) * sizeof(*needs));
-    if (needs == NULL) {
+    elf_node *node = &plan->nodes[of];
+    size_t count = atoll_elf_needed_count(node->elf);
+    node->needs = atoll_alloc((count + 1) * sizeof(*node->needs));
+    if (node->needs == NULL) {
         return atoll_because(why, "out of memory");
     }
-    plan->nodes[of].needs = needs;
     for (size_t i = 0; i < count; i++) {
-        const char *name = atoll_elf_needed(plan->nodes[of].elf, i);
-        bool by_origin = false;
-        if (strncmp(name, "libpython", 9) == 0 ||
-            !find(plan, of, name, place, &by_origin)) {
-            continue;
+        size_t its;
+        if (!add_need(plan, of, atoll_elf_needed(node->elf, i), &its, why)) {
+            return false;
         }
-        size_t index = node_of(plan, place, of, why);
-        if (index == ELF_PLAN_MAX) {
-            continue; /* the loader will say so, if it finds the same */
+        if (its != NONE) {
+            node->needs[node->needs_count++] = (uint16_t)its;
         }
-        plan->nodes[index].by_origin |= by_origin;
-        plan->nodes[index].far |= !by_origin;
-        needs[plan->nodes[of].needs_count++] = (uint16_t)index;
     }
     return true;
 }
@@ -261,25 +376,62 @@ spread(elf_plan *plan)
     }
 }
 
-bool
-elf_plan_make(elf_plan *plan, const char *path, atoll_why *why)
+/* A name of a node that is known to keep state? */
+static bool
+is_stateful(const elf_plan *plan, size_t node)
 {
-    *plan = (elf_plan){NULL, 0, 0};
-    if (node_of(plan, path, 0, why) == ELF_PLAN_MAX) {
-        elf_plan_fini(plan);
+    for (size_t i = 0; i < plan->name_count; i++) {
+        if (plan->names[i].node == node &&
+            IS_ONE_OF(plan->names[i].wanted, stateful)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+make(elf_plan *plan, const char *path, atoll_why *why)
+{
+    finding root = {.plan = plan};
+    bool bad;
+    plan->nodes = atoll_alloc(ELF_PLAN_MAX * sizeof(*plan->nodes));
+    plan->names = atoll_alloc(ELF_PLAN_MAX * sizeof(*plan->names));
+    if (plan->nodes == NULL || plan->names == NULL) {
+        return atoll_because(why, "out of memory");
+    }
+    if (path[0] != '/' || strlen(path) >= PATH_MAX) {
+        return atoll_because(why, "not an absolute path, or too long");
+    }
+    strcpy(root.found, path);
+    strcpy(root.place, path);
+    normalise(root.place);
+    if (node_of(plan, &root, &bad, why) == NONE ||
+        !add_name(plan, root.place, 0, true, why)) {
         return false;
     }
     for (size_t i = 0; i < plan->count; i++) {
         if (!add_needs(plan, i, why)) {
-            elf_plan_fini(plan);
             return false;
         }
+    }
+    for (size_t i = 0; i < plan->count; i++) {
         elf_node *node = &plan->nodes[i];
-        node->copied = i == 0 || IS_ONE_OF(node->wanted, stateful) ||
+        node->copied = i == 0 || is_stateful(plan, i) ||
                        atoll_elf_imports_prefix(node->elf, "Py") ||
                        atoll_elf_imports_prefix(node->elf, "_Py");
     }
     spread(plan);
+    return true;
+}
+
+bool
+elf_plan_make(elf_plan *plan, const char *path, atoll_why *why)
+{
+    *plan = (elf_plan){NULL, 0, NULL, 0};
+    if (!make(plan, path, why)) {
+        elf_plan_fini(plan);
+        return false;
+    }
     return true;
 }
 
@@ -289,6 +441,10 @@ elf_plan_fini(elf_plan *plan)
     for (size_t i = 0; i < plan->count; i++) {
         node_fini(&plan->nodes[i]);
     }
+    for (size_t i = 0; i < plan->name_count; i++) {
+        atoll_free(plan->names[i].place);
+    }
     atoll_free(plan->nodes);
-    *plan = (elf_plan){NULL, 0, 0};
+    atoll_free(plan->names);
+    *plan = (elf_plan){NULL, 0, NULL, 0};
 }

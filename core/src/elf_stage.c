@@ -18,19 +18,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool
-make_root(elf_stage *stage, atoll_why *why)
+/* The folder's path has to leave room for what is in it. */
+#define FOLDER_MAX 200
+
+bool
+elf_temporary_folder(size_t i, const char **folder)
 {
     const char *const folders[] = {getenv("TMPDIR"), "/tmp", "/dev/shm",
                                    "/var/tmp"};
+    if (i >= sizeof(folders) / sizeof(*folders)) {
+        return false;
+    }
+    bool good = folders[i] != NULL && folders[i][0] == '/' &&
+                strlen(folders[i]) < FOLDER_MAX;
+    *folder = good ? folders[i] : "/tmp";
+    return true;
+}
+
+static bool
+make_root(elf_stage *stage, atoll_why *why)
+{
+    const char *folder;
     int first = 0;
-    for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {
-        if (folders[i] == NULL || folders[i][0] != '/') {
-            continue;
-        }
-        int n = snprintf(stage->root, sizeof(stage->root), "%s/atoll-XXXXXX",
-                         folders[i]);
-        if (n > 0 && n < 200 && mkdtemp(stage->root) != NULL) {
+    for (size_t i = 0; elf_temporary_folder(i, &folder); i++) {
+        snprintf(stage->root, sizeof(stage->root), "%s/atoll-XXXXXX", folder);
+        if (mkdtemp(stage->root) != NULL) {
             return true;
         }
         first = first == 0 ? errno : first;
@@ -41,15 +53,17 @@ make_root(elf_stage *stage, atoll_why *why)
                          strerror(first));
 }
 
-/* The length of the folders that all places have in common. */
+/* The length of the folders that all places have in common that are seen in the
+ * stage: those of copies, and of what is found by its origin. */
 static size_t
 common_prefix(const elf_plan *plan)
 {
-    const char *first = plan->nodes[0].place;
-    size_t length = (size_t)(plan->nodes[0].wanted - first) - 1;
-    for (size_t i = 1; i < plan->count; i++) {
-        const char *place = plan->nodes[i].place;
-        if (!plan->nodes[i].by_origin) {
+    const char *first = plan->names[0].place;
+    size_t length = (size_t)(plan->names[0].wanted - first) - 1;
+    for (size_t i = 1; i < plan->name_count; i++) {
+        const char *place = plan->names[i].place;
+        if (!plan->names[i].by_origin &&
+            !plan->nodes[plan->names[i].node].copied) {
             continue;
         }
         while (length > 0 && (strncmp(first, place, length) != 0 ||

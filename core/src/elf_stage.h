@@ -11,7 +11,11 @@ typedef struct elf_stage {
     size_t prefix;       /* bytes of a place that `root` stands for */
 } elf_stage;
 
-/* Make the folder for the nodes of `plan` that are found by their origin.
+/* Folders for temporary files, the best first; some more than once. False when
+ * there are no more. */
+bool elf_temporary_folder(size_t i, const char **folder);
+
+/* Make the folder for what `plan` copies, and for what is found by its origin.
  * False with `why`. */
 bool elf_stage_make(elf_stage *stage, const elf_plan *plan, atoll_why *why);
 

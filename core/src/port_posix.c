@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "at_base.h"
+#include "at_port.h"
 
 at_static_assert(sizeof(pthread_t) <= sizeof(atoll_thread),
                  "a thread's name fits into a word");
@@ -47,6 +48,12 @@ atoll_thread_halt(void)
     for (;;) {
         pause();
     }
+}
+
+unsigned
+atoll_cores(void)
+{
+    return at_port_cpus();
 }
 
 typedef struct watched {

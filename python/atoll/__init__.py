@@ -60,6 +60,7 @@ __all__ = [
     "ChannelFull",
     "ChannelNotFoundError",
     "ChannelTimeout",
+    "Diagnosis",
     "ExecutionFailed",
     "ForkedError",
     "Interpreter",
@@ -81,6 +82,7 @@ __all__ = [
     "create",
     "create_channel",
     "create_queue",
+    "doctor",
     "get_current",
     "get_main",
     "is_shareable",
@@ -97,6 +99,8 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._doctor import Diagnosis as Diagnosis
+    from ._doctor import doctor as doctor
     from ._registry import register as register
     from .errors import ChannelEmpty, ChannelFull, QueueFull, QueueShutDown
 
@@ -110,6 +114,11 @@ def __getattr__(name: str) -> object:
 
         globals()[name] = register
         return register
+    if name in ("Diagnosis", "doctor"):
+        from . import _doctor
+
+        value = globals()[name] = getattr(_doctor, name)
+        return value
     if name in _LAZY:
         from . import errors
 
@@ -119,4 +128,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, "register"})
+    return sorted({*globals(), *_LAZY, "Diagnosis", "doctor", "register"})

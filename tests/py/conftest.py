@@ -2,6 +2,7 @@ import gc
 import signal
 
 import atoll
+import packages
 import pytest
 import workers
 from support import SLACK, open_interpreters, until
@@ -72,3 +73,11 @@ def way(request):
         return queue.get_nowait()
 
     return trip
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """A folder of installed packages, for the tests of the doctor."""
+    site = tmp_path_factory.mktemp("site")
+    packages.make_all(site)
+    return site

@@ -334,6 +334,9 @@ ATOLL_API atoll_thread atoll_thread_self(void);
 /* Sleep until the end of the process. */
 ATOLL_API void atoll_thread_halt(void);
 
+/* How many processors this process may use; at least 1. */
+ATOLL_API unsigned atoll_cores(void);
+
 /* pthread_create itself, for whoever stands between it and somebody's code:
  * `thread` and `attributes` are its first two arguments, the result is its
  * result. `over(over_arg)` is called in the new thread when `run` has returned or

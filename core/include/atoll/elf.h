@@ -70,6 +70,7 @@ bool atoll_elf_imports_prefix(const atoll_elf *elf, const char *prefix);
 typedef struct atoll_elf_rename {
     const char *from, *to;
     size_t changed;
+    bool own; /* only where an object calls itself so */
 } atoll_elf_rename;
 
 typedef struct atoll_elf_copy atoll_elf_copy;
@@ -144,10 +145,6 @@ atoll_elf_space_new(const atoll_elf_redirect *redirects,
 void *atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode,
                            bool *fresh, atoll_why *why) ATOLL_MUST_CHECK;
 
-/* May a copy have started threads in a way that redirects do not see, through
- * the C++ library? */
-bool atoll_elf_space_hides_threads(const atoll_elf_space *space);
-
 /* How many files have been copied. */
 size_t atoll_elf_space_count(const atoll_elf_space *space);
 
@@ -161,8 +158,8 @@ void atoll_elf_space_each(const atoll_elf_space *space,
 
 /* Forget the copies. With `unload` they are unmapped: destructors run, and
  * nothing may use their code or data any more. Else they stay for ever, as do
- * those that came with copied libraries, whose destructors are not to be
- * trusted. Returns whether all are gone. */
+ * those that came with copied libraries or may have started threads through the
+ * C++ library. Returns whether all are gone. */
 bool atoll_elf_space_free(atoll_elf_space *space, bool unload);
 
 #endif

@@ -1,0 +1,148 @@
+"""The command line: ``atoll doctor``, also as ``python -m atoll``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+
+from . import __version__, _doctor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+_DOCTOR = """\
+Find out which installed packages work in interpreters with a GIL of their own: as
+they are, in private copies of their extension modules, or not. Each module is
+imported in child processes, so crashes do no harm.
+"""
+
+_STATUS = """\
+exit status: 0 all packages work; 1 some do not (without PACKAGE, those that do not
+even import in main do not count); 2 wrong usage, or an unknown package; 130
+interrupted, after printing what is known so far
+"""
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_seconds.__name__ = "number of seconds"  # argparse: "invalid … value"
+_count.__name__ = "positive number"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="atoll", description="Isolated Python interpreters on every core."
+    )
+    parser.add_argument("--version", action="version", version=f"atoll {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    doctor = commands.add_parser(
+        "doctor",
+        help="which installed packages work in interpreters",
+        description=_DOCTOR,
+        epilog=_STATUS,
+    )
+    doctor.add_argument(
+        "packages",
+        metavar="PACKAGE",
+        nargs="*",
+        help="a distribution, or a name to import; default: all with extension modules",
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument("--all", action="store_true", help="list every module")
+    doctor.add_argument(
+        "--timeout",
+        metavar="S",
+        type=_seconds,
+        default=60.0,
+        help="seconds that one import may take (default: 60)",
+    )
+    doctor.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_count,
+        help="child processes at a time (default: one for each processor, 4 at most)",
+    )
+    doctor.set_defaults(run=_run_doctor)
+    return parser
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _run_doctor(args: argparse.Namespace) -> int:
+    from . import _doctor_find, _doctor_show
+
+    # The children are in sessions of their own: nobody else ends them.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+    found: list[_doctor.Diagnosis] = []
+    line = _doctor_show.Line(sys.stderr)
+
+    def progress(news: _doctor.Progress) -> None:
+        if news.diagnosis is not None:
+            found.append(news.diagnosis)
+        line(news)
+
+    interrupted = False
+    try:
+        _doctor.doctor(
+            args.packages or None, timeout=args.timeout, jobs=args.jobs, progress=progress
+        )
+    except KeyboardInterrupt:
+        interrupted = True
+    except _doctor_find.UnknownPackageError as exc:
+        print(f"atoll doctor: error: {exc}", file=sys.stderr)
+        return 2
+    finally:
+        line.clear()
+    found.sort(key=lambda diagnosis: _doctor_find.normal(diagnosis.name))
+    if args.json:
+        _doctor_show.write_json(found, interrupted, sys.stdout)
+    elif found or not interrupted:
+        _doctor_show.show(found, args.all, sys.stdout)
+    if interrupted:
+        sys.stdout.flush()
+        print("interrupted", file=sys.stderr)
+        return 130
+    # What is broken anyway counts only if somebody has asked for it.
+    bad = {"fails", "main-fails"} if args.packages else {"fails"}
+    return 1 if any(diagnosis.verdict in bad for diagnosis in found) else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (list of str; None: the process's). Returns the
+    exit status (int); wrong usage raises SystemExit(2), as argparse does."""
+    args = _parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it has seen enough. Python flushes once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+if __name__ == "__main__":
+    if not sys.flags.safe_path and sys.path and sys.path[0] == os.getcwd():
+        # "-m" has put it there; what is installed is not to be hidden by it.
+        del sys.path[0]
+    sys.exit(main())
