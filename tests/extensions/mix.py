@@ -19,7 +19,7 @@ import traceback
 from typing import Any
 
 import atoll
-import packages
+import ext_packages as packages
 import run_one
 import within
 

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-import packages
+import ext_packages as packages
 import run_one
 
 DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs")

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import packages
+import ext_packages as packages
 import within
 
 MODES = ("main", "sequence", "together", "with-main")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 
-import packages
+import ext_packages as packages
 import pytest
 import run_one
 

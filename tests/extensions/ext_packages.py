@@ -1,6 +1,6 @@
 """The packages whose extension modules are used in isolated interpreters.
 
-Run as a script it prints requirements for pip, one a line: packages.py SET, which is
+Run as a script it prints requirements for pip, one a line: ext_packages.py SET, which is
 quick, all, or alone (those to be installed without what they depend on).
 """
 
