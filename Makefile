@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3; otherwise the newest CPython 3.13 to 3.15 is used.
 
 .DEFAULT_GOAL := help
-export PYTHON BUILD PYTEST_ARGS DEMO_ARGS BENCH_ARGS
+export PYTHON BUILD PYTEST_ARGS DEMO_ARGS BENCH_ARGS SOAK_SECONDS
 
 help:
 	@echo 'make demo       parse the standard library on every core'
@@ -16,12 +16,17 @@ help:
 	@echo 'make test-aarch64   some of the C tests, cross-compiled, under qemu'
 	@echo 'make test-py    the Python and conformance tests alone'
 	@echo 'make test-py-memory   some of them with debug hooks, and under ASan'
+	@echo 'make extensions      packages with extension modules; docs/extensions.md'
+	@echo 'make extensions-soak the same mixed, for SOAK_SECONDS=300'
+	@echo 'make numpy-suite     the tests of NumPy in main and in an interpreter'
+	@echo '                     (pandas-suite, scipy-suite)'
 	@echo
 	@echo 'PYTHON=/path/to/python3 chooses the Python (default: the newest'
 	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
 	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
 
-build demo test test-c test-py test-py-memory bench check:
+build demo test test-c test-py test-py-memory bench check extensions \
+extensions-soak numpy-suite pandas-suite scipy-suite:
 	@tools/task $@
 
 test-asan:
@@ -37,4 +42,6 @@ clean:
 	rm -rf build bench/results.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help build demo test test-c test-asan test-tsan test-aarch64 test-py test-py-memory bench check clean
+.PHONY: help build demo test test-c test-asan test-tsan test-aarch64 test-py \
+  test-py-memory bench check clean extensions extensions-soak numpy-suite \
+  pandas-suite scipy-suite
