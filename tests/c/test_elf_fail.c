@@ -119,6 +119,16 @@ static const atoll_elf_redirect redirects[] = {
     {"pthread_key_create", FUNCTION(their_key)},
 };
 
+static size_t
+count_events(const char *what)
+{
+    size_t count = 0;
+    for (const char *at = events; (at = strstr(at, what)) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
 /* Load `path` and, if that worked, use it; then all is as it was. */
 static bool
 attempt(const char *path, const char *function, int result)
@@ -148,6 +158,13 @@ attempt(const char *path, const char *function, int result)
         CHECK(atoll_elf_space_free(space, true));
     }
     CHECK(failures_without_text == 0);
+    /* What has not been constructed is not destructed; what has is not either,
+     * if the loader could not be told to. */
+    CHECK(count_events("-mod") <= count_events("+mod"));
+    CHECK(count_events("-pyuser") <= count_events("+pyuser"));
+    CHECK(failed > 0 || count_events("-") == count_events("+"));
+    CHECK(good || count_events("+mod") == 0);
+    events[0] = '\0';
     CHECK(live == 0);
     CHECK(is_clean());
     CHECK(open_files() == files);
