@@ -108,8 +108,8 @@ void *isolate_alloc(isolate *iso, size_t size);
  * same array for the same slots' definition; NULL with an exception. */
 PyModuleDef_Slot *isolate_slots(isolate *iso, PyModuleDef *def);
 
-/* Do the slots declare that? */
-bool isolate_is_declared(const PyModuleDef *def);
+/* Do the slots declare that? `*by_us`: because they are from isolate_slots. */
+bool isolate_is_declared(isolate *iso, const PyModuleDef *def, bool *by_us);
 
 /* --- isolate_module.c */
 

@@ -201,10 +201,24 @@ is_about_interpreters(int slot)
     return slot == 3 || slot == Py_mod_multiple_interpreters;
 }
 
+/* Has isolate_alloc returned it? */
+static bool
+is_ours(isolate *iso, const void *ptr)
+{
+    atoll_lock_acquire(&iso->lock);
+    isolate_memory *m = iso->memory;
+    while (m != NULL && m->bytes != ptr) {
+        m = m->next;
+    }
+    atoll_lock_release(&iso->lock);
+    return m != NULL;
+}
+
 bool
-isolate_is_declared(const PyModuleDef *def)
+isolate_is_declared(isolate *iso, const PyModuleDef *def, bool *by_us)
 {
     const PyModuleDef_Slot *s = def->m_slots;
+    *by_us = s != NULL && is_ours(iso, s);
     for (; s != NULL && s->slot != 0; s++) {
         if (is_about_interpreters(s->slot) &&
             s->value == Py_MOD_PER_INTERPRETER_GIL_SUPPORTED) {
@@ -299,7 +313,8 @@ module_def_init(PyModuleDef *def, isolate *Py_UNUSED(iso))
 static PyObject *
 module_from_def(PyModuleDef *def, PyObject *spec, int version, isolate *iso)
 {
-    if (!isolate_is_declared(def)) {
+    bool by_us;
+    if (!isolate_is_declared(iso, def, &by_us)) {
         PyModuleDef_Slot *slots = isolate_slots(iso, def);
         if (slots == NULL) {
             return NULL;

@@ -171,7 +171,8 @@ typedef struct request {
 static PyObject *
 from_definition(request *r, PyModuleDef *def)
 {
-    if (!isolate_is_declared(def)) {
+    bool by_us;
+    if (!isolate_is_declared(r->iso, def, &by_us)) {
         PyModuleDef_Slot *slots = isolate_slots(r->iso, def);
         if (slots == NULL) {
             return NULL;
@@ -306,7 +307,9 @@ make_module(request *r, void *handle, bool *theirs)
         return from_init(r, result);
     }
     PyModuleDef *def = (PyModuleDef *)result;
-    *theirs = isolate_is_declared(def) && !uses_other_extensions(r->path);
+    bool by_us;
+    *theirs = isolate_is_declared(r->iso, def, &by_us) && !by_us &&
+              !uses_other_extensions(r->path);
     return *theirs ? NULL : from_definition(r, def);
 }
 
