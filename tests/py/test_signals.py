@@ -1,5 +1,7 @@
 """Ctrl-C and other signals in a wait of the main thread. Each in a process."""
 
+import signal
+
 import pytest
 from support import STRESS, check_python
 
