@@ -202,6 +202,14 @@ at_exit(void (*func)(void), isolate *iso)
     return 0;
 }
 
+/* In the child of a fork that goes on to start a program (libuv's, in uvloop):
+ * CPython ends the process if this is not main. There is nothing to be done for
+ * a program; os.fork() itself is refused in interpreters. */
+static void
+after_fork_child(isolate *Py_UNUSED(iso))
+{
+}
+
 /* ------------------------------------------------------------------ modules */
 
 static bool
@@ -580,6 +588,7 @@ static const replacement replacements[] = {
 #if PY_VERSION_HEX >= 0x030F0000
     {"PyModule_FromSlotsAndSpec", OURS(module_from_slots), 2},
 #endif
+    {"PyOS_AfterFork_Child", OURS(after_fork_child), 0},
     {"PyThread_tss_create", OURS(tss_create), 1},
     {"PyThread_tss_delete", OURS(tss_delete), 1},
     {"PyThread_tss_free", OURS(tss_free), 1},

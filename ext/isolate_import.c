@@ -211,6 +211,30 @@ mend_ctypes(core_state *state, PyObject *ctypes)
     return rc;
 }
 
+/* Modules of which the process has one, not the interpreter. */
+static int
+limit(PyObject *module)
+{
+    PyObject *boot = PyImport_ImportModule("atoll._boot");
+    PyObject *done =
+        boot == NULL ? NULL : PyObject_CallMethod(boot, "limit", "O", module);
+    Py_XDECREF(boot);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int
+mend(core_state *state, PyObject *name, PyObject *module)
+{
+    if (PyUnicode_EqualToUTF8(name, "_ctypes")) {
+        return mend_ctypes(state, module);
+    }
+    return PyUnicode_EqualToUTF8(name, "faulthandler") ||
+                   PyUnicode_EqualToUTF8(name, "_tracemalloc")
+               ? limit(module)
+               : 0;
+}
+
 /* Call `original(*args)`, an exec_module whose last argument is the module. */
 static PyObject *
 exec_and_mend(core_state *state, PyObject *original, PyObject *const *args,
@@ -219,8 +243,7 @@ exec_and_mend(core_state *state, PyObject *original, PyObject *const *args,
     PyObject *result = PyObject_Vectorcall(original, args, count, NULL);
     PyObject *name =
         result == NULL ? NULL : PyModule_GetNameObject(args[count - 1]);
-    if (name != NULL && PyUnicode_EqualToUTF8(name, "_ctypes") &&
-        mend_ctypes(state, args[count - 1]) < 0) {
+    if (name != NULL && mend(state, name, args[count - 1]) < 0) {
         Py_CLEAR(result);
     }
     if (result != NULL && name == NULL) {

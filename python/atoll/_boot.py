@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def capture(exc: BaseException) -> tuple[str, ...]:
     """Describe an exception for the interpreter that waits for this one.
@@ -37,6 +41,33 @@ def _display(exc: BaseException, formatted: str) -> str:
         return "".join(TracebackException.from_exception(exc).format()).rstrip("\n")
     except BaseException:
         return formatted
+
+
+def limit(module: Any) -> None:
+    """After the import of faulthandler or _tracemalloc: take out what changes the
+    one that the process has, which belongs to main.
+
+    CPython refuses these modules in interpreters, but packages import them. Faults
+    are handled as main has said; to enable the handler here does nothing.
+    """
+    name = module.__name__.removeprefix("_")
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError(
+            f"{name} works for the whole process; use it in the main interpreter"
+        )
+
+    def accept(*args: object, **kwargs: object) -> None:
+        pass
+
+    if name == "tracemalloc":
+        module.start = module.stop = refuse
+        return
+    module.enable = accept
+    module.disable = lambda: False
+    module.cancel_dump_traceback_later = accept
+    for word in ("dump_traceback_later", "register", "unregister"):
+        setattr(module, word, refuse)
 
 
 def use_c_datetime() -> None:

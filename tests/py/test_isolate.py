@@ -291,8 +291,21 @@ interp.close()
 
 
 def test_standard_modules_that_cpython_refuses(pair):
-    pair[0].exec("import faulthandler, tracemalloc; faulthandler.is_enabled()")
-    pair[0].exec("import sys; assert not hasattr(sys.modules['faulthandler'], '__file__')")
+    import faulthandler
+
+    enabled = faulthandler.is_enabled()
+    for interp in pair:
+        interp.exec("""if 1:
+            import faulthandler, tracemalloc
+            faulthandler.enable(); faulthandler.disable()
+            faulthandler.cancel_dump_traceback_later()
+            for function in (faulthandler.dump_traceback_later, tracemalloc.start):
+                try: function(5)
+                except RuntimeError as exc: assert "main interpreter" in str(exc)
+                else: assert False
+            assert not tracemalloc.is_tracing()
+        """)
+    assert faulthandler.is_enabled() == enabled
 
 
 @pytest.mark.parametrize(
