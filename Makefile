@@ -13,6 +13,7 @@ help:
 	@echo
 	@echo 'make build      build and install into build/venv-<version>'
 	@echo 'make test-c     the C tests alone (test-asan, test-tsan: sanitized)'
+	@echo 'make test-aarch64   some of the C tests, cross-compiled, under qemu'
 	@echo 'make test-py    the Python and conformance tests alone'
 	@echo 'make test-py-memory   some of them with debug hooks, and under ASan'
 	@echo 'make extensions      packages with extension modules; docs/extensions.md'
@@ -34,9 +35,13 @@ test-asan:
 test-tsan:
 	@tools/task test-c tsan
 
+test-aarch64:
+	@tools/task test-c aarch64
+
 clean:
 	rm -rf build bench/results.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help build demo test test-c test-asan test-tsan test-py test-py-memory bench check \
-  clean extensions extensions-soak numpy-suite pandas-suite scipy-suite
+.PHONY: help build demo test test-c test-asan test-tsan test-aarch64 test-py \
+  test-py-memory bench check clean extensions extensions-soak numpy-suite \
+  pandas-suite scipy-suite

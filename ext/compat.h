@@ -88,6 +88,12 @@ compat_bytes_no_hash(PyBytesObject *bytes)
     _Py_COMP_DIAG_POP
 }
 
+/* The layout that dict_layout.h describes: of these versions, in a build that
+ * does not count all references. */
+#if PY_VERSION_HEX < 0x03100000 && SIZEOF_VOID_P == 8 && !defined(Py_REF_DEBUG)
+#define COMPAT_DICT_LAYOUT 1
+#endif
+
 /* From 3.15 on the memory of a bytearray is a bytes object. */
 #define COMPAT_BYTEARRAY_HAS_BYTES (PY_VERSION_HEX >= 0x030F0000)
 

@@ -55,7 +55,8 @@ decoder_fini(decoder *d)
         atoll_free(d->memo);
     }
     for (size_t i = 0; i < d->nforms; i++) {
-        Py_DECREF(d->forms[i]);
+        Py_DECREF(d->forms[i].names);
+        layout_form_fini(&d->forms[i].layout);
     }
     if (d->forms != d->forms_small) {
         atoll_free(d->forms);
@@ -80,21 +81,6 @@ dec_str(decoder *d)
     if (str != NULL && length > 0) {
         size_t bytes = (size_t)length * (size_t)PyUnicode_KIND(str);
         memcpy(PyUnicode_DATA(str), dec_take(d, bytes), bytes);
-    }
-    return str;
-}
-
-/* The hash is the sender's: it depends on the process only. */
-static inline PyObject *
-dec_key(decoder *d)
-{
-    size_t length = dec_u8(d);
-    int64_t hash = (int64_t)dec_u64(d);
-    const unsigned char *data = dec_take(d, length);
-    PyObject *str = PyUnicode_New((Py_ssize_t)length, 127);
-    if (str != NULL) {
-        memcpy(PyUnicode_1BYTE_DATA(str), data, length);
-        ((PyASCIIObject *)str)->hash = (Py_hash_t)hash;
     }
     return str;
 }
@@ -279,14 +265,15 @@ dec_pairs(decoder *d, PyObject *dict, Py_ssize_t count)
 }
 
 /* The keys that follow, as the next form. -1 with an exception. */
-static int
+__attribute__((noinline)) static int
 new_form(decoder *d)
 {
     if (d->nforms == d->form_room) {
         bool first = d->forms == d->forms_small;
         size_t room = d->form_room * 4;
-        PyObject **more = first ? atoll_alloc(room * sizeof(*more))
-                                : atoll_realloc(d->forms, room * sizeof(*more));
+        dict_form *more = first
+                              ? atoll_alloc(room * sizeof(*more))
+                              : atoll_realloc(d->forms, room * sizeof(*more));
         if (more == NULL) {
             PyErr_NoMemory();
             return -1;
@@ -306,34 +293,84 @@ new_form(decoder *d)
         }
         PyTuple_SET_ITEM(keys, i, key);
     }
-    if (keys == NULL) {
+    dict_form *form = &d->forms[d->nforms];
+    if (keys == NULL || layout_form_init(d->state, &form->layout, keys) < 0) {
+        Py_XDECREF(keys);
         return -1;
     }
-    d->forms[d->nforms++] = keys;
+    form->names = keys;
+    d->nforms++;
     return 0;
 }
 
-static PyObject *
+/* The values for the keys of a form from `i` on, one by one. */
+static int
+dec_values(decoder *d, PyObject *dict, size_t form, Py_ssize_t i,
+           Py_ssize_t count)
+{
+    int rc = 0;
+    for (; i < count && rc == 0; i++) {
+        if (*d->at == TAG_BREAK) {
+            d->at++;
+            return dec_pairs(d, dict, count - i);
+        }
+        PyObject *value = dec_item(d);
+        PyObject *key = PyTuple_GET_ITEM(d->forms[form].names, i);
+        rc = value == NULL ? -1 : PyDict_SetItem(dict, key, value);
+        Py_XDECREF(value);
+    }
+    return rc;
+}
+
+/* A dict is made of a table only if nobody can see it grow: it has no number,
+ * or no code of the user's has run so far. */
+static inline bool
+is_unseen(const decoder *d, bool memo)
+{
+    return !memo || !d->linked;
+}
+
+/* The values into a copy of the form's table, which the dict then gets. */
+static int
+dec_form_table(decoder *d, PyObject *dict, size_t form, Py_ssize_t count)
+{
+    layout_keys *keys = layout_form_table(&d->forms[form].layout);
+    if (keys == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (*d->at == TAG_BREAK) {
+            return layout_set_pairs(dict, keys) < 0
+                       ? -1
+                       : dec_values(d, dict, form, i, count);
+        }
+        PyObject *value = dec_item(d);
+        if (value == NULL) {
+            layout_drop(keys);
+            return -1;
+        }
+        layout_append(keys, value);
+    }
+    return layout_give(d->state, dict, keys);
+}
+
+__attribute__((noinline)) static PyObject *
 dec_formed(decoder *d, bool first, bool memo)
 {
     /* The dict has its number before its keys have theirs. */
     size_t form = first ? d->nforms : dec_u32(d);
-    Py_ssize_t count = first ? *d->at : PyTuple_GET_SIZE(d->forms[form]);
-    PyObject *dict = compat_dict_presized(count);
+    Py_ssize_t count =
+        first ? *d->at : PyTuple_GET_SIZE(d->forms[form].names);
+    bool table = layout_writes(d->state, count) && is_unseen(d, memo);
+    PyObject *dict = table ? PyDict_New() : compat_dict_presized(count);
     int rc = dict == NULL ? -1 : dec_number(d, memo, dict);
     if (rc == 0 && first) {
         rc = new_form(d);
     }
-    for (Py_ssize_t i = 0; i < count && rc == 0; i++) {
-        if (*d->at == TAG_BREAK) {
-            d->at++;
-            rc = dec_pairs(d, dict, count - i);
-            break;
-        }
-        PyObject *value = dec_item(d);
-        PyObject *key = PyTuple_GET_ITEM(d->forms[form], i);
-        rc = value == NULL ? -1 : PyDict_SetItem(dict, key, value);
-        Py_XDECREF(value);
+    if (rc == 0) {
+        table = table && d->forms[form].layout.keys != NULL;
+        rc = table ? dec_form_table(d, dict, form, count)
+                   : dec_values(d, dict, form, 0, count);
     }
     if (rc < 0) {
         Py_CLEAR(dict);
@@ -341,12 +378,65 @@ dec_formed(decoder *d, bool first, bool memo)
     return dict;
 }
 
+/* Pairs into a table, as long as the keys are str; the rest one by one. Not
+ * inline, as others here: what is nested deeply needs small frames. */
+__attribute__((noinline)) static int
+dec_table(decoder *d, PyObject *dict, Py_ssize_t count)
+{
+    layout_keys *keys = layout_table(count);
+    if (keys == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *key, *value = NULL;
+        Py_hash_t hash = -1;
+        if (*d->at == TAG_KEY8) {
+            d->at++;
+            key = dec_key(d);
+        }
+        else {
+            key = dec_object(d);
+        }
+        bool is_str = key != NULL && PyUnicode_CheckExact(key);
+        if (is_str) {
+            hash = ((PyASCIIObject *)key)->hash;
+            hash = hash == -1 ? PyObject_Hash(key) : hash;
+        }
+        value = key == NULL ? NULL : dec_item(d);
+        if (value == NULL) {
+            Py_XDECREF(key);
+            layout_drop(keys);
+            return -1;
+        }
+        if (is_str && layout_put(keys, key, hash, value)) {
+            continue;
+        }
+        int rc = layout_give(d->state, dict, keys);
+        rc = rc < 0 ? -1 : PyDict_SetItem(dict, key, value);
+        Py_DECREF(key);
+        Py_DECREF(value);
+        return rc < 0 ? -1 : dec_pairs(d, dict, count - i - 1);
+    }
+    return layout_give(d->state, dict, keys);
+}
+
+/* Can what follows be a str? */
+static inline bool
+is_str_next(const decoder *d)
+{
+    int tag = *d->at & ~MEMO;
+    return tag == TAG_KEY8 || tag == TAG_ASCII8 || tag == TAG_STR ||
+           tag == TAG_REF;
+}
+
 static PyObject *
 dec_dict(decoder *d, Py_ssize_t count, bool memo)
 {
-    PyObject *dict = compat_dict_presized(count);
+    bool table = layout_writes(d->state, count) && is_unseen(d, memo) &&
+                 is_str_next(d);
+    PyObject *dict = table ? PyDict_New() : compat_dict_presized(count);
     if (dict == NULL || dec_number(d, memo, dict) < 0 ||
-        dec_pairs(d, dict, count) < 0) {
+        (table ? dec_table(d, dict, count) : dec_pairs(d, dict, count)) < 0) {
         Py_CLEAR(dict);
     }
     return dict;

@@ -350,9 +350,56 @@ new_shape(decoder *d)
         Py_DECREF(type);
         return -1;
     }
-    d->shapes[d->nshapes++] = (shape){(PyTypeObject *)type, names,
-                                      is_direct((PyTypeObject *)type, names)};
+    d->shapes[d->nshapes++] =
+        (shape){.type = (PyTypeObject *)type,
+                .names = names,
+                .direct = is_direct((PyTypeObject *)type, names)};
     return 0;
+}
+
+/* Are the places of the values known? For the first instance they may not be
+ * there yet: it makes them. */
+static bool
+has_slots(decoder *d, size_t number, bool first)
+{
+    shape *s = &d->shapes[number];
+    if (s->known == SLOTS_UNKNOWN) {
+        bool found = s->direct &&
+                     layout_slots(d->state, s->type, s->names, s->slots);
+        s->known = found ? SLOTS_KNOWN : first ? SLOTS_UNKNOWN : SLOTS_NONE;
+    }
+    return s->known == SLOTS_KNOWN;
+}
+
+/* The values of an instance. Shapes may move meanwhile. */
+static int
+dec_attributes(decoder *d, PyObject *obj, size_t number, bool first)
+{
+    PyTypeObject *type = d->shapes[number].type;
+    PyObject *names = d->shapes[number].names;
+    bool direct = d->shapes[number].direct;
+    bool slots = has_slots(d, number, first);
+    PyObject *dict = NULL;
+    int rc = 0;
+    if (!direct) {
+        dict = PyObject_GenericGetDict(obj, NULL);
+        rc = dict == NULL ? -1 : 0;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names) && rc == 0; i++) {
+        PyObject *value = dec_item(d);
+        if (slots && value != NULL &&
+            layout_set(d->state, obj, type, d->shapes[number].slots[i],
+                       value)) {
+            continue;
+        }
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        rc = value == NULL ? -1
+             : direct      ? PyObject_GenericSetAttr(obj, name, value)
+                           : PyDict_SetItem(dict, name, value);
+        Py_XDECREF(value);
+    }
+    Py_XDECREF(dict);
+    return rc;
 }
 
 static PyObject *
@@ -366,29 +413,9 @@ dec_instance(decoder *d, bool memo, bool first)
     }
     size_t number = first ? d->nshapes - 1 : dec_u32(d);
     PyTypeObject *type = d->shapes[number].type;
-    PyObject *names = d->shapes[number].names;
-    bool direct = d->shapes[number].direct;
     PyObject *obj = type->tp_alloc(type, 0);
-    if (obj == NULL || dec_number(d, memo, obj) < 0) {
-        Py_XDECREF(obj);
-        return NULL;
-    }
-    PyObject *dict = NULL;
-    int rc = 0;
-    if (!direct) {
-        dict = PyObject_GenericGetDict(obj, NULL);
-        rc = dict == NULL ? -1 : 0;
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names) && rc == 0; i++) {
-        PyObject *value = dec_item(d);
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        rc = value == NULL ? -1
-             : direct      ? PyObject_GenericSetAttr(obj, name, value)
-                           : PyDict_SetItem(dict, name, value);
-        Py_XDECREF(value);
-    }
-    Py_XDECREF(dict);
-    if (rc < 0) {
+    if (obj == NULL || dec_number(d, memo, obj) < 0 ||
+        dec_attributes(d, obj, number, first) < 0) {
         Py_CLEAR(obj);
     }
     return obj;

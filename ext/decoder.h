@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "dict_layout.h"
 #include "wire.h"
 
 #define DEC_MEMO 24
@@ -20,7 +21,15 @@ typedef struct shape {
     PyTypeObject *type; /* counted */
     PyObject *names;    /* tuple of interned str; counted */
     bool direct;        /* no descriptor is in the way of setting them */
+    enum { SLOTS_UNKNOWN, SLOTS_NONE, SLOTS_KNOWN } known;
+    uint8_t slots[LAYOUT_SLOTS]; /* of the names; see dict_layout.h */
 } shape;
+
+/* The keys of many dicts. */
+typedef struct dict_form {
+    PyObject *names; /* tuple; counted */
+    layout_form layout;
+} dict_form;
 
 typedef struct decoder {
     core_state *state;
@@ -31,13 +40,13 @@ typedef struct decoder {
     size_t memo_used, memo_room;
     shape *shapes;
     size_t nshapes, shape_room;
-    PyObject **forms; /* tuples of keys; counted */
+    dict_form *forms;
     size_t nforms, form_room;
     struct decoder *outer; /* in state->decoders, once linked */
     unsigned long thread;
     bool linked;
     PyObject *memo_small[DEC_MEMO];
-    PyObject *forms_small[DEC_FORMS];
+    dict_form forms_small[DEC_FORMS];
     shape shapes_small[DEC_SHAPES];
 } decoder;
 
@@ -98,6 +107,21 @@ dec_known(decoder *d)
 
 /* The next object: a new reference, or NULL with an exception. */
 PyObject *dec_object(decoder *d);
+
+/* The hash is the sender's: it depends on the process only. */
+static inline PyObject *
+dec_key(decoder *d)
+{
+    size_t length = dec_u8(d);
+    int64_t hash = (int64_t)dec_u64(d);
+    const unsigned char *data = dec_take(d, length);
+    PyObject *str = PyUnicode_New((Py_ssize_t)length, 127);
+    if (str != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(str), data, length);
+        ((PyASCIIObject *)str)->hash = (Py_hash_t)hash;
+    }
+    return str;
+}
 
 static inline PyObject *
 dec_ascii(decoder *d)

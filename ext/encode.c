@@ -28,6 +28,7 @@ encoder_init(encoder *e, core_state *state)
     e->shapes = 0;
     e->types = NULL;
     e->last_type = NULL;
+    e->order_type = NULL;
     e->pickler = NULL;
     e->by_value = 0;
     e->nforms = 0;

@@ -195,13 +195,14 @@ raise_changed(void)
     return -1;
 }
 
-/* A value that may run code, and its key, are held meanwhile. */
+/* A value that may run code, and its key, are held meanwhile. It is none that
+ * enc_quick() knows. */
 static int
 enc_loud_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
                Py_ssize_t count)
 {
     Py_INCREF(key);
-    int rc = enc_item(e, value); /* which holds it */
+    int rc = enc_compound(e, value); /* which holds it */
     if (rc < 0) {
         enc_path(e, "[%.80R]", key);
     }
@@ -209,16 +210,21 @@ enc_loud_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
     return rc == 0 && PyDict_GET_SIZE(dict) != count ? raise_changed() : rc;
 }
 
-/* A pair of which one part may run code: both are held. */
+static int
+enc_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
+          Py_ssize_t count)
+{
+    int done = enc_quick(e, value);
+    return done == 0  ? enc_loud_value(e, dict, key, value, count)
+           : done < 0 ? -1
+                      : 0;
+}
+
+/* A pair whose key may run code: both are held. */
 static int
 enc_loud_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
               Py_ssize_t count)
 {
-    if (is_quiet(key)) {
-        return enc_item(e, key) < 0
-                   ? -1
-                   : enc_loud_value(e, dict, key, value, count);
-    }
     Py_INCREF(key);
     Py_INCREF(value);
     int rc = enc_item(e, key);
@@ -226,7 +232,7 @@ enc_loud_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
         enc_path(e, " key");
     }
     else {
-        rc = enc_loud_value(e, dict, key, value, count);
+        rc = enc_value(e, dict, key, value, count);
     }
     Py_DECREF(value);
     Py_DECREF(key);
@@ -238,7 +244,7 @@ enc_loud_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
 static int
 enc_key(encoder *e, PyObject *key)
 {
-    int memo = 0, known = enc_memo(e, key, &memo);
+    int memo = 0, known = Py_REFCNT(key) == 1 ? 0 : enc_memo(e, key, &memo);
     if (known != 0) {
         return known < 0 ? -1 : 0;
     }
@@ -263,11 +269,13 @@ static int
 enc_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
          Py_ssize_t count)
 {
-    if (!is_quiet(key) || !is_quiet(value)) {
+    if (PyUnicode_CheckExact(key)) {
+        return enc_key(e, key) < 0 ? -1 : enc_value(e, dict, key, value, count);
+    }
+    if (!is_quiet(key)) {
         return enc_loud_pair(e, dict, key, value, count);
     }
-    int rc = PyUnicode_CheckExact(key) ? enc_key(e, key) : enc_item(e, key);
-    return rc < 0 ? -1 : enc_item(e, value);
+    return enc_item(e, key) < 0 ? -1 : enc_value(e, dict, key, value, count);
 }
 
 static int
@@ -275,7 +283,7 @@ enc_pairs(encoder *e, PyObject *obj, Py_ssize_t count)
 {
     PyObject *key, *value;
     Py_ssize_t at = 0, done = 0;
-    while (PyDict_Next(obj, &at, &key, &value)) {
+    while (layout_next(e->state, obj, &at, &key, &value)) {
         if (done++ == count) {
             break; /* keys were exchanged: it may never end */
         }
@@ -298,19 +306,34 @@ form_of(encoder *e, PyObject *first, Py_ssize_t count)
     }
     uint64_t mixed = (((uintptr_t)first >> 4) + (uint64_t)count) *
                      UINT64_C(0x9E3779B97F4A7C15);
-    return &e->forms[mixed >> 60];
+    /* One of some places: which are the same is an accident of addresses, and
+     * two forms that put each other out are none. */
+    form *place = NULL;
+    int best = -1;
+    for (size_t i = 0; i < FORM_PLACES; i++) {
+        form *f = &e->forms[((mixed >> 60) + i) % ENC_FORMS];
+        if (f->first == first && f->count == count) {
+            return f;
+        }
+        int good = f->first == NULL ? 2 : f->keys == NULL;
+        if (good > best) {
+            best = good;
+            place = f;
+        }
+    }
+    return place;
 }
 
 /* The keys of a dict as a new form: they are all str, else -2. */
 static int
 enc_new_form(encoder *e, form *f, PyObject *dict, Py_ssize_t count, int memo)
 {
-    PyObject *key, *keys = PyTuple_New(count);
+    PyObject *key, *value, *keys = PyTuple_New(count);
     Py_ssize_t at = 0, i = 0;
     if (keys == NULL) {
         return -1;
     }
-    while (i < count && PyDict_Next(dict, &at, &key, NULL)) {
+    while (i < count && layout_next(e->state, dict, &at, &key, &value)) {
         if (!PyUnicode_CheckExact(key)) {
             Py_DECREF(keys);
             return -2;
@@ -338,7 +361,7 @@ enc_formed_from(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys,
 {
     PyObject *key, *value;
     bool same = true;
-    while (PyDict_Next(dict, &at, &key, &value)) {
+    while (layout_next(e->state, dict, &at, &key, &value)) {
         if (done == count) {
             return raise_changed();
         }
@@ -360,33 +383,36 @@ enc_formed_from(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys,
     return done == count ? 0 : raise_changed();
 }
 
+/* The same from the beginning, as fast as can be. In a table without gaps, the
+ * index of a pair is its place in the order. */
 static int
 enc_formed(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys)
 {
-    PyObject *key, *value;
     PyObject *const *expected = ((PyTupleObject *)keys)->ob_item;
-    Py_ssize_t at = 0, before = 0, i = 0;
-    while (i < count && PyDict_Next(dict, &at, &key, &value)) {
-        int done = key == expected[i] ? enc_quick(e, value) : 0;
+    const layout_pair *pairs = layout_pairs(e->state, dict);
+    Py_ssize_t i = 0;
+    while (i < count && pairs != NULL && pairs[i].key == expected[i]) {
+        PyObject *value = pairs[i].value;
+        int done = enc_quick(e, value);
+        if (done == 0) {
+            done = enc_loud_value(e, dict, expected[i], value, count);
+            pairs = layout_pairs(e->state, dict); /* another table, maybe */
+        }
         if (done < 0) {
             return -1;
         }
-        if (done == 0) {
-            return enc_formed_from(e, dict, count, keys, before, i);
-        }
-        before = at;
         i++;
     }
-    return i == count ? 0 : raise_changed();
+    return i == count ? 0 : enc_formed_from(e, dict, count, keys, i, i);
 }
 
 static int
 enc_dict(encoder *e, PyObject *obj, int memo)
 {
     Py_ssize_t count = PyDict_GET_SIZE(obj), at = 0;
-    PyObject *first;
+    PyObject *first, *value;
     if (count >= FORM_MIN && count <= FORM_MAX &&
-        PyDict_Next(obj, &at, &first, NULL)) {
+        layout_next(e->state, obj, &at, &first, &value)) {
         form *f = form_of(e, first, count);
         if (f->first != first || f->count != count) {
             f->first = first; /* an address to compare with */

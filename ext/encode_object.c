@@ -42,60 +42,19 @@ is_plain_class(PyTypeObject *type)
 
 /* ----------------------------------------------------------- plain instances */
 
-/* shape: what e->types holds for a plain class: (number, names) of its last
- * instance. Instances with other names get another shape. */
-static int
-enc_new_shape(encoder *e, PyTypeObject *type, PyObject *dict, int memo)
+/* The values beside an instance, as long as it is of this class. */
+static inline layout_values *
+values_of(const encoder *e, PyObject *obj, PyTypeObject *type)
 {
-    /* The class first: if it goes by value it may bring shapes of its own. */
-    if (enc_tag(e, TAG_SHAPE | memo) < 0 ||
-        enc_global(e, (PyObject *)type) < 0) {
-        return -1;
-    }
-    uint32_t count = (uint32_t)PyDict_GET_SIZE(dict);
-    PyObject *key, *names = PyTuple_New((Py_ssize_t)count);
-    if (names == NULL) {
-        return -1;
-    }
-    Py_ssize_t at = 0, i = 0;
-    while (i < (Py_ssize_t)count && PyDict_Next(dict, &at, &key, NULL)) {
-        PyTuple_SET_ITEM(names, i++, Py_NewRef(key));
-    }
-    PyObject *shape = Py_BuildValue("IO", (unsigned)e->shapes++, names);
-    unsigned char *to = enc_reserve(e, sizeof(count));
-    int rc = shape == NULL || to == NULL ||
-                     PyDict_SetItem(e->types, (PyObject *)type, shape) < 0
-                 ? -1
-                 : 0;
-    if (to != NULL) {
-        memcpy(to, &count, sizeof(count));
-    }
-    for (i = 0; i < (Py_ssize_t)count && rc == 0; i++) {
-        key = PyTuple_GET_ITEM(names, i);
-        int key_memo = 0, known = enc_memo(e, key, &key_memo);
-        rc = known < 0 || (known == 0 && enc_str(e, key, key_memo) < 0) ? -1
-                                                                        : 0;
-    }
-    Py_XDECREF(shape);
-    Py_DECREF(names);
-    return rc;
+    return Py_TYPE(obj) == type ? layout_values_of(e->state, obj) : NULL;
 }
 
-/* Do the keys of `dict` equal `names`, by identity and in order? */
-static bool
-has_names(PyObject *dict, PyObject *names)
+/* The name of its i-th attribute. */
+static inline PyObject *
+name_at(PyTypeObject *type, layout_values *values, Py_ssize_t i)
 {
-    Py_ssize_t at = 0, i = 0;
-    PyObject *key;
-    if (PyDict_GET_SIZE(dict) != PyTuple_GET_SIZE(names)) {
-        return false;
-    }
-    while (PyDict_Next(dict, &at, &key, NULL)) {
-        if (key != PyTuple_GET_ITEM(names, i++)) {
-            return false;
-        }
-    }
-    return true;
+    uint8_t slot = layout_order(values)[i];
+    return layout_entries(layout_cached_keys(type))[slot].key;
 }
 
 static bool
@@ -111,66 +70,246 @@ has_str_keys(PyObject *dict)
     return true;
 }
 
+static int
+raise_changed(void)
+{
+    PyErr_SetString(PyExc_RuntimeError,
+                    "an object changed while it was sent");
+    return -1;
+}
+
+/* Note the order of an instance's values, which is that of a shape. */
+static void
+note_order(encoder *e, PyTypeObject *type, uint32_t number,
+           layout_values *values)
+{
+    e->order_type = type;
+    e->order_number = number;
+    e->order_count = values->used;
+    memcpy(e->order, layout_order(values), values->used);
+}
+
+/* The names of an instance's attributes, in their order: those of the next
+ * shape. */
+static PyObject *
+attribute_names(encoder *e, PyObject *obj, PyTypeObject *type)
+{
+    e->order_type = NULL;
+    layout_values *values = values_of(e, obj, type);
+    if (values != NULL) {
+        note_order(e, type, e->shapes, values);
+        PyObject *names = PyTuple_New(values->used);
+        for (Py_ssize_t i = 0; names != NULL && i < values->used; i++) {
+            PyTuple_SET_ITEM(names, i, Py_NewRef(name_at(type, values, i)));
+        }
+        return names;
+    }
+    PyObject *dict = PyObject_GenericGetDict(obj, NULL), *names = NULL;
+    if (dict != NULL && (!PyDict_CheckExact(dict) || !has_str_keys(dict))) {
+        raise_changed();
+    }
+    else if (dict != NULL) {
+        PyObject *list = PyDict_Keys(dict);
+        names = list == NULL ? NULL : PyList_AsTuple(list);
+        Py_XDECREF(list);
+    }
+    Py_XDECREF(dict);
+    return names;
+}
+
+/* shape: what e->types holds for a plain class: (number, names) of its last
+ * instance. Instances with other names get another shape. Returns how many
+ * names the new one has, or -1. */
+static Py_ssize_t
+enc_new_shape(encoder *e, PyTypeObject *type, PyObject *obj, int memo)
+{
+    /* The class first: if it goes by value it may bring shapes of its own. */
+    if (enc_tag(e, TAG_SHAPE | memo) < 0 ||
+        enc_global(e, (PyObject *)type) < 0) {
+        return -1;
+    }
+    PyObject *names = attribute_names(e, obj, type);
+    if (names == NULL) {
+        return -1;
+    }
+    uint32_t count = (uint32_t)PyTuple_GET_SIZE(names), number = e->shapes++;
+    PyObject *shape = Py_BuildValue("IO", (unsigned)number, names);
+    int rc = shape == NULL ||
+                     PyDict_SetItem(e->types, (PyObject *)type, shape) < 0
+                 ? -1
+                 : 0;
+    unsigned char *to = rc < 0 ? NULL : enc_reserve(e, sizeof(count));
+    if (to != NULL) {
+        memcpy(to, &count, sizeof(count));
+    }
+    rc = to == NULL ? -1 : 0;
+    for (Py_ssize_t i = 0; i < (Py_ssize_t)count && rc == 0; i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i);
+        int name_memo = 0, known = enc_memo(e, name, &name_memo);
+        rc = known < 0 || (known == 0 && enc_str(e, name, name_memo) < 0) ? -1
+                                                                          : 0;
+    }
+    Py_XDECREF(shape);
+    Py_DECREF(names);
+    return rc < 0 ? -1 : (Py_ssize_t)count;
+}
+
+/* Do the attributes, which are in `values` or else in `dict`, have these names,
+ * by identity and in this order? */
+static bool
+has_names(PyTypeObject *type, layout_values *values, PyObject *dict,
+          PyObject *names)
+{
+    Py_ssize_t count = PyTuple_GET_SIZE(names), at = 0, i = 0;
+    PyObject *key;
+    if (values != NULL) {
+        while (i < count && values->used == count &&
+               name_at(type, values, i) == PyTuple_GET_ITEM(names, i)) {
+            i++;
+        }
+        return i == count && values->used == count;
+    }
+    if (PyDict_GET_SIZE(dict) != count) {
+        return false;
+    }
+    while (PyDict_Next(dict, &at, &key, NULL)) {
+        if (key != PyTuple_GET_ITEM(names, i++)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int
+enc_attribute(encoder *e, PyObject *name, PyObject *value)
+{
+    Py_INCREF(name);
+    int rc = enc_compound(e, value); /* which holds it */
+    if (rc < 0) {
+        enc_path(e, ".%U", name);
+    }
+    Py_DECREF(name);
+    return rc;
+}
+
+/* The values in the dict, but for the first `from`. */
+static int
+enc_dict_values(encoder *e, PyObject *obj, Py_ssize_t from, Py_ssize_t count)
+{
+    PyObject *dict = PyObject_GenericGetDict(obj, NULL), *name, *value;
+    Py_ssize_t at = 0, i = 0;
+    if (dict == NULL) {
+        return -1;
+    }
+    int rc = 0;
+    while (rc == 0 && i < count &&
+           layout_next(e->state, dict, &at, &name, &value)) {
+        if (i++ >= from) {
+            int done = enc_quick(e, value);
+            rc = done > 0   ? 0
+                 : done < 0 ? -1
+                            : enc_attribute(e, name, value);
+        }
+    }
+    if (rc == 0 && (i != count || PyDict_GET_SIZE(dict) != count)) {
+        rc = raise_changed();
+    }
+    Py_DECREF(dict);
+    return rc;
+}
+
+/* The values beside an instance, and from where it has a dict with values of
+ * its own those: code of a value's may change it. */
+static int
+enc_values(encoder *e, PyObject *obj, PyTypeObject *type, Py_ssize_t count)
+{
+    layout_values *values = values_of(e, obj, type);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (values == NULL) {
+            return enc_dict_values(e, obj, i, count);
+        }
+        if (values->used != count) {
+            return raise_changed();
+        }
+        PyObject *value = values->values[layout_order(values)[i]];
+        int done = enc_quick(e, value);
+        if (done == 0) {
+            done = enc_attribute(e, name_at(type, values, i), value);
+            values = values_of(e, obj, type);
+        }
+        if (done < 0) {
+            return -1;
+        }
+    }
+    return values == NULL         ? enc_dict_values(e, obj, count, count)
+           : values->used != count ? raise_changed()
+                                   : 0;
+}
+
+/* An instance with a shape that is known. */
+static int
+enc_shaped(encoder *e, PyObject *obj, uint32_t number, Py_ssize_t count)
+{
+    int memo = 0, known = e->shared ? enc_memo(e, obj, &memo) : 0;
+    if (known != 0) {
+        return known < 0 ? -1 : 0;
+    }
+    return enc_put(e, TAG_INSTANCE | memo, &number, sizeof(number)) < 0
+               ? -1
+               : enc_values(e, obj, Py_TYPE(obj), count);
+}
+
 /* `shape` is borrowed: it is used before any code can run. */
 static int
 enc_plain(encoder *e, PyObject *obj, PyObject *shape)
 {
     PyTypeObject *type = Py_TYPE(obj);
     bool shared = e->shared;
-    PyObject *dict = PyObject_GenericGetDict(obj, NULL);
-    if (dict == NULL) {
+    layout_values *values = values_of(e, obj, type);
+    PyObject *dict = NULL;
+    if (values == NULL && (dict = PyObject_GenericGetDict(obj, NULL)) == NULL) {
         return -1;
     }
-    /* The names of a shape are str. */
-    bool same = PyDict_CheckExact(dict) && PyTuple_Check(shape) &&
-                has_names(dict, PyTuple_GET_ITEM(shape, 1));
-    if (!same && (!PyDict_CheckExact(dict) || !has_str_keys(dict))) {
-        Py_DECREF(dict);
+    /* The names of a shape are str, and so are those beside an instance. */
+    bool exact = values != NULL || PyDict_CheckExact(dict);
+    bool same = exact && PyTuple_Check(shape) &&
+                has_names(type, values, dict, PyTuple_GET_ITEM(shape, 1));
+    bool reduce = !exact || (!same && values == NULL && !has_str_keys(dict));
+    Py_XDECREF(dict);
+    if (reduce) {
         return enc_reduce(e, obj);
     }
-    /* With a new shape the class comes first, and so does its number. */
-    int memo = same || !shared ? 0 : MEMO;
-    int known = !shared ? 0
-                : same  ? enc_memo(e, obj, &memo)
-                        : enc_known(e, obj);
-    int rc = known < 0 ? -1 : 0;
-    if (known == 0) {
-        if (same) {
-            uint32_t number =
-                (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(shape, 0));
-            rc = enc_put(e, TAG_INSTANCE | memo, &number, sizeof(number));
+    if (same) {
+        uint32_t number =
+            (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(shape, 0));
+        if (values != NULL) {
+            note_order(e, type, number, values);
         }
-        else {
-            rc = enc_new_shape(e, type, dict, memo);
-            if (rc == 0 && memo != 0) {
-                rc = enc_number(e, obj);
-            }
-        }
-        Py_ssize_t count = PyDict_GET_SIZE(dict), at = 0, done = 0;
-        PyObject *key, *value;
-        while (rc == 0 && done < count &&
-               PyDict_Next(dict, &at, &key, &value)) {
-            done++;
-            rc = enc_quick(e, value);
-            if (rc > 0) {
-                rc = 0;
-                continue;
-            }
-            Py_INCREF(key);
-            rc = rc < 0 ? -1 : enc_object(e, value);
-            if (rc < 0) {
-                enc_path(e, ".%U", key);
-            }
-            Py_DECREF(key);
-        }
-        if (rc == 0 && (done != count || PyDict_GET_SIZE(dict) != count)) {
-            PyErr_SetString(PyExc_RuntimeError,
-                            "an object changed while it was sent");
-            rc = -1;
-        }
+        return enc_shaped(e, obj, number,
+                          PyTuple_GET_SIZE(PyTuple_GET_ITEM(shape, 1)));
     }
-    Py_DECREF(dict);
-    return rc;
+    /* With a new shape the class comes first, and so does its number. */
+    int known = shared ? enc_known(e, obj) : 0;
+    if (known != 0) {
+        return known < 0 ? -1 : 0;
+    }
+    Py_ssize_t count = enc_new_shape(e, type, obj, shared ? MEMO : 0);
+    if (count < 0 || (shared && enc_number(e, obj) < 0)) {
+        return -1;
+    }
+    return enc_values(e, obj, type, count);
+}
+
+/* Does the instance have the attributes of the last one? */
+static inline bool
+has_last_order(const encoder *e, PyObject *obj, PyTypeObject *type)
+{
+    if (type != e->order_type) {
+        return false;
+    }
+    layout_values *values = layout_values_of(e->state, obj);
+    return values != NULL && values->used == e->order_count &&
+           memcmp(layout_order(values), e->order, values->used) == 0;
 }
 
 /* ----------------------------------------------------------- registered types */
@@ -276,6 +415,9 @@ enc_other(encoder *e, PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
     if (type == e->last_type) {
+        if (has_last_order(e, obj, type)) {
+            return enc_shaped(e, obj, e->order_number, e->order_count);
+        }
         PyObject *shape = PyDict_GetItemWithError(e->types, (PyObject *)type);
         return shape == NULL ? -1 : enc_plain(e, obj, shape);
     }

@@ -185,10 +185,12 @@ is_late(PyTypeObject *type)
 int
 enc_object(encoder *e, PyObject *obj)
 {
-    int done = enc_quick(e, obj);
-    if (done != 0) {
-        return done < 0 ? -1 : 0;
-    }
+    return enc_item(e, obj);
+}
+
+int
+enc_compound(encoder *e, PyObject *obj)
+{
     PyTypeObject *type = Py_TYPE(obj);
     int memo = 0, constant = constant_tag(obj);
     if (constant != 0) {

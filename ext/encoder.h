@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "compat.h"
+#include "dict_layout.h"
 #include "memo.h"
 #include "wire.h"
 
@@ -25,6 +26,7 @@ typedef struct form {
 } form;
 
 #define ENC_FORMS 16 /* a power of two */
+#define FORM_PLACES 4
 #define FORM_MIN 2
 #define FORM_MAX 64
 
@@ -41,6 +43,12 @@ typedef struct encoder {
     bool forms_used; /* else they are not initialised */
     form forms[ENC_FORMS];
     PyTypeObject *last_type; /* the last plain class, held by `types` */
+    /* The class, held likewise, of the last shape whose values are beside the
+     * instance, in this order (dict_layout.h); or NULL. */
+    PyTypeObject *order_type;
+    uint32_t order_number; /* the shape's */
+    uint8_t order_count;
+    uint8_t order[LAYOUT_SLOTS];
     PyObject *types;  /* type -> what encode_object.c knows of it, or NULL */
     PyObject *pickler; /* cloudpickle's, for by_value, or NULL */
     int by_value;      /* functions and classes being taken apart */
@@ -112,8 +120,9 @@ enc_patch(encoder *e, Py_ssize_t where, bool small, Py_ssize_t count)
     }
 }
 
-/* Append any object (encode_value.c). */
+/* Append any object (encode_value.c), or one that enc_quick() does not know. */
 int enc_object(encoder *e, PyObject *obj);
+int enc_compound(encoder *e, PyObject *obj);
 int enc_int(encoder *e, PyObject *obj);
 int enc_bytes(encoder *e, PyObject *obj, int memo);
 int enc_bytearray(encoder *e, PyObject *obj, int memo);
@@ -244,7 +253,7 @@ static inline int
 enc_item(encoder *e, PyObject *obj)
 {
     int done = enc_quick(e, obj);
-    return done == 0 ? enc_object(e, obj) : done < 0 ? -1 : 0;
+    return done == 0 ? enc_compound(e, obj) : done < 0 ? -1 : 0;
 }
 
 /* Everything that is not built in (encode_object.c). */

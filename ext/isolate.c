@@ -92,7 +92,10 @@ delete_keys(isolate *iso)
         PyThread_tss_delete(iso->tss[i]); /* in the data of a copy */
     }
     for (size_t i = 0; i < iso->key_count; i++) {
-        atoll_tls_key_free(iso->keys[i]);
+        /* Threads of copies that stay may still use theirs. */
+        if (!atoll_elf_space_keeps(iso->space, iso->keys[i].owner)) {
+            atoll_tls_key_free(iso->keys[i].key);
+        }
     }
     iso->tss_count = iso->key_count = 0;
 }

@@ -38,6 +38,11 @@ typedef struct isolate_exit {
     void (*func)(void);
 } isolate_exit;
 
+typedef struct isolate_key {
+    atoll_tls_key key;
+    const void *owner; /* code of its maker; or NULL */
+} isolate_key;
+
 typedef struct isolate_memory {
     struct isolate_memory *next;
     max_align_t bytes[];
@@ -57,7 +62,7 @@ typedef struct isolate {
     uint32_t threads;     /* guarded by lock: alive, started by copies */
     atoll_event *quiet;   /* guarded by lock: set when the last visitor goes */
     atoll_event *resumed; /* guarded by lock: arrivals wait for it */
-    atoll_tls_key *keys;  /* guarded by lock: made by copies, not deleted */
+    isolate_key *keys;    /* guarded by lock: made by copies, not deleted */
     size_t key_count, key_room;
     Py_tss_t **tss; /* guarded by lock: likewise, of CPython's kind */
     size_t tss_count, tss_room;

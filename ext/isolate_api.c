@@ -349,14 +349,16 @@ static int
 key_create(atoll_tls_key *key, void (*destructor)(void *), isolate *iso)
 {
     atoll_lock_acquire(&iso->lock);
-    atoll_tls_key *keys =
+    isolate_key *keys =
         room_for(iso->keys, iso->key_count, &iso->key_room, sizeof(*keys));
     int rc = -1;
     if (keys != NULL) {
         iso->keys = keys;
         rc = atoll_tls_key_new(key, destructor);
         if (rc == 0) {
-            keys[iso->key_count++] = *key;
+            const void *owner;
+            memcpy(&owner, &destructor, sizeof(owner));
+            keys[iso->key_count++] = (isolate_key){*key, owner};
         }
     }
     atoll_lock_release(&iso->lock);
@@ -368,7 +370,7 @@ key_delete(atoll_tls_key key, isolate *iso)
 {
     atoll_lock_acquire(&iso->lock);
     for (size_t i = 0; i < iso->key_count; i++) {
-        if (iso->keys[i] == key) {
+        if (iso->keys[i].key == key) {
             iso->keys[i] = iso->keys[--iso->key_count];
             break;
         }

@@ -2,6 +2,7 @@
 #include "adopt.h"
 #include "compat.h"
 #include "detach.h"
+#include "dict_layout.h"
 #include "home.h"
 #include "mailbox.h"
 #include "output.h"
@@ -136,10 +137,12 @@ core_exec(PyObject *module)
     state->reducers = PyDict_New();
     state->mailbox = mailbox_new(interp);
     state->can_adopt = adopt_possible();
+    layout_init(state);
     if (state->handles == NULL || state->errors == NULL ||
         state->reducers == NULL || state->mailbox == NULL ||
         runtime_init() < 0 || view_add_types(state) < 0 ||
         PyModule_AddFunctions(module, moved_functions) < 0 ||
+        PyModule_AddFunctions(module, layout_functions) < 0 ||
         PyModule_AddFunctions(module, view_functions) < 0 || queue_add_type(state) < 0 ||
         channel_add_types(state) < 0 || home_add_type(state) < 0 ||
         sink_add_type(state) < 0 ||

@@ -18,6 +18,14 @@ struct buffer;
 struct encoder;
 struct decoder;
 
+/* See dict_layout.h. */
+struct dict_layout {
+    bool reads, writes;       /* what is done */
+    bool can_read, can_write; /* what could be done */
+    bool tracked;             /* is a new dict in the hands of the collector? */
+    void *empty;              /* the keys of one */
+};
+
 typedef struct core_state {
     PyObject *module; /* borrowed: the state lives in it */
     PyTypeObject *queue_type, *send_type, *recv_type, *home_type,
@@ -35,6 +43,7 @@ typedef struct core_state {
     struct mailbox *mailbox;     /* counted: what comes home to be released */
     struct block *spare;         /* see wire.h; or NULL */
     bool can_adopt;              /* see adopt.h */
+    struct dict_layout layout;
     PyObject *drain;             /* main: of atoll._output, on demand */
     PyObject *single_phase;      /* isolated: see isolate_import.c */
     PyObject *create_extension, *create_builtin, *exec_extension,

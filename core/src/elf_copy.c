@@ -91,6 +91,37 @@ unmerge_symbols(atoll_elf_copy *copy)
     return true;
 }
 
+/* ------------------------------------------------------------- constructors */
+
+/* A tag that no loader knows: of the range for operating systems. */
+#define DT_NOTHING (DT_LOOS + 0xa7011)
+
+/* Hide the constructors from the loader. They are run once the imports lead
+ * where they should: allocators make thread-local keys and threads in them. */
+static bool
+hide_constructors(atoll_elf_copy *copy)
+{
+    const atoll_elf *elf = copy->elf;
+    for (size_t i = 0; i < elf->dynamic_count; i++) {
+        Elf64_Dyn d = elf->dynamic[i];
+        if (d.d_tag == DT_INIT) {
+            d.d_tag = DT_NOTHING;
+        }
+        else if (d.d_tag == DT_INIT_ARRAYSZ) {
+            d.d_un.d_val = 0;
+        }
+        else {
+            continue;
+        }
+        uint64_t at = (uint64_t)((const uint8_t *)&elf->dynamic[i] -
+                                 elf->bytes);
+        if (!edit(copy, at, &d, sizeof(d))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* -------------------------------------------------------------------- names */
 
 /* Linkers let a string be the end of another one, so bytes may belong to two
@@ -216,7 +247,7 @@ atoll_elf_copy_new(atoll_elf *elf, const char *label,
         goto fail;
     }
     if (!write_all(copy->fd, elf->bytes, elf->size, 0) ||
-        !unmerge_symbols(copy)) {
+        !unmerge_symbols(copy) || !hide_constructors(copy)) {
         atoll_because(why, "cannot write the copy (%zu bytes): %s", elf->size,
                       strerror(errno));
         goto fail;

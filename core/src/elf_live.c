@@ -114,6 +114,30 @@ atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
     return true;
 }
 
+/* -------------------------------------------------------------- constructors */
+
+void
+atoll_elf_construct(const atoll_elf_copy *copy, uintptr_t base)
+{
+    typedef void function(int, char **, char **);
+    const atoll_elf *elf = copy->elf;
+    char *no_arguments[] = {NULL};
+    uint64_t address, size;
+    if (elf_dynamic(elf, DT_INIT, 0, &address)) {
+        ((function *)(base + address))(0, no_arguments, environ);
+    }
+    if (elf_dynamic(elf, DT_INIT_ARRAY, 0, &address) &&
+        elf_dynamic(elf, DT_INIT_ARRAYSZ, 0, &size)) {
+        function **array = (function **)(base + address);
+        for (size_t i = 0; i < size / sizeof(*array); i++) {
+            /* 0 and -1 are fillers. */
+            if ((uintptr_t)array[i] + 1 > 1) {
+                array[i](0, no_arguments, environ);
+            }
+        }
+    }
+}
+
 /* ------------------------------------------------------------------- sharing */
 
 static int

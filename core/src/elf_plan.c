@@ -31,6 +31,14 @@ static const char *const stateful[] = {
     "libllvmlite", /* one LLVM context, with callbacks into Python */
 };
 
+/* Of what packages bring with them, these are for all: they are large, or have
+ * one pool of threads a process, or reserve room for thread-local variables, of
+ * which there is little. */
+static const char *const pooled[] = {
+    "libblis", "libgfortran", "libgomp", "libiomp", "libmkl", "libomp",
+    "libopenblas", "libquadmath", "libscipy_openblas", "libstdc++", "libtbb",
+};
+
 /* The system's own, which are many to open and never to be copied. */
 static const char *const common[] = {
     "ld-linux",   "libc.so",  "libdl.so",     "libgcc_s.so", "libm.so",
@@ -376,13 +384,29 @@ spread(elf_plan *plan)
     }
 }
 
-/* A name of a node that is known to keep state? */
+static bool
+is_cplusplus(const atoll_elf *elf)
+{
+    for (size_t i = 0; i < atoll_elf_needed_count(elf); i++) {
+        if (strncmp(atoll_elf_needed(elf, i), "libstdc++", 9) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is a name of the node known to keep state? Or is it a C++ library that a package
+ * brings with it: those have registries into which modules put functions of
+ * theirs (libqpdf), which are of one interpreter. */
 static bool
 is_stateful(const elf_plan *plan, size_t node)
 {
     for (size_t i = 0; i < plan->name_count; i++) {
-        if (plan->names[i].node == node &&
-            IS_ONE_OF(plan->names[i].wanted, stateful)) {
+        const elf_name *name = &plan->names[i];
+        if (name->node == node &&
+            (IS_ONE_OF(name->wanted, stateful) ||
+             (name->by_origin && is_cplusplus(plan->nodes[node].elf) &&
+              !IS_ONE_OF(name->wanted, pooled)))) {
             return true;
         }
     }

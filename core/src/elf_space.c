@@ -61,6 +61,7 @@ typedef struct loading {
     atoll_elf_copy **copies; /* of nodes; NULL: not copied, or there already */
     alias **names;           /* unique ones; NULL: the node is not copied */
     void **handles;          /* of what had to be loaded before; or NULL */
+    bool *constructed;       /* of nodes: their constructors have run */
     atoll_elf_rename *renames;
     size_t rename_count;
 } loading;
@@ -368,13 +369,17 @@ map_of(void *handle)
     return dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 ? map : NULL;
 }
 
-/* May it start threads that redirects do not see, through the C++ library? Its
- * code is to stay for them. */
+/* May it start threads that redirects do not see: through the C++ library, or,
+ * as jemalloc does, with a function that it asks the loader for? Its code is to
+ * stay for them. */
 static bool
 hides_threads(const atoll_elf *elf)
 {
     return atoll_elf_imports_prefix(elf, "_ZNSt6thread15_M_start_thread") ||
-           atoll_elf_imports(elf, "thrd_create");
+           atoll_elf_imports(elf, "thrd_create") ||
+           (atoll_elf_imports(elf, "dlsym") &&
+            atoll_elf_imports(elf, "pthread_key_create") &&
+            memmem(elf->bytes, elf->size, "jemalloc", 8) != NULL);
 }
 
 /* Give the names of node `i` to its member. */
@@ -551,6 +556,26 @@ adopt_all(loading *l, void *root, atoll_why *why)
     return true;
 }
 
+/* Run the constructors of copy `i`, after those of what it needs. */
+static void
+construct(loading *l, size_t i)
+{
+    const elf_node *node = &l->plan.nodes[i];
+    atoll_elf_copy *copy = l->copies[i];
+    if (copy == NULL || l->constructed[i]) {
+        return;
+    }
+    l->constructed[i] = true; /* first: what is needed may be in a circle */
+    for (size_t k = 0; k < node->needs_count; k++) {
+        construct(l, node->needs[k]);
+    }
+    const member *m = find_member(l->space, atoll_elf_device(node->elf),
+                                  atoll_elf_inode(node->elf));
+    if (m != NULL && m->map != NULL) {
+        atoll_elf_construct(copy, (uintptr_t)m->map->l_addr);
+    }
+}
+
 static void *
 load_group(loading *l, int mode, atoll_why *why)
 {
@@ -564,7 +589,11 @@ load_group(loading *l, int mode, atoll_why *why)
         explain(l, why);
         return NULL;
     }
-    return adopt_all(l, root, why) ? root : NULL;
+    if (!adopt_all(l, root, why)) {
+        return NULL;
+    }
+    construct(l, 0);
+    return root;
 }
 
 static bool
@@ -577,10 +606,11 @@ begin(loading *l, const char *path, atoll_why *why)
     l->copies = at_alloc_zeroed(nodes * sizeof(*l->copies));
     l->names = at_alloc_zeroed(names * sizeof(*l->names));
     l->handles = at_alloc_zeroed(names * sizeof(*l->handles));
+    l->constructed = at_alloc_zeroed(nodes * sizeof(*l->constructed));
     /* One more: what an object calls itself. */
     l->renames = at_alloc_zeroed((names + 1) * sizeof(*l->renames));
     return (l->copies != NULL && l->names != NULL && l->handles != NULL &&
-            l->renames != NULL) ||
+            l->constructed != NULL && l->renames != NULL) ||
            atoll_because(why, "out of memory");
 }
 
@@ -600,6 +630,7 @@ finish(loading *l)
     atoll_free(l->copies);
     atoll_free(l->names);
     atoll_free(l->handles);
+    atoll_free(l->constructed);
     atoll_free(l->renames);
     elf_plan_fini(&l->plan);
 }
@@ -630,6 +661,20 @@ atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode,
 }
 
 /* ---------------------------------------------------------------- questions */
+
+bool
+atoll_elf_space_keeps(const atoll_elf_space *space, const void *address)
+{
+    Dl_info info;
+    bool known = address != NULL && dladdr(address, &info) != 0;
+    for (const member *m = space->members; m != NULL; m = m->next) {
+        if (m->pinned && (!known || (uintptr_t)info.dli_fbase ==
+                                        (uintptr_t)m->map->l_addr)) {
+            return true;
+        }
+    }
+    return false;
+}
 
 size_t
 atoll_elf_space_count(const atoll_elf_space *space)

@@ -47,8 +47,32 @@ def connect(levels: tuple[Any, ...] | None) -> None:
     disable, root, *others = levels
     logging.disable(disable)
     logging.root.setLevel(root)
-    for name, level in others:
-        logging.getLogger(name).setLevel(level)
+    if others:
+        _set_when_made(dict(others))
+
+
+def _set_when_made(levels: dict[str, int]) -> None:
+    """Give loggers their levels (by name) when they, or loggers below them, are
+    made: a package may call logging.setLoggerClass() before it makes its own."""
+    manager = logging.root.manager
+    make = manager.getLogger
+
+    def get_logger(name: str) -> logging.Logger:
+        logger = make(name)
+        end = name.find(".")
+        while levels:
+            upper = name if end < 0 else name[:end]
+            level = levels.pop(upper, None)
+            if level is not None:
+                make(upper).setLevel(level)
+            if end < 0:
+                break
+            end = name.find(".", end + 1)
+        if not levels:
+            vars(manager).pop("getLogger", None)
+        return logger
+
+    manager.getLogger = get_logger  # type: ignore[method-assign]
 
 
 def handle(interp: int, data: bytes) -> None:

@@ -138,6 +138,11 @@ class Worker:
         except BaseException as exc:
             self.error = exc
 
+    def interrupt(self):
+        # The thread may not have come to its call: then nothing is interrupted.
+        while not self.interp.interrupt() and self.thread.is_alive():
+            self.thread.join(0.001)
+
     def end(self, interrupted=False):
         self.thread.join(30)
         assert not self.thread.is_alive(), "a worker does not end"
@@ -188,7 +193,7 @@ def run(count, seed, interrupts):
         if rng.random() < 40 / count:
             at = rng.randrange(WORKERS)
             if interrupts and rng.random() < 0.5:
-                workers[at].interp.interrupt()
+                workers[at].interrupt()
                 interrupted += 1
                 workers[at].end(interrupted=True)
             else:

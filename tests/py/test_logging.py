@@ -238,3 +238,24 @@ def test_no_thread_is_left_in_threading():
             assert time.monotonic() < end, threading.enumerate()
         """
     )
+
+
+def test_classes_of_loggers_are_the_interpreters():
+    """Levels of main's loggers wait until the interpreter makes its own."""
+    check_python("""
+import logging, atoll
+logging.getLogger("package").setLevel(10)
+logging.getLogger("other").setLevel(40)
+with atoll.create() as interp:
+    interp.exec('''if 1:
+        import logging
+        class Mine(logging.Logger): pass
+        logging.setLoggerClass(Mine)
+        package = logging.getLogger("package")
+        assert type(package) is Mine and package.level == 10
+        below = logging.getLogger("other.below.it")
+        assert below.getEffectiveLevel() == 40
+        assert logging.getLogger("package") is package
+        assert "getLogger" not in vars(logging.root.manager)
+    ''')
+""")

@@ -79,7 +79,8 @@ typedef struct atoll_elf_copy atoll_elf_copy;
  *   - each name of `renames` replaced where it names a library: what is needed,
  *     the versions needed of it, the object's own name;
  *   - "unique" symbols made ordinary global ones, since the loader would merge
- *     those of all copies.
+ *     those of all copies;
+ *   - its constructors hidden from the loader: see atoll_elf_construct.
  * `label` is what /proc shows. The copy keeps using `elf`. NULL with `why`. */
 atoll_elf_copy *atoll_elf_copy_new(atoll_elf *elf, const char *label,
                                    const atoll_elf_rename *renames,
@@ -98,12 +99,17 @@ typedef struct atoll_elf_redirect {
 } atoll_elf_redirect;
 
 /* In the copy that is mapped at `base` (the loader's l_addr): let every import
- * of a function of `redirects` lead to its target. Called before the copy's
- * functions are, but its constructors have run. Returns false with `why` if
+ * of a function of `redirects` lead to its target. Called before anything of the
+ * copy is. Returns false with `why` if
  * the memory cannot be made writable; then some may have been changed. */
 bool atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
                             const atoll_elf_redirect *redirects, size_t count,
                             atoll_why *why) ATOLL_MUST_CHECK;
+
+/* Run the constructors of the copy that is mapped at `base`, which the loader
+ * has not run: once, after the redirects and after those of what it needs. They
+ * see the environment, but not the program's arguments. */
+void atoll_elf_construct(const atoll_elf_copy *copy, uintptr_t base);
 
 /* Map the pages that nobody writes and that are the original's from the
  * original's file, and give the copy's own back. Its content does not change;
@@ -144,6 +150,10 @@ atoll_elf_space_new(const atoll_elf_redirect *redirects,
  * not there before. */
 void *atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode,
                            bool *fresh, atoll_why *why) ATOLL_MUST_CHECK;
+
+/* Is `address` in a copy that stays when the space is freed with `unload`? For
+ * an address in no object, or NULL: does any? */
+bool atoll_elf_space_keeps(const atoll_elf_space *space, const void *address);
 
 /* How many files have been copied. */
 size_t atoll_elf_space_count(const atoll_elf_space *space);
