@@ -159,6 +159,9 @@ bool home_interrupt(home *h, const job *j, bool unwanted);
 
 /* The home whose own thread is the calling one, or NULL. */
 home *home_of_thread(core_state *state);
+/* At boot: signal.set_wakeup_fd works in the home thread. -1 with an
+ * exception. */
+int home_mend_signal(core_state *state);
 /* Called by the home thread before each wait. If an interrupt is due, raise
  * KeyboardInterrupt and return true; else note that a wait follows. */
 bool home_take_interrupt(home *h, bool before_wait);

@@ -118,3 +118,50 @@ home_job_over(home *h)
     PyThreadState_SetAsyncExc(h->ident, NULL);
     return wanted;
 }
+
+/* ------------------------------------------------------------ wakeup descriptors */
+
+/* signal.set_wakeup_fd(fd, *, warn_on_full_buffer=True). The home thread is its
+ * interpreter's main thread, and event loops (uvloop's) set the descriptor in the
+ * main thread; but CPython has one for the process, and it is main's. No signal
+ * arrives in this interpreter, so that nothing has to be written. */
+static PyObject *
+set_wakeup_fd(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "warn_on_full_buffer", NULL};
+    core_state *state = PyModule_GetState(module);
+    int fd, warn = 1, before = state->wakeup_fd;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|$p:set_wakeup_fd", names,
+                                     &fd, &warn)) {
+        return NULL;
+    }
+    if (home_of_thread(state) == NULL) {
+        PyErr_SetString(PyExc_ValueError,
+                        "set_wakeup_fd only works in main thread of an "
+                        "interpreter");
+        return NULL;
+    }
+    state->wakeup_fd = fd < 0 ? -1 : fd;
+    return PyLong_FromLong(before);
+}
+
+PyMethodDef interrupt_functions[] = {
+    {"_set_wakeup_fd", (PyCFunction)(void (*)(void))set_wakeup_fd,
+     METH_VARARGS | METH_KEYWORDS,
+     "_set_wakeup_fd(fd, /, *, warn_on_full_buffer=True)\n--\n\n"
+     "signal.set_wakeup_fd in interpreters of atoll's: where no signal arrives."},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+home_mend_signal(core_state *state)
+{
+    PyObject *signal = PyImport_ImportModule("_signal");
+    PyObject *ours = PyObject_GetAttrString(state->module, "_set_wakeup_fd");
+    int rc = signal == NULL || ours == NULL
+                 ? -1
+                 : PyObject_SetAttrString(signal, "set_wakeup_fd", ours);
+    Py_XDECREF(signal);
+    Py_XDECREF(ours);
+    return rc;
+}

@@ -31,6 +31,7 @@ isolate_new(void)
     memset(iso, 0, sizeof(*iso));
     iso->interp = PyInterpreterState_Get();
     iso->id = PyInterpreterState_GetID(iso->interp);
+    iso->home = atoll_thread_self();
     if (isolate_redirect(iso) < 0) {
         isolate_free(iso);
         return NULL;
@@ -95,6 +96,10 @@ delete_keys(isolate *iso)
         /* Threads of copies that stay may still use theirs. */
         if (!atoll_elf_space_keeps(iso->space, iso->keys[i].owner)) {
             atoll_tls_key_free(iso->keys[i].key);
+        }
+        else {
+            /* This one is about to end, and its objects are gone. */
+            atoll_tls_set(iso->keys[i].key, NULL);
         }
     }
     iso->tss_count = iso->key_count = 0;

@@ -51,6 +51,7 @@ typedef struct isolate_memory {
 typedef struct isolate {
     PyInterpreterState *interp; /* constant; dangling once it has ended */
     int64_t id;
+    atoll_thread home; /* constant: the interpreter's own thread */
     atoll_elf_space *space;
     atoll_thunks *thunks;
     atoll_elf_redirect redirects[ISOLATE_REDIRECTS];
@@ -108,8 +109,13 @@ void *isolate_alloc(isolate *iso, size_t size);
  * same array for the same slots' definition; NULL with an exception. */
 PyModuleDef_Slot *isolate_slots(isolate *iso, PyModuleDef *def);
 
-/* Do the slots declare that? */
-bool isolate_is_declared(const PyModuleDef *def);
+#if PY_VERSION_HEX >= 0x030F0000
+/* The same for slots of the kind that PEP 820 brings; a new array each time. */
+PySlot *isolate_pyslots(isolate *iso, const PySlot *slots);
+#endif
+
+/* Do the slots declare that? `*by_us`: because they are from isolate_slots. */
+bool isolate_is_declared(isolate *iso, const PyModuleDef *def, bool *by_us);
 
 /* --- isolate_module.c */
 

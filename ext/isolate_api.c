@@ -169,6 +169,16 @@ interpreter_main(isolate *iso)
     return iso->interp;
 }
 
+/* NULL is how extensions see that there is nothing left to clean up in. */
+static PyInterpreterState *
+interpreter_head(isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    PyInterpreterState *interp = iso->ended ? NULL : iso->interp;
+    atoll_lock_release(&iso->lock);
+    return interp;
+}
+
 static int
 add_pending_call(int (*func)(void *), void *arg, isolate *iso)
 {
@@ -201,10 +211,24 @@ is_about_interpreters(int slot)
     return slot == 3 || slot == Py_mod_multiple_interpreters;
 }
 
+/* Has isolate_alloc returned it? */
+static bool
+is_ours(isolate *iso, const void *ptr)
+{
+    atoll_lock_acquire(&iso->lock);
+    isolate_memory *m = iso->memory;
+    while (m != NULL && m->bytes != ptr) {
+        m = m->next;
+    }
+    atoll_lock_release(&iso->lock);
+    return m != NULL;
+}
+
 bool
-isolate_is_declared(const PyModuleDef *def)
+isolate_is_declared(isolate *iso, const PyModuleDef *def, bool *by_us)
 {
     const PyModuleDef_Slot *s = def->m_slots;
+    *by_us = s != NULL && is_ours(iso, s);
     for (; s != NULL && s->slot != 0; s++) {
         if (is_about_interpreters(s->slot) &&
             s->value == Py_MOD_PER_INTERPRETER_GIL_SUPPORTED) {
@@ -295,11 +319,44 @@ module_def_init(PyModuleDef *def, isolate *Py_UNUSED(iso))
     return PyModuleDef_Init(def);
 }
 
+#if PY_VERSION_HEX >= 0x030F0000
+PySlot *
+isolate_pyslots(isolate *iso, const PySlot *slots)
+{
+    size_t count = 0, used = 0;
+    while (slots[count].sl_id != 0) {
+        count++;
+    }
+    PySlot *ours = isolate_alloc(iso, (count + 2) * sizeof(*ours));
+    if (ours == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!is_about_interpreters(slots[i].sl_id)) {
+            ours[used++] = slots[i];
+        }
+    }
+    ours[used++] = (PySlot)PySlot_DATA(Py_mod_multiple_interpreters,
+                                       Py_MOD_PER_INTERPRETER_GIL_SUPPORTED);
+    ours[used] = (PySlot)PySlot_END;
+    return ours;
+}
+
+static PyObject *
+module_from_slots(const PySlot *slots, PyObject *spec, isolate *iso)
+{
+    PySlot *ours = isolate_pyslots(iso, slots);
+    return ours == NULL ? NULL : PyModule_FromSlotsAndSpec(ours, spec);
+}
+#endif
+
 /* Modules may make others, with definitions of their own. */
 static PyObject *
 module_from_def(PyModuleDef *def, PyObject *spec, int version, isolate *iso)
 {
-    if (!isolate_is_declared(def)) {
+    bool by_us;
+    if (!isolate_is_declared(iso, def, &by_us)) {
         PyModuleDef_Slot *slots = isolate_slots(iso, def);
         if (slots == NULL) {
             return NULL;
@@ -446,6 +503,20 @@ thread_create(void *thread, const void *attributes, void *(*run)(void *),
     return rc;
 }
 
+extern int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
+
+/* Destructors of C++'s and Rust's thread-local objects. Those of the home thread
+ * would run when the interpreter is gone, and greenlet's would look for objects
+ * in it; in a process's main thread they mostly do not run before the end. */
+static int
+thread_at_exit(void (*destructor)(void *), void *object, void *library,
+               isolate *iso)
+{
+    return atoll_thread_self() == iso->home
+               ? 0
+               : __cxa_thread_atexit_impl(destructor, object, library);
+}
+
 /* How many threads a library's pool has, by the names of the variables that say
  * so. A copy has a pool of its own, so all together would have too many. */
 static char *
@@ -501,15 +572,21 @@ static const replacement replacements[] = {
     {"PyGILState_Ensure", OURS(gilstate_ensure), 0},
     {"PyGILState_GetThisThreadState", OURS(gilstate_this), 0},
     {"PyGILState_Release", OURS(gilstate_release), 1},
+    {"PyInterpreterState_Head", OURS(interpreter_head), 0},
     {"PyInterpreterState_Main", OURS(interpreter_main), 0},
     {"PyModuleDef_Init", OURS(module_def_init), 1},
     {"PyModule_Create2", OURS(module_create), 2},
     {"PyModule_FromDefAndSpec2", OURS(module_from_def), 3},
+#if PY_VERSION_HEX >= 0x030F0000
+    {"PyModule_FromSlotsAndSpec", OURS(module_from_slots), 2},
+#endif
     {"PyThread_tss_create", OURS(tss_create), 1},
     {"PyThread_tss_delete", OURS(tss_delete), 1},
     {"PyThread_tss_free", OURS(tss_free), 1},
     {"Py_AddPendingCall", OURS(add_pending_call), 2},
     {"Py_AtExit", OURS(at_exit), 1},
+    {"__cxa_thread_atexit", OURS(thread_at_exit), 3},
+    {"__cxa_thread_atexit_impl", OURS(thread_at_exit), 3},
     {"getenv", OURS(get_env), 1},
     {"pthread_create", OURS(thread_create), 4},
     {"pthread_key_create", OURS(key_create), 2},

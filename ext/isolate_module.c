@@ -171,7 +171,8 @@ typedef struct request {
 static PyObject *
 from_definition(request *r, PyModuleDef *def)
 {
-    if (!isolate_is_declared(def)) {
+    bool by_us;
+    if (!isolate_is_declared(r->iso, def, &by_us)) {
         PyModuleDef_Slot *slots = isolate_slots(r->iso, def);
         if (slots == NULL) {
             return NULL;
@@ -242,24 +243,8 @@ from_slots(request *r, void *symbol)
     if (slots == NULL) {
         return checked(NULL, r->name);
     }
-    size_t count = 0, used = 0;
-    while (slots[count].sl_id != 0) {
-        count++;
-    }
-    PySlot *ours = isolate_alloc(r->iso, (count + 2) * sizeof(*ours));
-    if (ours == NULL) {
-        return PyErr_NoMemory();
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (slots[i].sl_id != 3 &&
-            slots[i].sl_id != Py_mod_multiple_interpreters) {
-            ours[used++] = slots[i];
-        }
-    }
-    ours[used++] = (PySlot)PySlot_DATA(Py_mod_multiple_interpreters,
-                                       Py_MOD_PER_INTERPRETER_GIL_SUPPORTED);
-    ours[used] = (PySlot)PySlot_END;
-    return PyModule_FromSlotsAndSpec(ours, r->spec);
+    PySlot *ours = isolate_pyslots(r->iso, slots);
+    return ours == NULL ? NULL : PyModule_FromSlotsAndSpec(ours, r->spec);
 }
 #endif
 
@@ -306,7 +291,9 @@ make_module(request *r, void *handle, bool *theirs)
         return from_init(r, result);
     }
     PyModuleDef *def = (PyModuleDef *)result;
-    *theirs = isolate_is_declared(def) && !uses_other_extensions(r->path);
+    bool by_us;
+    *theirs = isolate_is_declared(r->iso, def, &by_us) && !by_us &&
+              !uses_other_extensions(r->path);
     return *theirs ? NULL : from_definition(r, def);
 }
 

@@ -130,6 +130,7 @@ core_exec(PyObject *module)
     core_state *state = PyModule_GetState(module);
     PyInterpreterState *interp = PyInterpreterState_Get();
     state->module = module;
+    state->wakeup_fd = -1;
     state->interp_id = PyInterpreterState_GetID(interp);
     state->is_main = interp == PyInterpreterState_Main();
     state->handles = PyDict_New();
@@ -151,6 +152,7 @@ core_exec(PyObject *module)
         PyModule_AddFunctions(module, home_functions) < 0 ||
         PyModule_AddFunctions(module, output_functions) < 0 ||
         PyModule_AddFunctions(module, sink_functions) < 0 ||
+        PyModule_AddFunctions(module, interrupt_functions) < 0 ||
         PyModule_AddFunctions(module, isolate_functions) < 0) {
         return -1;
     }

@@ -53,6 +53,7 @@ typedef struct core_state {
     struct encoder *encoders;    /* pickles being written, innermost first */
     struct decoder *decoders;    /* pickles being read */
     int64_t interp_id;
+    int wakeup_fd; /* what signal.set_wakeup_fd was told; -1: nothing */
     struct home *home; /* the home of this interpreter, if atoll made it;
                           counted */
     bool is_main;      /* the main interpreter */
@@ -86,5 +87,6 @@ extern PyMethodDef home_functions[];
 extern PyMethodDef output_functions[];
 extern PyMethodDef sink_functions[];
 extern PyMethodDef isolate_functions[];
+extern PyMethodDef interrupt_functions[];
 
 #endif

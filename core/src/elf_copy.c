@@ -97,7 +97,8 @@ unmerge_symbols(atoll_elf_copy *copy)
 #define DT_NOTHING (DT_LOOS + 0xa7011)
 
 /* Hide the constructors from the loader. They are run once the imports lead
- * where they should: allocators make thread-local keys and threads in them. */
+ * where they should: allocators make thread-local keys and threads in them.
+ * Destructors are hidden until then: a load that fails must not run them. */
 static bool
 hide_constructors(atoll_elf_copy *copy)
 {
@@ -107,7 +108,9 @@ hide_constructors(atoll_elf_copy *copy)
         if (d.d_tag == DT_INIT) {
             d.d_tag = DT_NOTHING;
         }
-        else if (d.d_tag == DT_INIT_ARRAYSZ) {
+        else if (d.d_tag == DT_INIT_ARRAYSZ ||
+                 (d.d_tag == DT_FINI_ARRAYSZ &&
+                  elf_is_writable(elf, elf->dynamic_address + i * sizeof(d)))) {
             d.d_un.d_val = 0;
         }
         else {

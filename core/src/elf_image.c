@@ -49,6 +49,20 @@ elf_at(const atoll_elf *elf, uint64_t address, uint64_t size)
     return NULL;
 }
 
+bool
+elf_is_writable(const atoll_elf *elf, uint64_t address)
+{
+    for (size_t i = 0; i < elf->phdr_count; i++) {
+        const Elf64_Phdr *p = &elf->phdrs[i];
+        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) != 0 &&
+            address >= p->p_vaddr && p->p_memsz >= sizeof(void *) &&
+            address - p->p_vaddr <= p->p_memsz - sizeof(void *)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const char *
 elf_string(const atoll_elf *elf, uint64_t offset)
 {
@@ -69,8 +83,8 @@ elf_dynamic(const atoll_elf *elf, int64_t tag, size_t n, uint64_t *value)
 
 /* ------------------------------------------------------------------ reading */
 
-/* The smallest page of both machines. The loader refuses segments whose place in
- * the file and in memory differ by anything but pages; that we do too makes
+/* The smallest page of both machines. The loader refuses segments whose place
+ * in the file and in memory differ by anything but pages; that we do too makes
  * what is aligned in memory aligned in the mapped file. */
 #define SMALLEST_PAGE 4096
 
@@ -125,6 +139,7 @@ read_header(atoll_elf *elf, atoll_why *why)
             }
             elf->dynamic = (const void *)(elf->bytes + p->p_offset);
             elf->dynamic_count = p->p_filesz / sizeof(Elf64_Dyn);
+            elf->dynamic_address = p->p_vaddr;
         }
     }
     for (size_t i = 0; i < elf->dynamic_count; i++) {

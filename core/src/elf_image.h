@@ -23,6 +23,7 @@ struct atoll_elf {
     size_t phdr_count;
     const Elf64_Dyn *dynamic; /* ends before dynamic_count or with DT_NULL */
     size_t dynamic_count;
+    uint64_t dynamic_address; /* where it is in memory */
     const char *strings; /* NUL-ended as a whole */
     size_t strings_size;
     const Elf64_Sym *symbols;
@@ -42,6 +43,10 @@ atoll_elf *elf_open(const char *path, bool *bad, atoll_why *why);
 /* The file's bytes for `size` bytes at virtual address `address`; NULL if they
  * are not in the file. */
 const void *elf_at(const atoll_elf *elf, uint64_t address, uint64_t size);
+
+/* Is the word at that virtual address in a segment that can be written when the
+ * loader relocates it? */
+bool elf_is_writable(const atoll_elf *elf, uint64_t address);
 
 /* A string of the table; NULL if there is none. */
 const char *elf_string(const atoll_elf *elf, uint64_t offset);

@@ -49,22 +49,6 @@ find(const atoll_elf *elf, const Elf64_Rela *r,
     return NULL;
 }
 
-/* Whether a word at `address` is in a segment that was writable when the loader
- * relocated it. */
-static bool
-was_writable(const atoll_elf *elf, uint64_t address)
-{
-    for (size_t i = 0; i < elf->phdr_count; i++) {
-        const Elf64_Phdr *p = &elf->phdrs[i];
-        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) != 0 &&
-            address >= p->p_vaddr && p->p_memsz >= sizeof(void *) &&
-            address - p->p_vaddr <= p->p_memsz - sizeof(void *)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The part of the copy that the loader has made read-only after relocation:
  * whole pages, rounded as the loader does. */
 static bool
@@ -95,7 +79,7 @@ atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
         for (size_t i = 0; i < elf->reloc_count[which]; i++) {
             const Elf64_Rela *r = &elf->relocs[which][i];
             const atoll_elf_redirect *to = find(elf, r, redirects, count);
-            if (to == NULL || !was_writable(elf, r->r_offset)) {
+            if (to == NULL || !elf_is_writable(elf, r->r_offset)) {
                 continue;
             }
             if (!open && !protect_relro(copy, base, PROT_READ | PROT_WRITE)) {
@@ -115,6 +99,28 @@ atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
 }
 
 /* -------------------------------------------------------------- constructors */
+
+/* Let the loader run the destructors, which elf_copy.c has hidden from it. If
+ * the memory cannot be made writable, they never run. */
+static void
+show_destructors(const atoll_elf_copy *copy, uintptr_t base)
+{
+    const atoll_elf *elf = copy->elf;
+    bool open = false;
+    for (size_t i = 0; i < elf->dynamic_count; i++) {
+        const Elf64_Dyn *d = &elf->dynamic[i];
+        uint64_t address = elf->dynamic_address + i * sizeof(*d);
+        if (d->d_tag != DT_FINI_ARRAYSZ || !elf_is_writable(elf, address)) {
+            continue;
+        }
+        if (!open && !protect_relro(copy, base, PROT_READ | PROT_WRITE)) {
+            return;
+        }
+        open = true;
+        ((Elf64_Dyn *)(base + address))->d_un.d_val = d->d_un.d_val;
+    }
+    (void)(open && protect_relro(copy, base, PROT_READ));
+}
 
 void
 atoll_elf_construct(const atoll_elf_copy *copy, uintptr_t base)
@@ -136,9 +142,10 @@ atoll_elf_construct(const atoll_elf_copy *copy, uintptr_t base)
             }
         }
     }
+    show_destructors(copy, base);
 }
 
-/* ------------------------------------------------------------------- sharing */
+/* ------------------------------------------------------------------ sharing */
 
 static int
 protection_of(const Elf64_Phdr *p)
@@ -223,7 +230,7 @@ atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base)
     return shared;
 }
 
-/* -------------------------------------------------------------------- thunks */
+/* ------------------------------------------------------------------- thunks */
 
 struct atoll_thunks {
     uint8_t *code;

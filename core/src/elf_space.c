@@ -36,7 +36,7 @@ typedef struct alias {
 typedef struct member {
     struct member *next; /* the one that was loaded before */
     uint64_t device, inode;
-    void *held; /* a page of the original, so that no other file gets the inode */
+    void *held; /* a page of the original: no other file gets the inode */
     void *handle;
     struct link_map *map;
     alias *names;   /* unique, as a library; owned */
@@ -192,7 +192,7 @@ make_copy(loading *l, size_t i, atoll_why *why)
         return atoll_because(why, "out of memory");
     }
     if (own != NULL) {
-        add_rename(l, soname, own->text, true); /* after those that are needed */
+        add_rename(l, soname, own->text, true); /* after those that count */
     }
     l->copies[i] =
         atoll_elf_copy_new(node->elf, l->plan.names[node->name].wanted,
@@ -314,8 +314,8 @@ load_far(loading *l, atoll_why *why)
         }
         const char *soname = atoll_elf_soname(node->elf);
         if (soname == NULL || strcmp(soname, name->wanted) != 0) {
-            return atoll_because(why, "%s calls itself %s, so that a copy of it "
-                                      "would not be found", name->place,
+            return atoll_because(why, "%s calls itself %s, so that a copy of "
+                                      "it would not be found", name->place,
                                  soname == NULL ? "nothing" : soname);
         }
         if (!staged_path(l, k, path, why)) {

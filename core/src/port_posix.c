@@ -114,6 +114,12 @@ atoll_tls_key_free(atoll_tls_key key)
     return pthread_key_delete(key);
 }
 
+int
+atoll_tls_set(atoll_tls_key key, const void *value)
+{
+    return pthread_setspecific(key, value);
+}
+
 atoll_err
 atoll_fork_hooks(void (*prepare)(void), void (*parent)(void),
                  void (*child)(void))

@@ -201,7 +201,7 @@ open_files(void)
     return entries_of("/proc/self/fd");
 }
 
-/* ------------------------------------------------------------------ the maps */
+/* ----------------------------------------------------------------- the maps */
 
 typedef struct mapped {
     unsigned long from, to, inode;
@@ -291,7 +291,7 @@ differences(void *handle, const char *path)
     return count;
 }
 
-/* --------------------------------------------------------------------- calls */
+/* -------------------------------------------------------------------- calls */
 
 static inline void *
 symbol(void *handle, const char *name)

@@ -7,7 +7,7 @@
 
 #include <sys/auxv.h>
 
-/* ------------------------------------------------------------------- one file */
+/* ----------------------------------------------------------------- one file */
 
 static void
 spaces_have_data_of_their_own(void)
@@ -138,7 +138,7 @@ segments_may_overlap_in_the_file(void)
     CHECK(atoll_elf_space_free(space, true));
 }
 
-/* ------------------------------------------------------------ unique symbols */
+/* ----------------------------------------------------------- unique symbols */
 
 static void
 unique_symbols_are_not_merged(void)
@@ -311,8 +311,8 @@ folders_may_be_links(void)
     CHECK(rename(in_box("pkg.away"), in_box("pkg.libs")) == 0);
 }
 
-/* A library that is found by an absolute path is loaded before. What it needs is
- * found by its own place. */
+/* A library that is found by an absolute path is loaded before. What it needs
+ * is found by its own place. */
 static void
 libraries_may_be_far(void)
 {
@@ -570,7 +570,7 @@ thunks_add_an_argument(void)
     atoll_thunks_free(thunks);
 }
 
-/* ------------------------------------------------------------ visits, cycles */
+/* ----------------------------------------------------------- visits, cycles */
 
 static void
 count_visit(void *handle, void *arg)
@@ -635,7 +635,8 @@ threads_load_at_once(void)
 {
     char path[PATH_MAX + 300];
     strcpy(path, put_package());
-    pthread_t one = start(load_and_free, path), two = start(load_and_free, path);
+    pthread_t one = start(load_and_free, path);
+    pthread_t two = start(load_and_free, path);
     join(one);
     join(two);
     CHECK(is_clean());

@@ -1,6 +1,6 @@
-/* Private copies that cannot be made: there is a reason, nothing is left behind,
- * and nothing is lost. Every call to the system fails once, in turn, and every
- * allocation. */
+/* Private copies that cannot be made: there is a reason, nothing is left
+ * behind, and nothing is lost. Every call to the system fails once, in turn,
+ * and every allocation. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -11,7 +11,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 
-/* ---------------------------------------------------------------- the system */
+/* --------------------------------------------------------------- the system */
 
 /* This program's only thread is in them. meson.build lists the functions. */
 static bool armed;       /* calls are counted */
@@ -66,7 +66,7 @@ WRAP(int, access, -1, (const char *path, int mode), (path, mode))
 WRAP(void *, dlopen, NULL, (const char *path, int mode), (path, mode))
 WRAP(int, dlinfo, -1, (void *handle, int what, void *out), (handle, what, out))
 
-/* --------------------------------------------------------------- allocations */
+/* -------------------------------------------------------------- allocations */
 
 static long live; /* allocations of the core */
 
@@ -96,7 +96,7 @@ counted_free(void *ptr, void *arg)
     free(ptr);
 }
 
-/* ------------------------------------------------------------------ scenario */
+/* ----------------------------------------------------------------- scenario */
 
 static char *
 their_getenv(const char *name)
@@ -118,6 +118,16 @@ static const atoll_elf_redirect redirects[] = {
     {"getenv", FUNCTION(their_getenv)},
     {"pthread_key_create", FUNCTION(their_key)},
 };
+
+static size_t
+count_events(const char *what)
+{
+    size_t count = 0;
+    for (const char *at = events; (at = strstr(at, what)) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
 
 /* Load `path` and, if that worked, use it; then all is as it was. */
 static bool
@@ -148,6 +158,13 @@ attempt(const char *path, const char *function, int result)
         CHECK(atoll_elf_space_free(space, true));
     }
     CHECK(failures_without_text == 0);
+    /* What has not been constructed is not destructed; what has is not either,
+     * if the loader could not be told to. */
+    CHECK(count_events("-mod") <= count_events("+mod"));
+    CHECK(count_events("-pyuser") <= count_events("+pyuser"));
+    CHECK(failed > 0 || count_events("-") == count_events("+"));
+    CHECK(good || count_events("+mod") == 0);
+    events[0] = '\0';
     CHECK(live == 0);
     CHECK(is_clean());
     CHECK(open_files() == files);
@@ -344,7 +361,7 @@ bad_libraries_are_refused(void)
     CHECK(unsetenv("LD_LIBRARY_PATH") == 0);
 }
 
-/* -------------------------------------------------------------------- limits */
+/* ------------------------------------------------------------------- limits */
 
 /* One more descriptor each time, until there are enough. */
 static void

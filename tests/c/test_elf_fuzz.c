@@ -45,7 +45,7 @@ __wrap_munmap(void *at, size_t size)
     return __real_munmap((uint8_t *)at - page, whole + 2 * page);
 }
 
-/* --------------------------------------------------------------- what is hit */
+/* -------------------------------------------------------------- what is hit */
 
 typedef struct range {
     size_t from, size;

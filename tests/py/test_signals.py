@@ -507,3 +507,26 @@ thread.join()
 """,
         timeout=60,
     )
+
+
+def test_event_loops_may_set_a_wakeup_descriptor(interp):
+    """No signal arrives there; main's own descriptor is left alone."""
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    interp.exec("""if 1:
+        import asyncio, signal, threading
+        assert signal.set_wakeup_fd(5, warn_on_full_buffer=False) == -1
+        assert signal.set_wakeup_fd(-1) == 5
+        errors = []
+        def elsewhere():
+            try: signal.set_wakeup_fd(5)
+            except ValueError as exc: errors.append(exc)
+        thread = threading.Thread(target=elsewhere)
+        thread.start(); thread.join()
+        assert len(errors) == 1
+        for wrong in (), ("1",), (1, 2):
+            try: signal.set_wakeup_fd(*wrong)
+            except TypeError: pass
+            else: assert False
+    """)
+    assert signal.set_wakeup_fd(before) == before

@@ -350,6 +350,8 @@ ATOLL_API int atoll_thread_watch(void *thread, const void *attributes,
 typedef unsigned atoll_tls_key;
 ATOLL_API int atoll_tls_key_new(atoll_tls_key *key, void (*destructor)(void *));
 ATOLL_API int atoll_tls_key_free(atoll_tls_key key);
+/* The calling thread's value for the key. */
+ATOLL_API int atoll_tls_set(atoll_tls_key key, const void *value);
 
 /* ------------------------------------------------------------------ fork */
 

@@ -108,7 +108,8 @@ bool atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
 
 /* Run the constructors of the copy that is mapped at `base`, which the loader
  * has not run: once, after the redirects and after those of what it needs. They
- * see the environment, but not the program's arguments. */
+ * see the environment, but not the program's arguments. Without this, the loader
+ * does not run the copy's destructors either. */
 void atoll_elf_construct(const atoll_elf_copy *copy, uintptr_t base);
 
 /* Map the pages that nobody writes and that are the original's from the
