@@ -124,13 +124,22 @@ def text_of(error: BaseException) -> str:
 
 
 def why(error: BaseException) -> str:
-    """The first error of all, on one line."""
+    """An error on one line, and the one in whose wake it came."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if error.__cause__ is not None and type(error).__name__ == "ExecutionFailed":
         error = error.__cause__
+    text = one_line(error)
+    first = error
+    while first.__context__ is not None and not first.__suppress_context__:
+        first = first.__context__
+    return text if first is error else f"{text} (after {one_line(first)})"
+
+
+def one_line(error: BaseException) -> str:
     text = traceback.format_exception_only(error)[-1].strip()
-    return text if text != "AssertionError" else f"{text} {last_line(error)}"
+    text = text if text != "AssertionError" else f"{text} {last_line(error)}"
+    return text.replace(HERE + os.sep, "")
 
 
 def last_line(error: BaseException) -> str:

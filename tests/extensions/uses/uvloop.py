@@ -69,7 +69,8 @@ async def work(seed: int) -> None:
     loop.call_later(0.01, order.append, 1)
     loop.call_soon(order.append, 0)
     assert await loop.run_in_executor(None, sum, range(seed + 10)) == sum(range(seed + 10))
-    await asyncio.sleep(0.05)
+    while len(order) < 3:
+        await asyncio.sleep(0.01)
     assert order == [0, 1, 2]
     addresses = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
     assert addresses[0][4] == ("127.0.0.1", 80)
