@@ -78,7 +78,7 @@ def use_c_datetime() -> None:
     for name in ("_datetime", "_zoneinfo"):
         if sys.modules.get(name, name) is None:
             del sys.modules[name]
-    import _datetime
+    import _datetime  # type: ignore[import-not-found]
 
     module = sys.modules.get("datetime")
     if module is not None:

@@ -259,7 +259,7 @@ def test_strict_is_cpythons_own_behaviour(place, monkeypatch):
     monkeypatch.syspath_prepend(place)
     with atoll.create(extensions="strict") as interp:
         for module in ("probe", "pkg.multi"):
-            with pytest.raises(atoll.ExecutionFailed, match="ImportError.*subinterpreters"):
+            with pytest.raises(atoll.ExecutionFailed, match=r"ImportError.*subinterpreters"):
                 interp.exec(f"import {module}")
         interp.exec("import json, math, ctypes, sqlite3")
 
