@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sysconfig
 import threading
@@ -403,3 +404,36 @@ def test_threads_of_main_and_interpreters_at_once(place, monkeypatch):
     thread.join()
     interp.close()
     assert len(seen) == 300
+
+
+def test_the_system_shows_the_original(pair, place):
+    """By an unusual spelling of its path, or main would load the copy."""
+    interp, _ = pair
+    interp.exec("""if 1:
+        import ctypes, probe
+        class Info(ctypes.Structure):
+            _fields_ = [("file", ctypes.c_char_p), ("base", ctypes.c_void_p),
+                        ("name", ctypes.c_char_p), ("symbol", ctypes.c_void_p)]
+        info = Info()
+        code = ctypes.c_void_p(probe.address()[1])
+        assert ctypes.CDLL(None).dladdr(code, ctypes.byref(info))
+    """)
+    shown = ask(interp, "info.file.decode()")
+    assert os.path.samefile(shown, ask(interp, "probe.__file__"))
+    assert shown.startswith(f"{place}/./probe")
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="needs gdb")
+def test_gdb_attaches_and_shows_names(pair, place):
+    interp, _ = pair
+    interp.exec("import probe; probe.count()")
+    command = ["gdb", "-nx", "-batch", "-p", str(os.getpid()), "-ex", "info sharedlibrary"]
+    code = ask(interp, "probe.address()[1]")
+    done = subprocess.run(
+        [*command, "-ex", f"info symbol {code}"],
+        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+    )
+    if "ptrace" in done.stderr:
+        pytest.skip("this process may not be traced")
+    assert f"{place}/./probe" in done.stdout, done.stdout + done.stderr
+    assert re.search(r"^count in section \.text", done.stdout, re.M), done.stdout
