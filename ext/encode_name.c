@@ -34,6 +34,9 @@ enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname)
         }
         at = PyImport_Import(module);
         if (at == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+                return -1; /* an interrupt is not an answer */
+            }
             PyErr_Clear();
             return 0;
         }
@@ -46,7 +49,8 @@ enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname)
         }
         PyObject *name = PyUnicode_Substring(qualname, from, dot);
         PyObject *next = NULL;
-        if (name != NULL && PyObject_GetOptionalAttr(at, name, &next) < 0) {
+        if (name != NULL && PyObject_GetOptionalAttr(at, name, &next) < 0 &&
+            PyErr_ExceptionMatches(PyExc_Exception)) {
             PyErr_Clear(); /* a descriptor's code: then it is not there */
         }
         Py_XDECREF(name);
