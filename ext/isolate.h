@@ -141,7 +141,7 @@ void threads_fork_child(void);
 /* --- isolate_datetime.c: for CPython 3.13; elsewhere they do nothing */
 
 /* At boot, isolated or not: keep the C datetime out where it must not be. */
-int datetime_block(const core_state *state);
+int datetime_block(void);
 /* Is this module of the standard library's to be loaded as a private copy? */
 bool datetime_is_isolated(const char *name);
 /* Before the extension module at `path`, of `size` bytes, is loaded: give it the

@@ -1,12 +1,12 @@
 /* The C datetime on CPython 3.13, for extension modules that use it.
  *
  * Finalising an interpreter that has imported the C module _datetime corrupts
- * the heap there while others live, since the module's static types are the
- * process's. Where _datetime is a file, isolated interpreters have a private
- * copy of it, as of any other extension, and all is well. Where it is built into
- * Python they begin with the pure-Python datetime, which has no C API. When a
- * module comes that asks for that, the interpreter changes over to the built-in
- * one; at its close it does everything but finalise, and its memory stays. */
+ * the heap there while others live: its types are in a table of the process. So
+ * interpreters begin with the pure-Python datetime, which has no C API. When an
+ * extension module comes that asks for that, the interpreter changes over: to a
+ * private copy where _datetime is a file, else to the one built into Python. At its
+ * close it then does everything but finalise, and its memory stays. (Copies alone
+ * are not enough: finalised, they crashed as well.) */
 #include "isolate.h"
 
 #include "compat.h"
@@ -19,27 +19,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static int
-is_built_in(void)
-{
-    PyObject *names = PySys_GetObject("builtin_module_names"); /* borrowed */
-    PyObject *name = PyUnicode_FromString("_datetime");
-    int is = names == NULL || name == NULL ? -1
-                                           : PySequence_Contains(names, name);
-    Py_XDECREF(name);
-    return is;
-}
-
 /* _zoneinfo is useless without it, and older 3.13 do not expect that. */
 int
-datetime_block(const core_state *state)
+datetime_block(void)
 {
-    if (state->home->isolate != NULL) {
-        int built_in = is_built_in();
-        if (built_in <= 0) {
-            return built_in;
-        }
-    }
     PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
     return PyDict_SetItemString(modules, "_datetime", Py_None) < 0 ||
                    PyDict_SetItemString(modules, "_zoneinfo", Py_None) < 0
@@ -92,9 +75,8 @@ datetime_prepare(core_state *state, const char *path, size_t size)
 #else
 
 int
-datetime_block(const core_state *state)
+datetime_block(void)
 {
-    (void)state;
     return 0;
 }
 

@@ -117,7 +117,7 @@ job_boot(home *h)
         state->home = h; /* given back by the module's free function */
         /* Isolation first: what follows may import what is to be isolated. */
         if ((h->isolated && set_isolate(state) < 0) ||
-            datetime_block(state) < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
+            datetime_block() < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
             sink_boot(PyTuple_GET_ITEM(setup, 2),
                       PyTuple_GET_ITEM(setup, 3)) < 0) {
             state = NULL;
