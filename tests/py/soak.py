@@ -104,9 +104,19 @@ def check(kind, n, got):
         isomorphic.check(build(kind, n), got, copied=False)
 
 
-def work(box, boxes, out):
+def work(ready, box, boxes, out):
     """Until the word comes. Of what a closed worker had sent, what has an odd
-    number is reported as lost."""
+    number is reported as lost.
+
+    All that it needs is imported before it is ready, since an interrupt in the
+    middle of an import may be lost: Python's import system has weakref callbacks,
+    and what is raised in one is printed and forgotten.
+    """
+    own = atoll.create_queue()
+    for kind in KINDS:
+        own.put(pack(kind, 1))
+        check(kind, 1, own.get())
+    ready.put(True)
     while True:
         item = box.get()
         if item is stop or item == stop:
@@ -129,7 +139,9 @@ class Worker:
     def __init__(self, box, boxes, out):
         self.interp = atoll.create()
         self.error = None
-        self.thread = threading.Thread(target=self.run, args=(box, boxes, out), daemon=True)
+        self.ready = atoll.create_queue()
+        args = (self.ready, box, boxes, out)
+        self.thread = threading.Thread(target=self.run, args=args, daemon=True)
         self.thread.start()
 
     def run(self, *args):
@@ -139,9 +151,8 @@ class Worker:
             self.error = exc
 
     def interrupt(self):
-        # The thread may not have come to its call: then nothing is interrupted.
-        while not self.interp.interrupt() and self.thread.is_alive():
-            self.thread.join(0.001)
+        self.ready.get(timeout=30)
+        assert self.interp.interrupt()
 
     def end(self, interrupted=False):
         self.thread.join(30)
