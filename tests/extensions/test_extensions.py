@@ -17,7 +17,8 @@ import run_one
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALL = os.environ.get("ATOLL_EXTENSIONS") == "all"
-LIMIT = 180
+#: So many seconds has each process.
+LIMIT = int(os.environ.get("ATOLL_LIMIT", "180"))
 
 # Whatever works in them is tested by `together`, so the others can be left out when
 # there is little time.
@@ -45,33 +46,44 @@ def run(package: packages.Package, mode: str) -> dict[str, object]:
         "version": package.version(),
         "ok": False,
     }
+    child = subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", os.path.join(HERE, "run_one.py")]
+        + [package.name, mode],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=env,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            [sys.executable, "-X", "faulthandler", os.path.join(HERE, "run_one.py")]
-            + [package.name, mode],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=LIMIT,
-            env=env,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as expired:
-        text = (expired.stderr or b"").decode(errors="replace")
-        return result | {"why": f"still running after {LIMIT} s", "error": text}
+        stdout, stderr = child.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        # With its own children, which hold the pipes, too.
+        os.killpg(child.pid, signal.SIGKILL)
+        _, stderr = child.communicate()
+        return result | {"why": f"still running after {LIMIT} s", "error": stderr}
+    return judged(result, child.returncode, stdout, stderr)
+
+
+def judged(
+    result: dict[str, object], status: int, stdout: str, stderr: str
+) -> dict[str, object]:
+    """The result with what the child said, and how it ended."""
     try:
-        result |= json.loads(done.stdout)
+        result |= json.loads(stdout)
     except ValueError:
-        result["error"] = f"stdout: {done.stdout}\n"
-    if done.returncode:
+        result["error"] = f"stdout: {stdout}\n"
+    if status:
         where = "at exit" if result["ok"] else "on the way"
-        result["error"] = f"{result.get('error', '')}{done.stderr}"
-        if done.returncode < 0:
-            name = signal.Signals(-done.returncode).name
-            result["why"] = f"{name} {where}"
+        result["error"] = f"{result.get('error', '')}{stderr}"
+        if status < 0:
+            result["why"] = f"{signal.Signals(-status).name} {where}"
         elif result["ok"] or "why" not in result:
-            result["why"] = f"status {done.returncode} {where}"
+            result["why"] = f"status {status} {where}"
         result["ok"] = False
+    elif not result["ok"]:
+        result["why"] = f"it said nothing {result.setdefault('error', '')}".strip()
     return result
 
 

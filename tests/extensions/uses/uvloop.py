@@ -71,7 +71,8 @@ async def work(seed: int) -> None:
     assert await loop.run_in_executor(None, sum, range(seed + 10)) == sum(range(seed + 10))
     while len(order) < 3:
         await asyncio.sleep(0.01)
-    assert order == [0, 1, 2]
+    # A thread that is held up between the calls starts the second clock late.
+    assert order[0] == 0 and sorted(order) == [0, 1, 2]
     addresses = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
     assert addresses[0][4] == ("127.0.0.1", 80)
     try:
