@@ -159,7 +159,7 @@ bool home_interrupt(home *h, const job *j, bool unwanted);
 
 /* The home whose own thread is the calling one, or NULL. */
 home *home_of_thread(core_state *state);
-/* At boot: signal.set_wakeup_fd works in the home thread. -1 with an
+/* At boot: what the module signal does where no signal arrives. -1 with an
  * exception. */
 int home_mend_signal(core_state *state);
 /* Called by the home thread before each wait. If an interrupt is due, raise

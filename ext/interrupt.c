@@ -5,6 +5,8 @@
 #include "compat.h"
 #include "home.h"
 
+#include <signal.h>
+
 /* Runs in one of the interpreter's threads, attached. */
 static int
 on_pending(void *arg)
@@ -145,7 +147,41 @@ set_wakeup_fd(PyObject *module, PyObject *args, PyObject *kwargs)
     return PyLong_FromLong(before);
 }
 
+/* signal.getsignal(signum). CPython's own hands out the handler that main has set:
+ * an object of main's, whose count two interpreters would change at once. */
+static PyObject *
+get_signal(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    int number = PyLong_AsInt(arg);
+    struct sigaction now;
+    if (number == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (number < 1 || number >= NSIG) {
+        PyErr_SetString(PyExc_ValueError, "signal number out of range");
+        return NULL;
+    }
+    if (sigaction(number, NULL, &now) < 0) {
+        Py_RETURN_NONE; /* one that the C library keeps to itself */
+    }
+    if (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN) {
+        return PyLong_FromLong(now.sa_handler == SIG_IGN);
+    }
+    if (number != SIGINT) {
+        Py_RETURN_NONE; /* not of this interpreter's making */
+    }
+    PyObject *signal = PyImport_ImportModule("_signal");
+    PyObject *handler =
+        signal == NULL ? NULL
+                       : PyObject_GetAttrString(signal, "default_int_handler");
+    Py_XDECREF(signal);
+    return handler;
+}
+
 PyMethodDef interrupt_functions[] = {
+    {"_getsignal", get_signal, METH_O,
+     "_getsignal(signum)\n--\n\n"
+     "signal.getsignal in interpreters of atoll's: no object of main's."},
     {"_set_wakeup_fd", (PyCFunction)(void (*)(void))set_wakeup_fd,
      METH_VARARGS | METH_KEYWORDS,
      "_set_wakeup_fd(fd, /, *, warn_on_full_buffer=True)\n--\n\n"
@@ -157,11 +193,15 @@ int
 home_mend_signal(core_state *state)
 {
     PyObject *signal = PyImport_ImportModule("_signal");
-    PyObject *ours = PyObject_GetAttrString(state->module, "_set_wakeup_fd");
-    int rc = signal == NULL || ours == NULL
-                 ? -1
-                 : PyObject_SetAttrString(signal, "set_wakeup_fd", ours);
+    PyObject *set = PyObject_GetAttrString(state->module, "_set_wakeup_fd");
+    PyObject *get = PyObject_GetAttrString(state->module, "_getsignal");
+    int rc = -1;
+    if (signal != NULL && set != NULL && get != NULL &&
+        PyObject_SetAttrString(signal, "set_wakeup_fd", set) == 0) {
+        rc = PyObject_SetAttrString(signal, "getsignal", get);
+    }
     Py_XDECREF(signal);
-    Py_XDECREF(ours);
+    Py_XDECREF(set);
+    Py_XDECREF(get);
     return rc;
 }

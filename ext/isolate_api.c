@@ -7,7 +7,7 @@
  * isolate as last argument and jump here. Thunks, and not the address of the
  * caller, say which isolate it is: a compiler may turn a last call into a jump,
  * and then the caller is somebody else. */
-#include "isolate.h"
+#include "isolate_api.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -29,185 +29,6 @@ isolate_alloc(isolate *iso, size_t size)
     iso->memory = m;
     atoll_lock_release(&iso->lock);
     return m->bytes;
-}
-
-/* ------------------------------------------------------------ thread states */
-
-static visitor *
-find_visitor(isolate *iso)
-{
-    atoll_thread self = atoll_thread_self();
-    atoll_lock_acquire(&iso->lock);
-    visitor *v = iso->visitors;
-    while (v != NULL && v->thread != self) {
-        v = v->next;
-    }
-    atoll_lock_release(&iso->lock);
-    return v; /* its own: nobody else removes it */
-}
-
-/* A thread state of this interpreter that CPython knows for this thread. */
-static PyThreadState *
-own_state(isolate *iso)
-{
-    PyThreadState *ts = PyGILState_GetThisThreadState();
-    return ts != NULL && PyThreadState_GetInterpreter(ts) == iso->interp
-               ? ts
-               : NULL;
-}
-
-/* Enter `v`, unless the interpreter is being closed: then wait until that has
- * come to nothing, or for ever, as CPython lets late threads do. */
-static void
-enter(isolate *iso, visitor *v)
-{
-    static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
-    atoll_lock_acquire(&iso->lock);
-    while (iso->closing) {
-        atoll_event *resumed = iso->ended ? NULL : iso->resumed;
-        atoll_lock_release(&iso->lock);
-        if (resumed == NULL) {
-            atoll_thread_halt();
-        }
-        (void)!atoll_event_wait(resumed, &forever);
-        atoll_lock_acquire(&iso->lock);
-    }
-    v->next = iso->visitors;
-    iso->visitors = v;
-    atoll_lock_release(&iso->lock);
-}
-
-static void
-leave(isolate *iso, visitor *v)
-{
-    atoll_lock_acquire(&iso->lock);
-    visitor **link = &iso->visitors;
-    while (*link != v) {
-        link = &(*link)->next;
-    }
-    *link = v->next;
-    if (iso->visitors == NULL && iso->quiet != NULL) {
-        atoll_event_set(iso->quiet);
-    }
-    atoll_lock_release(&iso->lock);
-    atoll_free(v);
-}
-
-static PyGILState_STATE
-gilstate_ensure(isolate *iso)
-{
-    visitor *v = find_visitor(iso);
-    if (v != NULL) {
-        v->depth++;
-        if (PyThreadState_GetUnchecked() == v->state) {
-            return PyGILState_LOCKED;
-        }
-        PyEval_RestoreThread(v->state);
-        return PyGILState_UNLOCKED;
-    }
-    if (own_state(iso) != NULL) {
-        return PyGILState_Ensure(); /* right, for once */
-    }
-    v = atoll_alloc(sizeof(*v));
-    if (v == NULL) {
-        Py_FatalError("no memory for a thread that calls into Python");
-    }
-    *v = (visitor){.thread = atoll_thread_self(), .depth = 1};
-    v->before = PyThreadState_GetUnchecked();
-    if (v->before != NULL) {
-        PyEval_SaveThread(); /* of another interpreter */
-    }
-    enter(iso, v);
-    v->state = PyThreadState_New(iso->interp);
-    if (v->state == NULL) {
-        Py_FatalError("no memory for a thread that calls into Python");
-    }
-    PyEval_RestoreThread(v->state);
-    return PyGILState_UNLOCKED;
-}
-
-static void
-gilstate_release(PyGILState_STATE old, isolate *iso)
-{
-    visitor *v = find_visitor(iso);
-    if (v == NULL) {
-        PyGILState_Release(old);
-    }
-    else if (--v->depth > 0) {
-        if (old == PyGILState_UNLOCKED) {
-            PyEval_SaveThread();
-        }
-    }
-    else {
-        PyThreadState *before = v->before;
-        PyThreadState_Clear(v->state);
-        PyThreadState_DeleteCurrent();
-        leave(iso, v);
-        if (before != NULL) {
-            PyEval_RestoreThread(before);
-        }
-    }
-}
-
-static PyThreadState *
-gilstate_this(isolate *iso)
-{
-    visitor *v = find_visitor(iso);
-    return v != NULL ? v->state : own_state(iso);
-}
-
-static int
-gilstate_check(isolate *iso)
-{
-    PyThreadState *ts = PyThreadState_GetUnchecked();
-    return ts != NULL && PyThreadState_GetInterpreter(ts) == iso->interp;
-}
-
-static PyInterpreterState *
-interpreter_main(isolate *iso)
-{
-    return iso->interp;
-}
-
-/* NULL is how extensions see that there is nothing left to clean up in. */
-static PyInterpreterState *
-interpreter_head(isolate *iso)
-{
-    atoll_lock_acquire(&iso->lock);
-    PyInterpreterState *interp = iso->ended ? NULL : iso->interp;
-    atoll_lock_release(&iso->lock);
-    return interp;
-}
-
-static int
-add_pending_call(int (*func)(void *), void *arg, isolate *iso)
-{
-    /* Under the lock: isolate_close sets `closing` before it is ended. */
-    atoll_lock_acquire(&iso->lock);
-    int rc = iso->closing ? 0 /* as if it ran when nothing is left */
-                          : compat_add_pending_call(iso->interp, func, arg);
-    atoll_lock_release(&iso->lock);
-    return rc;
-}
-
-static int
-at_exit(void (*func)(void), isolate *iso)
-{
-    isolate_exit *entry = isolate_alloc(iso, sizeof(*entry));
-    if (entry == NULL) {
-        return -1;
-    }
-    *entry = (isolate_exit){iso->exits, func};
-    iso->exits = entry;
-    return 0;
-}
-
-/* In the child of a fork that goes on to start a program (libuv's, in uvloop):
- * CPython ends the process if this is not main. There is nothing to be done for
- * a program; os.fork() itself is refused in interpreters. */
-static void
-after_fork_child(isolate *Py_UNUSED(iso))
-{
 }
 
 /* ------------------------------------------------------------------ modules */
@@ -392,178 +213,6 @@ module_create(PyModuleDef *def, int version, isolate *iso)
     return module;
 }
 
-/* --------------------------------------------------------------- the system */
-
-/* Room for one more in an array of pointers or keys. Called with the lock
- * held. */
-static void *
-room_for(void *array, size_t count, size_t *room, size_t width)
-{
-    if (count < *room) {
-        return array;
-    }
-    size_t more = *room * 2 + 16;
-    array = atoll_realloc(array, more * width);
-    if (array != NULL) {
-        *room = more;
-    }
-    return array;
-}
-
-static int
-key_create(atoll_tls_key *key, void (*destructor)(void *), isolate *iso)
-{
-    atoll_lock_acquire(&iso->lock);
-    isolate_key *keys =
-        room_for(iso->keys, iso->key_count, &iso->key_room, sizeof(*keys));
-    int rc = -1;
-    if (keys != NULL) {
-        iso->keys = keys;
-        rc = atoll_tls_key_new(key, destructor);
-        if (rc == 0) {
-            const void *owner;
-            memcpy(&owner, &destructor, sizeof(owner));
-            keys[iso->key_count++] = (isolate_key){*key, owner};
-        }
-    }
-    atoll_lock_release(&iso->lock);
-    return rc < 0 ? 12 /* ENOMEM */ : rc;
-}
-
-static int
-key_delete(atoll_tls_key key, isolate *iso)
-{
-    atoll_lock_acquire(&iso->lock);
-    for (size_t i = 0; i < iso->key_count; i++) {
-        if (iso->keys[i].key == key) {
-            iso->keys[i] = iso->keys[--iso->key_count];
-            break;
-        }
-    }
-    int rc = atoll_tls_key_free(key);
-    atoll_lock_release(&iso->lock);
-    return rc;
-}
-
-static int
-tss_create(Py_tss_t *key, isolate *iso)
-{
-    atoll_lock_acquire(&iso->lock);
-    bool is_new = !PyThread_tss_is_created(key);
-    Py_tss_t **tss =
-        room_for(iso->tss, iso->tss_count, &iso->tss_room, sizeof(*tss));
-    int rc = -1;
-    if (tss != NULL) {
-        iso->tss = tss;
-        rc = PyThread_tss_create(key);
-        if (rc == 0 && is_new) {
-            tss[iso->tss_count++] = key;
-        }
-    }
-    atoll_lock_release(&iso->lock);
-    return rc;
-}
-
-static void
-tss_delete(Py_tss_t *key, isolate *iso)
-{
-    atoll_lock_acquire(&iso->lock);
-    for (size_t i = 0; i < iso->tss_count; i++) {
-        if (iso->tss[i] == key) {
-            iso->tss[i] = iso->tss[--iso->tss_count];
-            break;
-        }
-    }
-    PyThread_tss_delete(key);
-    atoll_lock_release(&iso->lock);
-}
-
-static void
-tss_free(Py_tss_t *key, isolate *iso)
-{
-    if (key != NULL) {
-        tss_delete(key, iso);
-        PyThread_tss_free(key);
-    }
-}
-
-static void
-thread_over(void *arg)
-{
-    isolate *iso = arg;
-    atoll_lock_acquire(&iso->lock);
-    iso->threads--;
-    atoll_lock_release(&iso->lock);
-}
-
-static int
-thread_create(void *thread, const void *attributes, void *(*run)(void *),
-              void *arg, isolate *iso)
-{
-    atoll_lock_acquire(&iso->lock);
-    iso->threads++;
-    atoll_lock_release(&iso->lock);
-    int rc =
-        atoll_thread_watch(thread, attributes, run, arg, thread_over, iso);
-    if (rc != 0) {
-        thread_over(iso);
-    }
-    return rc;
-}
-
-extern int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
-
-/* Destructors of C++'s and Rust's thread-local objects. Those of the home thread
- * would run when the interpreter is gone, and greenlet's would look for objects
- * in it; in a process's main thread they mostly do not run before the end. */
-static int
-thread_at_exit(void (*destructor)(void *), void *object, void *library,
-               isolate *iso)
-{
-    return atoll_thread_self() == iso->home
-               ? 0
-               : __cxa_thread_atexit_impl(destructor, object, library);
-}
-
-/* How many threads a library's pool has, by the names of the variables that say
- * so. A copy has a pool of its own, so all together would have too many. */
-static char *
-limited(const char *name, isolate *iso)
-{
-    static const char *const variables[] = {
-        "BLIS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-        "POLARS_MAX_THREADS", "RAYON_NUM_THREADS",
-        "RAYON_RS_NUM_CPUS", "TOKIO_WORKER_THREADS",
-    };
-    for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++) {
-        if (strcmp(name, variables[i]) == 0) {
-            atoll_lock_acquire(&iso->lock);
-            if (iso->thread_limit[0] == '\0') {
-                PyOS_snprintf(iso->thread_limit, sizeof(iso->thread_limit),
-                              "%u", threads_share());
-            }
-            atoll_lock_release(&iso->lock);
-            return iso->thread_limit; /* written once */
-        }
-    }
-    return NULL;
-}
-
-static char *
-get_env(const char *name, isolate *iso)
-{
-    char *value = getenv(name);
-    return value != NULL ? value : limited(name, iso);
-}
-
-static char *
-secure_get_env(const char *name, isolate *iso)
-{
-    char *value = secure_getenv(name);
-    return value != NULL ? value : limited(name, iso);
-}
-
 /* ---------------------------------------------------------------- the table */
 
 /* A function, ours, and the number of its arguments. */
@@ -576,31 +225,31 @@ typedef struct replacement {
 #define OURS(f) ((void (*)(void))(f))
 
 static const replacement replacements[] = {
-    {"PyGILState_Check", OURS(gilstate_check), 0},
-    {"PyGILState_Ensure", OURS(gilstate_ensure), 0},
-    {"PyGILState_GetThisThreadState", OURS(gilstate_this), 0},
-    {"PyGILState_Release", OURS(gilstate_release), 1},
-    {"PyInterpreterState_Head", OURS(interpreter_head), 0},
-    {"PyInterpreterState_Main", OURS(interpreter_main), 0},
+    {"PyGILState_Check", OURS(api_gilstate_check), 0},
+    {"PyGILState_Ensure", OURS(api_gilstate_ensure), 0},
+    {"PyGILState_GetThisThreadState", OURS(api_gilstate_this), 0},
+    {"PyGILState_Release", OURS(api_gilstate_release), 1},
+    {"PyInterpreterState_Head", OURS(api_interpreter_head), 0},
+    {"PyInterpreterState_Main", OURS(api_interpreter_main), 0},
     {"PyModuleDef_Init", OURS(module_def_init), 1},
     {"PyModule_Create2", OURS(module_create), 2},
     {"PyModule_FromDefAndSpec2", OURS(module_from_def), 3},
 #if PY_VERSION_HEX >= 0x030F0000
     {"PyModule_FromSlotsAndSpec", OURS(module_from_slots), 2},
 #endif
-    {"PyOS_AfterFork_Child", OURS(after_fork_child), 0},
-    {"PyThread_tss_create", OURS(tss_create), 1},
-    {"PyThread_tss_delete", OURS(tss_delete), 1},
-    {"PyThread_tss_free", OURS(tss_free), 1},
-    {"Py_AddPendingCall", OURS(add_pending_call), 2},
-    {"Py_AtExit", OURS(at_exit), 1},
-    {"__cxa_thread_atexit", OURS(thread_at_exit), 3},
-    {"__cxa_thread_atexit_impl", OURS(thread_at_exit), 3},
-    {"getenv", OURS(get_env), 1},
-    {"pthread_create", OURS(thread_create), 4},
-    {"pthread_key_create", OURS(key_create), 2},
-    {"pthread_key_delete", OURS(key_delete), 1},
-    {"secure_getenv", OURS(secure_get_env), 1},
+    {"PyOS_AfterFork_Child", OURS(api_after_fork_child), 0},
+    {"PyThread_tss_create", OURS(api_tss_create), 1},
+    {"PyThread_tss_delete", OURS(api_tss_delete), 1},
+    {"PyThread_tss_free", OURS(api_tss_free), 1},
+    {"Py_AddPendingCall", OURS(api_add_pending_call), 2},
+    {"Py_AtExit", OURS(api_at_exit), 1},
+    {"__cxa_thread_atexit", OURS(api_thread_at_exit), 3},
+    {"__cxa_thread_atexit_impl", OURS(api_thread_at_exit), 3},
+    {"getenv", OURS(api_get_env), 1},
+    {"pthread_create", OURS(api_thread_create), 4},
+    {"pthread_key_create", OURS(api_key_create), 2},
+    {"pthread_key_delete", OURS(api_key_delete), 1},
+    {"secure_getenv", OURS(api_secure_get_env), 1},
 };
 
 #define REPLACED (sizeof(replacements) / sizeof(*replacements))

@@ -532,3 +532,31 @@ def test_event_loops_may_set_a_wakeup_descriptor(interp):
             else: assert False
     """)
     assert signal.set_wakeup_fd(before) == before
+
+
+def test_handlers_of_main_are_not_handed_out():
+    """They are main's objects: two interpreters would count references to them."""
+    check_python("""
+import atoll, functools, signal, threading, time
+interp = atoll.create()
+interp.prepare_main(end=time.monotonic() + 2)
+thread = threading.Thread(target=interp.exec, args=('''if 1:
+    import signal, time
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGUSR1) is None
+    for wrong in 0, -1, 1000:
+        try: signal.getsignal(wrong)
+        except ValueError: pass
+        else: assert False
+    while time.monotonic() < end:
+        for _ in range(1000): signal.getsignal(signal.SIGINT)
+''',))
+signal.signal(signal.SIGUSR1, print)
+thread.start()
+while thread.is_alive():
+    signal.signal(signal.SIGINT, functools.partial(print, 1))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+interp.close()
+""")
