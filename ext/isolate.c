@@ -116,6 +116,7 @@ isolate_end(isolate *iso)
     bool unload = iso->threads == 0 && iso->visitors == NULL;
     atoll_lock_release(&iso->lock);
     threads_end(iso);
+    forks_forget(iso);
     for (isolate_exit *e = iso->exits; e != NULL; e = e->next) {
         e->func();
     }

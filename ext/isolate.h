@@ -117,6 +117,9 @@ PySlot *isolate_pyslots(isolate *iso, const PySlot *slots);
 /* Do the slots declare that? `*by_us`: because they are from isolate_slots. */
 bool isolate_is_declared(isolate *iso, const PyModuleDef *def, bool *by_us);
 
+/* --- isolate_fork.c: forget the fork handlers of its copies */
+void forks_forget(isolate *iso);
+
 /* --- isolate_module.c */
 
 /* The module of an extension file, from a private copy of it. NULL with an

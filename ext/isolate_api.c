@@ -245,6 +245,7 @@ static const replacement replacements[] = {
     {"Py_AtExit", OURS(api_at_exit), 1},
     {"__cxa_thread_atexit", OURS(api_thread_at_exit), 3},
     {"__cxa_thread_atexit_impl", OURS(api_thread_at_exit), 3},
+    {"__register_atfork", OURS(api_register_atfork), 4},
     {"getenv", OURS(api_get_env), 1},
     {"pthread_create", OURS(api_thread_create), 4},
     {"pthread_key_create", OURS(api_key_create), 2},

@@ -22,9 +22,15 @@ int api_key_delete(atoll_tls_key key, isolate *iso);
 int api_tss_create(Py_tss_t *key, isolate *iso);
 void api_tss_delete(Py_tss_t *key, isolate *iso);
 void api_tss_free(Py_tss_t *key, isolate *iso);
-int api_thread_create(void *thread, const void *attributes, void *(*run)(void *), void *arg, isolate *iso);
-int api_thread_at_exit(void (*destructor)(void *), void *object, void *library, isolate *iso);
+int api_thread_create(void *thread, const void *attributes,
+                      void *(*run)(void *), void *arg, isolate *iso);
+int api_thread_at_exit(void (*destructor)(void *), void *object,
+                       void *library, isolate *iso);
 char *api_get_env(const char *name, isolate *iso);
 char *api_secure_get_env(const char *name, isolate *iso);
+
+/* --- isolate_fork.c */
+int api_register_atfork(void (*prepare)(void), void (*parent)(void),
+                        void (*child)(void), void *library, isolate *iso);
 
 #endif

@@ -5,6 +5,7 @@
 #include <Python.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int counter;
@@ -167,6 +168,40 @@ made(void)
     pthread_key_create(&key, key_gone);
 }
 
+static int in_child = -1, pipe_end = -1;
+
+/* As uvloop does: into Python, also in the child. */
+static void
+forked(void)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    in_child++;
+    PyGILState_Release(state);
+}
+
+/* Fork; the child says how many handlers it has run and goes. The status. */
+static PyObject *
+fork_child(PyObject *self, PyObject *fd)
+{
+    int status = 0;
+    pipe_end = PyLong_AsInt(fd);
+    if (in_child < 0) {
+        in_child = 0;
+        pthread_atfork(NULL, NULL, forked);
+    }
+    pid_t pid = pipe_end < 0 ? 0 : fork();
+    if (pipe_end >= 0 && pid == 0) {
+        char text = (char)('0' + in_child);
+        _exit(write(pipe_end, &text, 1) == 1 ? 0 : 1);
+    }
+    if (pid > 0) {
+        Py_BEGIN_ALLOW_THREADS
+        waitpid(pid, &status, 0);
+        Py_END_ALLOW_THREADS
+    }
+    return PyLong_FromLong(status);
+}
+
 static PyObject *
 use_key(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
@@ -184,6 +219,7 @@ static PyMethodDef functions[] = {
     {"facts", facts, METH_NOARGS, NULL},
     {"at_exit", at_exit, METH_O, NULL},
     {"keep", keep, METH_O, NULL},
+    {"fork_child", fork_child, METH_O, NULL},
     {"use_key", use_key, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -437,3 +437,22 @@ def test_gdb_attaches_and_shows_names(pair, place):
         pytest.skip("this process may not be traced")
     assert f"{place}/./probe" in done.stdout, done.stdout + done.stderr
     assert re.search(r"^count in section \.text", done.stdout, re.M), done.stdout
+
+
+def test_fork_handlers_of_other_interpreters_do_not_run(pair):
+    """In the child their threads are gone, and with them whoever has their GIL."""
+    reader, writer = os.pipe()
+    for interp in pair:
+        interp.exec("import probe; assert probe.fork_child(-1) == 0")
+    threads = [
+        interp.call_in_thread(
+            run, f"import probe\nfor _ in range(20): assert probe.fork_child({writer}) == 0"
+        )
+        for interp in pair
+    ]
+    for thread in threads:
+        thread.join(SLACK)
+        assert not thread.is_alive()
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        assert pipe.read() == b"1" * 40
