@@ -226,6 +226,111 @@ rename_all(atoll_elf_copy *copy, const atoll_elf_rename *renames, size_t count,
     return rename_versions(copy, renames, count, why);
 }
 
+/* ------------------------------------------------------------- what is left out */
+
+bool
+elf_has_text_relocations(const atoll_elf *elf)
+{
+    uint64_t flags;
+    return elf_dynamic(elf, DT_TEXTREL, 0, &flags) ||
+           (elf_dynamic(elf, DT_FLAGS, 0, &flags) && (flags & DF_TEXTREL) != 0);
+}
+
+/* Does the loader call functions of the object when it relocates? */
+static bool
+runs_early(const atoll_elf *elf)
+{
+    for (size_t i = 0; i < elf->symbol_count; i++) {
+        if (ELF64_ST_TYPE(elf->symbols[i].st_info) == STT_GNU_IFUNC) {
+            return true;
+        }
+    }
+    for (size_t which = 0; which < 2; which++) {
+        for (size_t i = 0; i < elf->reloc_count[which]; i++) {
+            uint64_t type = ELF64_R_TYPE(elf->relocs[which][i].r_info);
+            if (type == R_X86_64_IRELATIVE || type == R_AARCH64_IRELATIVE) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Does the loader read something in that segment? */
+static bool
+holds_tables(const atoll_elf *elf, const Elf64_Phdr *p)
+{
+    static const int64_t tables[] = {
+        DT_SYMTAB, DT_STRTAB,  DT_HASH,    DT_GNU_HASH, DT_RELA, DT_JMPREL,
+        DT_VERSYM, DT_VERNEED, DT_VERDEF,  36 /* DT_RELR */,
+    };
+    uint64_t at;
+    for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+        if (elf_dynamic(elf, tables[i], 0, &at) && at >= p->p_vaddr &&
+            at - p->p_vaddr < p->p_memsz) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < elf->phdr_count; i++) {
+        const Elf64_Phdr *q = &elf->phdrs[i];
+        if (q->p_type != PT_LOAD && q->p_type != PT_GNU_EH_FRAME &&
+            q->p_filesz > 0 && q->p_offset < p->p_offset + p->p_filesz &&
+            p->p_offset < q->p_offset + q->p_filesz) {
+            return true;
+        }
+    }
+    return p->p_offset < sizeof(Elf64_Ehdr);
+}
+
+bool
+elf_hollow(const atoll_elf *elf, const Elf64_Phdr *p, uint64_t page,
+           uint64_t *from, uint64_t *to)
+{
+    if (p->p_type != PT_LOAD || (p->p_flags & PF_W) != 0 ||
+        (p->p_offset - p->p_vaddr) % page != 0 || holds_tables(elf, p) ||
+        elf_has_text_relocations(elf) || runs_early(elf)) {
+        return false;
+    }
+    *from = (p->p_offset + page - 1) & ~(page - 1);
+    *to = (p->p_offset + p->p_filesz) & ~(page - 1);
+    for (size_t i = 0; i < elf->phdr_count; i++) {
+        const Elf64_Phdr *q = &elf->phdrs[i];
+        if (q->p_type == PT_LOAD && q != p && q->p_filesz > 0 &&
+            (q->p_offset & ~(page - 1)) < *to &&
+            *from < q->p_offset + q->p_filesz) {
+            return false; /* both show a page */
+        }
+    }
+    return *from < *to;
+}
+
+/* All of the file but that. */
+static bool
+write_needed(const atoll_elf_copy *copy)
+{
+    const atoll_elf *elf = copy->elf;
+    uint64_t done = 0;
+    if (ftruncate(copy->fd, (off_t)elf->size) < 0) {
+        return false;
+    }
+    while (done < elf->size) {
+        uint64_t next = elf->size, after = elf->size, from, to;
+        for (size_t i = 0; i < elf->phdr_count; i++) {
+            if (elf_hollow(elf, &elf->phdrs[i], copy->page, &from, &to) &&
+                from >= done && from < next) {
+                next = from;
+                after = to;
+            }
+        }
+        if (!write_all(copy->fd, elf->bytes + done, next - done,
+                       (off_t)done)) {
+            return false;
+        }
+        done = after;
+    }
+    return true;
+}
+
 /* --------------------------------------------------------------------- copy */
 
 atoll_elf_copy *
@@ -249,8 +354,7 @@ atoll_elf_copy_new(atoll_elf *elf, const char *label,
                       strerror(errno));
         goto fail;
     }
-    if (!write_all(copy->fd, elf->bytes, elf->size, 0) ||
-        !unmerge_symbols(copy) || !hide_constructors(copy)) {
+    if (!write_needed(copy) || !unmerge_symbols(copy) || !hide_constructors(copy)) {
         atoll_because(why, "cannot write the copy (%zu bytes): %s", elf->size,
                       strerror(errno));
         goto fail;

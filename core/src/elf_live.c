@@ -154,21 +154,21 @@ protection_of(const Elf64_Phdr *p)
            ((p->p_flags & PF_X) ? PROT_EXEC : 0);
 }
 
-/* Pages [from, to) of the file, seen at `at`. */
-static size_t
+/* Pages [from, to) of the file, seen at `at`. If the system refuses, memory is not
+ * saved, and that is all. */
+static void
 share_run(const atoll_elf_copy *copy, const Elf64_Phdr *p, uintptr_t at,
           uint64_t from, uint64_t to)
 {
     size_t size = to - from;
     if (mmap((void *)at, size, protection_of(p), MAP_PRIVATE | MAP_FIXED,
              copy->elf->fd, (off_t)from) == MAP_FAILED) {
-        return 0;
+        return;
     }
 #ifdef FALLOC_FL_PUNCH_HOLE
     (void)!fallocate(copy->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                      (off_t)from, (off_t)size);
 #endif
-    return size;
 }
 
 /* Does another segment show that page of the file, too? Some linkers let the
@@ -189,23 +189,13 @@ is_elsewhere_too(const atoll_elf_copy *copy, const Elf64_Phdr *here,
     return false;
 }
 
-/* Has the loader written to pages that are read-only now? */
-static bool
-has_text_relocations(const atoll_elf *elf)
-{
-    uint64_t flags;
-    return elf_dynamic(elf, DT_TEXTREL, 0, &flags) ||
-           (elf_dynamic(elf, DT_FLAGS, 0, &flags) && (flags & DF_TEXTREL) != 0);
-}
-
-size_t
-atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base)
+bool
+atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base, atoll_why *why)
 {
     const atoll_elf *elf = copy->elf;
     uint64_t page = copy->page;
-    size_t shared = 0;
-    if (has_text_relocations(elf)) {
-        return 0;
+    if (elf_has_text_relocations(elf)) {
+        return true;
     }
     for (size_t i = 0; i < elf->phdr_count; i++) {
         const Elf64_Phdr *p = &elf->phdrs[i];
@@ -213,21 +203,30 @@ atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base)
             p->p_filesz == 0 || (p->p_offset - p->p_vaddr) % page != 0) {
             continue;
         }
+        uint64_t hollow = 0, full = 0; /* what the copy does not have */
+        if (elf_hollow(elf, p, page, &hollow, &full) &&
+            mmap((void *)(base + p->p_vaddr + (hollow - p->p_offset)),
+                 full - hollow, protection_of(p), MAP_PRIVATE | MAP_FIXED,
+                 elf->fd, (off_t)hollow) == MAP_FAILED) {
+            return atoll_because(why, "cannot map the original's code: %s",
+                                 strerror(errno));
+        }
         uint64_t from = p->p_offset & ~(page - 1);
         uint64_t end = (p->p_offset + p->p_filesz) & ~(page - 1);
         uintptr_t start = (base + p->p_vaddr) & ~(uintptr_t)(page - 1);
         for (uint64_t at = from, run = from; at <= end; at += page) {
             if (at < end && !elf_copy_changed(copy, at) &&
-                !is_elsewhere_too(copy, p, at)) {
+                !is_elsewhere_too(copy, p, at) &&
+                !(at >= hollow && at < full)) {
                 continue;
             }
             if (at > run) {
-                shared += share_run(copy, p, start + (run - from), run, at);
+                share_run(copy, p, start + (run - from), run, at);
             }
             run = at + page;
         }
     }
-    return shared;
+    return true;
 }
 
 /* ------------------------------------------------------------------- thunks */

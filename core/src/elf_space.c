@@ -431,7 +431,9 @@ adopt(loading *l, size_t i, void *handle, atoll_why *why)
                                 space->redirect_count, why)) {
         return false;
     }
-    atoll_elf_share(l->copies[i], base);
+    if (!atoll_elf_share(l->copies[i], base, why)) {
+        return false;
+    }
     m->old_path = show_as(m->map, l->plan.names[node->name].place, true);
     return true;
 }

@@ -237,7 +237,6 @@ systems_may_lack_something(void)
     without("memfd_create", ENOSYS, true); /* a file without a name, then */
     without("memfd_create", EACCES, true);
     without("memfd_create", ENOMEM, false);
-    without("fallocate64", EOPNOTSUPP, true); /* saves no memory */
     without("mkdtemp", EROFS, false);
     without("symlink", EPERM, false);
     without("mmap64", ENOMEM, false);

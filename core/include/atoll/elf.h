@@ -75,7 +75,8 @@ typedef struct atoll_elf_rename {
 
 typedef struct atoll_elf_copy atoll_elf_copy;
 
-/* Copy the file into a new memory file (or an unlinked temporary one), with
+/* Copy the file into a new memory file (or an unlinked temporary one), but for
+ * code and constants that only the program reads (atoll_elf_share), with
  *   - each name of `renames` replaced where it names a library: what is needed,
  *     the versions needed of it, the object's own name;
  *   - "unique" symbols made ordinary global ones, since the loader would merge
@@ -113,10 +114,11 @@ bool atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
 void atoll_elf_construct(const atoll_elf_copy *copy, uintptr_t base);
 
 /* Map the pages that nobody writes and that are the original's from the
- * original's file, and give the copy's own back. Its content does not change;
- * if the system refuses, memory is not saved, and nothing else. Returns the
- * bytes that are shared. */
-size_t atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base);
+ * original's file: what the copy does not have, since the loader did not look at
+ * it, and the rest, which is given back. Before anything of the copy runs. Returns
+ * false with `why` if the system refuses what has to be. */
+bool atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base,
+                     atoll_why *why) ATOLL_MUST_CHECK;
 
 /* Small functions that call another one with one more argument. */
 typedef struct atoll_thunks atoll_thunks;
