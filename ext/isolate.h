@@ -105,17 +105,22 @@ int isolate_redirect(isolate *iso);
 /* Memory that lives as long as the isolate's copies may use it; NULL. */
 void *isolate_alloc(isolate *iso, size_t size);
 
-/* Slots like `slots`, but for the one that says that own GILs are supported. The
- * same array for the same slots' definition; NULL with an exception. */
+/* Slots like those of `def`, but for the one that says that own GILs are supported;
+ * a new array. NULL with an exception. */
 PyModuleDef_Slot *isolate_slots(isolate *iso, PyModuleDef *def);
 
 #if PY_VERSION_HEX >= 0x030F0000
-/* The same for slots of the kind that PEP 820 brings; a new array each time. */
+/* The same for slots of the kind that PEP 820 brings. */
 PySlot *isolate_pyslots(isolate *iso, const PySlot *slots);
 #endif
 
 /* Do the slots declare that? `*by_us`: because they are from isolate_slots. */
 bool isolate_is_declared(isolate *iso, const PyModuleDef *def, bool *by_us);
+
+/* In a forked child: the locks of the two tables of the process, which a thread that
+ * is not here may have held. */
+void isolate_numbers_fork_child(void);
+void isolate_declared_fork_child(void);
 
 /* --- isolate_fork.c: forget the fork handlers of its copies */
 void forks_forget(isolate *iso);

@@ -141,6 +141,12 @@ number(PyModuleDef *def)
     atoll_lock_release(&numbers_lock);
 }
 
+void
+isolate_numbers_fork_child(void)
+{
+    numbers_lock.word = 0;
+}
+
 static PyObject *
 module_def_init(PyModuleDef *def, isolate *Py_UNUSED(iso))
 {

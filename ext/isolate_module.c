@@ -23,6 +23,12 @@ typedef struct declared {
 static atoll_lock declared_lock;
 static declared *declared_files; /* guarded by declared_lock */
 
+void
+isolate_declared_fork_child(void)
+{
+    declared_lock.word = 0;
+}
+
 static bool
 is_known_declared(const struct stat *st)
 {

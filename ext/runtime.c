@@ -101,6 +101,8 @@ after_fork_in_child(void)
     mailbox_fork_child();
     detach_fork_child();
     threads_fork_child();
+    isolate_numbers_fork_child();
+    isolate_declared_fork_child();
     runtime_unlink_all();
 }
 
