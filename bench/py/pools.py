@@ -13,6 +13,7 @@ import multiprocessing
 import sys
 import time
 from concurrent import futures
+from functools import partial
 
 import atoll
 import peers
@@ -158,16 +159,17 @@ def loop(quick):
     size = 4000  # some 200 µs
     pools = all_pools(4)
     values = {way: [] for way in [*pools, "await", "idle"]}
+
+    def in_executor(pool):
+        return asyncio.get_running_loop().run_in_executor(pool, peers.spin, size)
+
+    def awaited():
+        return pools["atoll"].submit(peers.spin, size)
+
     for _ in range(rounds):
         for way, pool in pools.items():
-
-            def in_executor(pool=pool):
-                running = asyncio.get_running_loop()
-                return running.run_in_executor(pool, peers.spin, size)
-
-            values[way].append(asyncio.run(many(tasks, in_executor)))
-        pool = pools["atoll"]
-        values["await"].append(asyncio.run(many(tasks, lambda: pool.submit(peers.spin, size))))
+            values[way].append(asyncio.run(many(tasks, partial(in_executor, pool))))
+        values["await"].append(asyncio.run(many(tasks, awaited)))
         values["idle"].append(asyncio.run(idle(0.1 if quick else 1)))
     for pool in pools.values():
         pool.shutdown()
