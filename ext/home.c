@@ -3,6 +3,7 @@
 #include "home.h"
 #include "isolate.h"
 #include "mailbox.h"
+#include "pool.h"
 
 #include <string.h>
 
@@ -94,6 +95,9 @@ home_unref(home *h)
         return;
     }
     atoll_msg_drop(&h->setup);
+    if (h->pool != NULL) {
+        pool_unref(h->pool);
+    }
     atoll_chan_unref(h->inbox);
     if (h->mailbox != NULL) {
         mailbox_unref(h->mailbox);
@@ -264,41 +268,104 @@ new_interpreter(home *h)
     return ts;
 }
 
-/* Serve jobs until one of them is the end; returns it (counted). */
+static void
+becomes_idle_locked(home *h, const job *j)
+{
+    h->current = NULL;
+    h->state = HOME_IDLE;
+    h->refused = j->op == JOB_CLOSE;
+    close_if_unused_locked(h);
+}
+
+void
+home_becomes_idle(home *h, const job *j)
+{
+    atoll_lock_acquire(&h->lock);
+    becomes_idle_locked(h, j);
+    atoll_lock_release(&h->lock);
+}
+
+bool
+home_is_exiting(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    bool exiting = h->exiting;
+    atoll_lock_release(&h->lock);
+    return exiting;
+}
+
+void
+home_is_hopeless(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->hopeless = true;
+    atoll_lock_release(&h->lock);
+}
+
+/* `j` has ended: the next one of the pool, or none. */
 static job *
-serve(home *h, core_state *state, PyThreadState *ts)
+next_job(home *h, job *j, job_status status)
+{
+    atoll_lock_acquire(&h->lock);
+    bool pooled = h->pool != NULL;
+    if (!pooled) {
+        becomes_idle_locked(h, j);
+    }
+    atoll_lock_release(&h->lock);
+    return pooled ? pool_next(h, j, status) : NULL;
+}
+
+/* Wait for a job; attached on entry and return. */
+static job *
+receive(home *h, PyThreadState *ts)
+{
+    atoll_msg msg;
+    atoll_err err;
+    PyEval_SaveThread();
+    do { /* it succeeds: nobody closes an inbox */
+        err = atoll_chan_recv(h->inbox, &msg, &forever);
+    } while (err != ATOLL_OK);
+    PyEval_RestoreThread(ts);
+    return msg.u.heap.ptr;
+}
+
+/* Serve jobs, beginning with `j` (NULL: wait for one), until one of them is the
+ * end; returns it (counted). */
+static job *
+serve(home *h, core_state *state, PyThreadState *ts, job *j)
 {
     for (;;) {
-        atoll_msg msg;
-        PyEval_SaveThread();
-        atoll_err err = atoll_chan_recv(h->inbox, &msg, &forever);
-        PyEval_RestoreThread(ts);
-        if (err != ATOLL_OK) {
-            continue; /* cannot be: nobody closes an inbox */
+        if (j == NULL) {
+            j = receive(h, ts);
         }
-        job *j = msg.u.heap.ptr;
         atoll_lock_acquire(&h->lock);
         h->interruptible = j->op != JOB_CLOSE;
         atoll_lock_release(&h->lock);
-        if (job_run(h, state, j)) {
+        outcome out;
+        bool last = job_run(h, state, j, &out);
+        uint64_t printed = last ? 0 : sink_job_over(state, h);
+        if (!job_settle(j, out.status, &out.reply, printed)) {
+            atoll_msg_drop(&out.reply);
+        }
+        if (last) {
             return j;
         }
-        j->printed = sink_job_over(state, h);
+        job *next = next_job(h, j, out.status);
         atoll_lock_acquire(&h->lock);
-        h->current = NULL;
-        h->state = HOME_IDLE;
-        h->refused = j->op == JOB_CLOSE;
         bool muted = j->muted;
         bool stuck = h->refused && h->exiting;
-        close_if_unused_locked(h);
         atoll_lock_release(&h->lock);
         if (!muted) {
-            atoll_event_set(&j->done);
+            job_announce(j);
+        }
+        if (j->task) {
+            atoll_event_set(&j->over);
         }
         if (stuck) {
             atoll_event_set(&h->ended); /* main need not wait */
         }
         job_unref(j);
+        j = next;
     }
 }
 
@@ -314,7 +381,10 @@ linger(home *h, core_state *state, job *last)
     bool exiting = h->exiting;
     atoll_lock_release(&h->lock);
     atoll_chan_orphan_all(h->id);
-    atoll_event_set(&last->done);
+    if (h->pool != NULL) {
+        pool_home_ended(h);
+    }
+    job_announce(last);
     job_unref(last);
     if (exiting) {
         atoll_event_set(&h->ended); /* main need not wait */
@@ -357,11 +427,14 @@ finish(home *h, job *last)
     h->state = HOME_ENDED;
     h->current = NULL;
     atoll_lock_release(&h->lock);
+    if (h->pool != NULL) {
+        pool_home_ended(h);
+    }
     home_ref(h); /* the table's goes to the zombies, who may be reaped */
     table_remove(h);
     if (last != NULL) {
         last->printed = h->printed; /* to the last word: it has ended */
-        atoll_event_set(&last->done);
+        job_announce(last);
         job_unref(last);
     }
     atoll_event_set(&h->ended);
@@ -397,12 +470,15 @@ home_main(void *arg)
     atoll_lock_acquire(&h->lock);
     h->interp = PyInterpreterState_Get();
     h->mailbox = mailbox_ref(state->mailbox);
-    h->state = HOME_IDLE;
-    close_if_unused_locked(h); /* its creator may have given up */
+    if (h->pool == NULL) {
+        h->state = HOME_IDLE;
+        close_if_unused_locked(h); /* its creator may have given up */
+    }
     atoll_lock_release(&h->lock);
+    job *first = h->pool == NULL ? NULL : pool_hello(h);
     atoll_event_set(&h->started);
 
-    job *last = serve(h, state, ts);
+    job *last = serve(h, state, ts, first);
     if (mailbox_close(state->mailbox) > 0 || h->endless) {
         linger(h, state, last);
         last = NULL;
@@ -427,14 +503,23 @@ table_add(home *h)
     return welcome;
 }
 
-atoll_err
-home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
+static void
+free_new(home *h)
 {
-    atoll_err err = ATOLL_ERR_NOMEM;
-    home_reap();
+    if (h->inbox != NULL) {
+        atoll_chan_unref(h->inbox);
+    }
+    atoll_free(h->name);
+    atoll_free(h);
+}
+
+/* A home without a thread. */
+static atoll_err
+make(const char *name, bool isolated, home **out)
+{
     home *h = atoll_alloc(sizeof(*h));
     if (h == NULL) {
-        return err;
+        return ATOLL_ERR_NOMEM;
     }
     memset(h, 0, sizeof(*h));
     h->id = -1;
@@ -442,19 +527,26 @@ home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
     h->isolated = isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */
     h->name = copy_text(name);
-    if (h->name == NULL) {
-        goto no_name;
-    }
-    err = atoll_chan_new(ATOLL_UNBOUNDED, 0, &h->inbox);
+    atoll_err err = h->name == NULL
+                        ? ATOLL_ERR_NOMEM
+                        : atoll_chan_new(ATOLL_UNBOUNDED, 0, &h->inbox);
     if (err != ATOLL_OK) {
-        goto no_inbox;
+        h->inbox = NULL;
+        free_new(h);
+        return err;
     }
-    h->setup = *setup;
+    *out = h;
+    return ATOLL_OK;
+}
+
+/* Begin its life; what fails leaves it as it was made. */
+static atoll_err
+begin(home *h)
+{
     if (!table_add(h)) {
-        err = ATOLL_ERR_CLOSED;
-        goto no_thread;
+        return ATOLL_ERR_CLOSED;
     }
-    err = atoll_thread_start(STACK_BYTES, home_main, h, &h->thread);
+    atoll_err err = atoll_thread_start(STACK_BYTES, home_main, h, &h->thread);
     if (err != ATOLL_OK) {
         atoll_lock_acquire(&table_lock);
         home **link = &table;
@@ -463,17 +555,48 @@ home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
         }
         *link = h->next;
         atoll_lock_release(&table_lock);
-        goto no_thread;
+    }
+    return err;
+}
+
+atoll_err
+home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
+{
+    home *h;
+    home_reap();
+    atoll_err err = make(name, isolated, &h);
+    if (err != ATOLL_OK) {
+        return err;
+    }
+    h->setup = *setup;
+    err = begin(h);
+    if (err != ATOLL_OK) {
+        free_new(h);
+        return err;
     }
     *out = h;
     return ATOLL_OK;
+}
 
-no_thread:
-    atoll_chan_unref(h->inbox);
-no_inbox:
-    atoll_free(h->name);
-no_name:
-    atoll_free(h);
+atoll_err
+home_start(pool *p, worker *w, const atoll_msg *setup)
+{
+    home *h;
+    home_reap();
+    atoll_err err = make(p->name, p->isolated, &h);
+    if (err != ATOLL_OK) {
+        return err;
+    }
+    h->setup = *setup;
+    h->worker = w;
+    h->counted = true;
+    h->pool = p;
+    pool_ref(p);
+    err = begin(h);
+    if (err != ATOLL_OK) {
+        pool_unref(p);
+        free_new(h);
+    }
     return err;
 }
 
@@ -546,6 +669,16 @@ abandon(home *h)
     return can;
 }
 
+/* Has it had its time to obey already? */
+static bool
+is_hopeless(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    bool hopeless = h->hopeless;
+    atoll_lock_release(&h->lock);
+    return hopeless;
+}
+
 int
 home_shutdown_all(core_state *state)
 {
@@ -570,7 +703,7 @@ home_shutdown_all(core_state *state)
         home_state now = home_state_now(*h);
         int64_t deadline = ATOLL_FOREVER;
         if (now == HOME_RUNNING) {
-            deadline = grace;
+            deadline = is_hopeless(*h) ? ATOLL_NOW : grace;
         }
         else if (now == HOME_IDLE || now == HOME_LINGERING) {
             /* There was no memory to close it; or it ends with views that may

@@ -16,13 +16,13 @@
  * calls in a circle (A calls B calls A) are an error, not a deadlock. CLOSING
  * goes back to IDLE only when thread states that nobody can end are in the way.
  *
- * Lock order: the table of homes, a home's lock, then the core's locks. No
+ * Lock order: a pool, the table of homes, a home's lock, then the core's locks. No
  * lock is held while Python code runs or a GIL is taken.
  */
 #ifndef EXT_HOME_H
 #define EXT_HOME_H
 
-#include "state.h"
+#include "job.h"
 
 typedef enum home_state {
     HOME_STARTING,
@@ -32,32 +32,6 @@ typedef enum home_state {
     HOME_LINGERING, /* closed for everybody, but others look at its memory */
     HOME_ENDED,
 } home_state;
-
-typedef enum job_op { JOB_EXEC, JOB_CALL, JOB_PREPARE, JOB_CLOSE } job_op;
-
-typedef enum job_status {
-    JOB_PENDING,
-    JOB_RETURNED, /* reply: the result */
-    JOB_RAISED,   /* reply: the error as a tuple, see atoll/_boot.py */
-    JOB_UNSENT,   /* reply: why the result cannot cross, a str */
-    JOB_REFUSED,  /* close only; reply: how many threads are in the way */
-    JOB_BUSY,     /* no reply: somebody else runs the interpreter */
-    JOB_LOST,     /* no reply: out of memory there */
-} job_status;
-
-/* Work for a home. Counted: the caller may give up before it is done. */
-typedef struct job {
-    uint32_t refs; /* atomic */
-    job_op op;
-    bool from_main;    /* constant: its caller is in the main interpreter */
-    job_status status; /* written before `done` is set */
-    bool unwanted;     /* guarded by the home's lock: nobody reads the reply */
-    bool muted;        /* guarded by the home's lock: `done` stays unset */
-    uint64_t printed;  /* written before `done` is set: see output.h */
-    atoll_msg request; /* owned */
-    atoll_msg reply;   /* owned */
-    atoll_event done;
-} job;
 
 typedef struct home {
     atoll_lock lock;
@@ -82,6 +56,13 @@ typedef struct home {
     struct mailbox *mailbox; /* guarded by lock; counted; NULL until booted */
     atoll_kick kick;     /* interrupts the home thread's waits */
     atoll_chan *inbox;   /* jobs */
+    struct pool *pool;   /* that it works for, counted; written once, with the
+                            lock held */
+    struct worker *worker; /* guarded by the pool's lock: its place there, or
+                              NULL when it has none (any more) */
+    bool counted;        /* guarded by the pool's lock: one of its `live` */
+    bool stray;          /* guarded by the pool's lock: abandoned, and busy */
+    bool hopeless;       /* guarded by lock: it has not obeyed in its time */
     bool isolated;       /* constant: extensions="isolate" */
     struct isolate *isolate; /* constant once booted; or NULL */
     atoll_spin spin;     /* of callers that wait for jobs to be done */
@@ -95,18 +76,17 @@ typedef struct home {
     struct home *next;   /* guarded by the table's lock */
 } home;
 
-/* --- jobs (job.c) */
+/* --- what runs inside (job.c) */
 
-/* A job that owns `request` (NULL: none); NULL when out of memory, request
- * untouched. */
-job *job_new(job_op op, const atoll_msg *request);
-void job_ref(job *j);
-void job_unref(job *j);
+/* What a job has come to, before anybody else knows. */
+typedef struct outcome {
+    job_status status;
+    atoll_msg reply; /* owned */
+} outcome;
 
-/* Run a job in the home's thread, attached: fills status and reply. Returns
- * true if the interpreter is to end now; then `done` is not to be set before it
- * has. */
-bool job_run(home *h, core_state *state, job *j);
+/* Run a job in the home's thread, attached; fills *out. Returns true if the
+ * interpreter is to end now; then `done` is not to be set before it has. */
+bool job_run(home *h, core_state *state, job *j, outcome *out);
 
 /* Prepare the new interpreter: sys.path, threading, atoll itself, its streams.
  * Attached to it. NULL with an exception. */
@@ -120,6 +100,10 @@ core_state *job_boot(home *h);
  * gets a reference and a handle. Returns NOMEM, SYSTEM, or CLOSED at process exit. */
 atoll_err home_new(const char *name, bool isolated, const atoll_msg *setup,
                    home **out);
+
+/* The same for a worker of `p`, at the place `w` that has been reserved for it.
+ * The reference and the handle are the place's. */
+atoll_err home_start(struct pool *p, struct worker *w, const atoll_msg *setup);
 
 void home_ref(home *h);
 void home_unref(home *h);
@@ -143,6 +127,13 @@ home *home_find(int64_t id, bool any);
 /* Hand a job over; the home takes a reference of its own. OK; AGAIN when it is
  * running; CLOSED when it is closing or gone; NOMEM. */
 atoll_err home_submit(home *h, job *j);
+
+/* For pools, whose lock may be held. Its last job, `j`, has ended and no other
+ * follows; must the process wait for nothing more of it; it has been told to stop
+ * and has not. */
+void home_becomes_idle(home *h, const job *j);
+bool home_is_exiting(home *h);
+void home_is_hopeless(home *h);
 
 /* The job under way, with a reference, or NULL. */
 job *home_current(home *h);
@@ -199,6 +190,8 @@ void callers_fork_child(void);
 void arena_init(void);
 /* Unmap what interpreter `owner`, which has ended, has left behind. */
 void arena_release_all(int64_t owner);
+/* How much CPython's small-object allocator has taken for it from the system. */
+size_t arena_bytes(int64_t owner);
 void arena_fork_prepare(void);
 void arena_fork_parent(void);
 void arena_fork_child(void);

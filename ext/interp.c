@@ -2,6 +2,7 @@
  * see is Python (atoll/interpreter.py); this is the part that waits. */
 #include "detach.h"
 #include "home.h"
+#include "jobobj.h"
 #include "output.h"
 #include "xfer.h"
 
@@ -117,7 +118,7 @@ raise_running(core_state *state)
 /* What the job has come to, as (status, value): True and the result, False and
  * the error's description. */
 static PyObject *
-outcome(core_state *state, job *j)
+outcome_of(core_state *state, job *j)
 {
     if (j->status == JOB_LOST) {
         return PyErr_NoMemory();
@@ -163,7 +164,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
             give_up(h, j);
         }
         else if (output_catch_up(state, j->printed) == 0) {
-            result = outcome(state, j);
+            result = outcome_of(state, j);
         }
     }
     else if (err == ATOLL_ERR_AGAIN) {
@@ -212,6 +213,20 @@ static PyObject *
 homeobj_call(PyObject *obj, PyObject *request)
 {
     return run_job((homeobj *)obj, JOB_CALL, request);
+}
+
+PyDoc_STRVAR(submit_doc,
+"submit(target, function, args, kwargs, limit)\n--\n\n"
+"Queue a call there: as Pool.submit.");
+
+static PyObject *
+homeobj_submit(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    homeobj *self = (homeobj *)obj;
+    if (has_ended(self->home)) {
+        return raise_gone(self->state, self->home);
+    }
+    return pool_submit_to_home(self->state, self->home, args, nargs);
 }
 
 PyDoc_STRVAR(prepare_doc,
@@ -413,6 +428,8 @@ homeobj_note(PyObject *obj, PyObject *Py_UNUSED(ignored))
 static PyMethodDef homeobj_methods[] = {
     {"exec", homeobj_exec, METH_O, exec_doc},
     {"call", homeobj_call, METH_O, call_doc},
+    {"submit", (PyCFunction)(void (*)(void))homeobj_submit, METH_FASTCALL,
+     submit_doc},
     {"prepare", homeobj_prepare, METH_O, prepare_doc},
     {"interrupt", homeobj_interrupt, METH_NOARGS, interrupt_doc},
     {"is_running", homeobj_is_running, METH_NOARGS, is_running_doc},
@@ -480,8 +497,9 @@ raise_not_made(core_state *state, atoll_err err)
 PyDoc_STRVAR(create_doc,
 "_create(name, isolated, setup)\n--\n\n"
 "Make an interpreter; returns its Home. `isolated`: with private copies of\n"
-"extension modules. `setup` is a tuple: its sys.path (a tuple of str), what atoll._registry.inherit() takes, and the two arguments of\n"
-"atoll._stream.install().");
+"extension modules. `setup` is a tuple: its sys.path (a tuple of str), what\n"
+"atoll._registry.inherit() takes, the two arguments of atoll._stream.install(),\n"
+"and the modules to import (a tuple of str).");
 
 static PyObject *
 core_create(PyObject *module, PyObject *args)

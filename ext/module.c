@@ -4,6 +4,7 @@
 #include "detach.h"
 #include "dict_layout.h"
 #include "home.h"
+#include "jobobj.h"
 #include "mailbox.h"
 #include "output.h"
 #include "state.h"
@@ -36,6 +37,9 @@ core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     core_state *state = PyModule_GetState(module);
     int rc = home_shutdown_all(state);
     PyObject *exc = rc < 0 ? PyErr_GetRaisedException() : NULL;
+    Py_BEGIN_ALLOW_THREADS
+    atoll_timers_end();
+    Py_END_ALLOW_THREADS
     output_shutdown(state);
     if (rc < 0) {
         PyErr_SetRaisedException(exc);
@@ -146,7 +150,8 @@ core_exec(PyObject *module)
         PyModule_AddFunctions(module, layout_functions) < 0 ||
         PyModule_AddFunctions(module, view_functions) < 0 || queue_add_type(state) < 0 ||
         channel_add_types(state) < 0 || home_add_type(state) < 0 ||
-        sink_add_type(state) < 0 ||
+        sink_add_type(state) < 0 || job_add_type(state) < 0 ||
+        pool_add_type(state) < 0 ||
         PyModule_AddFunctions(module, queue_functions) < 0 ||
         PyModule_AddFunctions(module, channel_functions) < 0 ||
         PyModule_AddFunctions(module, home_functions) < 0 ||
@@ -174,7 +179,7 @@ core_exec(PyObject *module)
     X(reduce) X(exception_state)                                            \
     X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
-    X(fd_type) X(sink_type) X(drain) X(single_phase)                        \
+    X(fd_type) X(sink_type) X(job_type) X(failure) X(drain) X(single_phase)   \
     X(create_extension) X(create_builtin) X(exec_extension)                 \
     X(exec_builtin) X(ctypes_dlopen)
 

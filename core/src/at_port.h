@@ -37,6 +37,9 @@ void at_port_wake_fd(int event_fd);
 /* Processors that this process may run on, at least 1. */
 unsigned at_port_cpus(void);
 
+/* Nobody will join the calling thread, which atoll_thread_start has made. */
+void at_port_detach_self(void);
+
 /* Let another thread have this processor, if one wants it. */
 void at_port_yield(void);
 

@@ -146,6 +146,7 @@ atoll_fork_child(void)
         }
     }
     at_wait_fork_child();
+    at_timer_fork_child();
 }
 
 void

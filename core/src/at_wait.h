@@ -105,6 +105,7 @@ bool at_wait_late(const atoll_wait *wait);
 
 /* For the child of a fork. */
 void at_wait_fork_child(void);
+void at_timer_fork_child(void);
 
 /* For atoll_stats_get. */
 void at_wait_stats(atoll_stats *out);

@@ -43,6 +43,12 @@ atoll_thread_self(void)
 }
 
 void
+at_port_detach_self(void)
+{
+    pthread_detach(pthread_self());
+}
+
+void
 atoll_thread_halt(void)
 {
     for (;;) {

@@ -92,8 +92,52 @@ def use_c_datetime() -> None:
         reload(zoneinfo)
 
 
+def preload(names: tuple[str, ...]) -> None:
+    """Import modules before the first job."""
+    from importlib import import_module
+
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as exc:
+            raise ImportError(f"cannot preload {name!r}: {type(exc).__name__}: {exc}") from exc
+
+
+# asyncio.Runner of this interpreter, kept from one coroutine to the next
+_runner: Any = None
+
+
+def run_coroutine(coroutine: Any) -> Any:
+    """Run what a task has returned, if that is a coroutine, in a loop of its own."""
+    global _runner
+    import asyncio
+
+    if _runner is None:
+        _runner = asyncio.Runner()
+    loop = _runner.get_loop()
+    try:
+        return _runner.run(coroutine)
+    except KeyboardInterrupt:
+        # An interrupt comes between two bytecodes, whatever runs: the loop has
+        # been left with the task in it.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        raise
+
+
+def _close_loop() -> None:
+    global _runner
+    if _runner is not None:
+        _runner.close()
+        _runner = None
+
+
 def join_threads(_: object) -> None:
     """Before the end: run threading's exit handlers, join its threads."""
+    _close_loop()
     threading = sys.modules.get("threading")
     if threading is None:
         return

@@ -353,6 +353,41 @@ ATOLL_API int atoll_tls_key_free(atoll_tls_key key);
 /* The calling thread's value for the key. */
 ATOLL_API int atoll_tls_set(atoll_tls_key key, const void *value);
 
+/* ---------------------------------------------------------------- timers */
+
+/* Something to do at a certain time. Caller's storage; zero-initialised means
+ * idle, then set `fire`. One thread serves all timers of the process. It is
+ * started when it is needed, sleeps until the nearest deadline, and ends when
+ * nothing has been pending for a second. */
+typedef struct atoll_timer {
+    int64_t deadline; /* set by atoll_timer_start */
+    /* Called on that thread with no lock held, as soon as possible after the
+     * deadline; what was written before the start is visible to it. The timer
+     * is idle by then and not touched any more: `fire` may free it or start it
+     * again. It holds up all other timers, so it must not block for long. */
+    void (*fire)(struct atoll_timer *timer);
+    /* The rest is private, and guarded by the lock of at_timer.c. */
+    struct atoll_timer *at_child, *at_next, *at_prev;
+    uint64_t at_order;
+    uint32_t at_armed;
+} atoll_timer;
+
+/* Fire at `deadline`; ATOLL_FOREVER is never, what has passed is at once. A
+ * timer that is pending already is moved there. Timers with the same deadline
+ * fire in the order of their starts. Needs no memory. Any thread.
+ * Returns OK; SYSTEM when the thread is refused, CLOSED after atoll_timers_end:
+ *   then it is idle. */
+ATOLL_API atoll_err atoll_timer_start(atoll_timer *timer,
+                                      int64_t deadline) ATOLL_MUST_CHECK;
+/* True: it was pending, and will not fire. False: it was idle, has fired, or is
+ * firing at this moment, which is not waited for: whoever frees what `fire`
+ * uses counts references. Any thread. */
+ATOLL_API bool atoll_timer_stop(atoll_timer *timer);
+/* At process exit: let a `fire` that runs come to its end, and join the thread.
+ * What is pending will not fire; later starts return CLOSED. Once, not from
+ * `fire`, and holding nothing that a `fire` may wait for. */
+ATOLL_API void atoll_timers_end(void);
+
 /* ------------------------------------------------------------------ fork */
 
 /* Have these called around every fork of the process from now on: before it
@@ -363,7 +398,8 @@ ATOLL_API atoll_err atoll_fork_hooks(void (*prepare)(void),
                                      void (*child)(void)) ATOLL_MUST_CHECK;
 
 /* Call in the child of a fork, on its only thread: every channel of the
- * parent is marked FORKED, all locks of the core are made anew.
+ * parent is marked FORKED, all locks of the core are made anew, all timers are
+ * idle.
  * atoll_fork_prepare and atoll_fork_parent go around the fork in the parent.
  * Locks, kicks and events are their owners' storage, and may have been in use
  * by a thread that the child does not have: the owner zeroes them. */
