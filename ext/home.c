@@ -4,6 +4,7 @@
 #include "isolate.h"
 #include "mailbox.h"
 #include "pool.h"
+#include "spare.h"
 
 #include <string.h>
 
@@ -67,8 +68,9 @@ home_find(int64_t id, bool any)
     }
     if (h != NULL) {
         atoll_lock_acquire(&h->lock);
-        bool usable = h->state == HOME_IDLE || h->state == HOME_RUNNING ||
-                      (any && h->state != HOME_ENDED);
+        bool usable = !h->spare &&
+                      (h->state == HOME_IDLE || h->state == HOME_RUNNING ||
+                       (any && h->state != HOME_ENDED));
         if (usable) {
             h->handles++;
             home_ref(h);
@@ -369,6 +371,18 @@ serve(home *h, core_state *state, PyThreadState *ts, job *j)
     }
 }
 
+/* It is gone, as far as its pool is concerned. */
+static void
+leave_pool(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    bool pooled = h->pool != NULL;
+    atoll_lock_release(&h->lock);
+    if (pooled) {
+        pool_home_ended(h);
+    }
+}
+
 /* It is closed, as far as anybody can see. But there are views of its memory
  * elsewhere, so it is not ended before the last of them is gone; or never, if it
  * must not end before the process does. */
@@ -381,9 +395,7 @@ linger(home *h, core_state *state, job *last)
     bool exiting = h->exiting;
     atoll_lock_release(&h->lock);
     atoll_chan_orphan_all(h->id);
-    if (h->pool != NULL) {
-        pool_home_ended(h);
-    }
+    leave_pool(h);
     job_announce(last);
     job_unref(last);
     if (exiting) {
@@ -427,9 +439,7 @@ finish(home *h, job *last)
     h->state = HOME_ENDED;
     h->current = NULL;
     atoll_lock_release(&h->lock);
-    if (h->pool != NULL) {
-        pool_home_ended(h);
-    }
+    leave_pool(h);
     home_ref(h); /* the table's goes to the zombies, who may be reaped */
     table_remove(h);
     if (last != NULL) {
@@ -470,12 +480,13 @@ home_main(void *arg)
     atoll_lock_acquire(&h->lock);
     h->interp = PyInterpreterState_Get();
     h->mailbox = mailbox_ref(state->mailbox);
-    if (h->pool == NULL) {
+    bool pooled = h->pool != NULL;
+    if (!pooled) {
         h->state = HOME_IDLE;
         close_if_unused_locked(h); /* its creator may have given up */
     }
     atoll_lock_release(&h->lock);
-    job *first = h->pool == NULL ? NULL : pool_hello(h);
+    job *first = pooled ? pool_hello(h) : NULL;
     atoll_event_set(&h->started);
 
     job *last = serve(h, state, ts, first);
@@ -559,8 +570,9 @@ begin(home *h)
     return err;
 }
 
-atoll_err
-home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
+static atoll_err
+new_home(const char *name, bool isolated, bool spare, const atoll_msg *setup,
+         home **out)
 {
     home *h;
     home_reap();
@@ -569,6 +581,7 @@ home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
         return err;
     }
     h->setup = *setup;
+    h->spare = spare;
     err = begin(h);
     if (err != ATOLL_OK) {
         free_new(h);
@@ -579,19 +592,65 @@ home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
 }
 
 atoll_err
+home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
+{
+    return new_home(name, isolated, false, setup, out);
+}
+
+atoll_err
+home_new_spare(bool isolated, const atoll_msg *setup, home **out)
+{
+    return new_home("", isolated, true, setup, out);
+}
+
+bool
+home_unspare(home *h, const char *name)
+{
+    char *copy = copy_text(name);
+    atoll_lock_acquire(&h->lock);
+    bool idle = copy != NULL && h->state == HOME_IDLE;
+    if (idle) {
+        char *old = h->name;
+        h->name = copy;
+        copy = old;
+        h->spare = false;
+    }
+    atoll_lock_release(&h->lock);
+    atoll_free(copy);
+    return idle;
+}
+
+/* From now on it works for `p`. */
+static void
+join(home *h, pool *p, worker *w)
+{
+    pool_ref(p);
+    h->worker = w;
+    h->counted = true;
+    h->pool = p;
+}
+
+atoll_err
 home_start(pool *p, worker *w, const atoll_msg *setup)
 {
-    home *h;
+    home *h = spare_take(setup, p->isolated, p->name);
+    spare_expect(setup, p->isolated);
+    if (h != NULL) {
+        atoll_msg ours = *setup;
+        atoll_msg_drop(&ours);
+        atoll_lock_acquire(&h->lock);
+        join(h, p, w);
+        atoll_lock_release(&h->lock);
+        pool_adopt(h);
+        return ATOLL_OK;
+    }
     home_reap();
     atoll_err err = make(p->name, p->isolated, &h);
     if (err != ATOLL_OK) {
         return err;
     }
     h->setup = *setup;
-    h->worker = w;
-    h->counted = true;
-    h->pool = p;
-    pool_ref(p);
+    join(h, p, w);
     err = begin(h);
     if (err != ATOLL_OK) {
         pool_unref(p);

@@ -72,7 +72,8 @@ typedef struct home {
     atoll_event gone;  /* it has ended */
     atoll_msg setup;     /* for job_boot; owned until started */
     char *start_error;   /* written before `started` is set */
-    char *name;          /* UTF-8; constant */
+    bool spare;          /* guarded by lock: nobody has it, see spare.h */
+    char *name;          /* UTF-8; constant once it is no spare */
     struct home *next;   /* guarded by the table's lock */
 } home;
 
@@ -101,9 +102,14 @@ core_state *job_boot(home *h);
 atoll_err home_new(const char *name, bool isolated, const atoll_msg *setup,
                    home **out);
 
-/* The same for a worker of `p`, at the place `w` that has been reserved for it.
- * The reference and the handle are the place's. */
+/* The same for a worker of `p`, at the place `w` that has been reserved for it; it
+ * may be a spare. The reference and the handle are the place's. */
 atoll_err home_start(struct pool *p, struct worker *w, const atoll_msg *setup);
+
+/* As home_new, but nobody can see it yet. And: give it `name` and let it be seen,
+ * if it is idle; false if it is not, or without memory. */
+atoll_err home_new_spare(bool isolated, const atoll_msg *setup, home **out);
+bool home_unspare(home *h, const char *name);
 
 void home_ref(home *h);
 void home_unref(home *h);

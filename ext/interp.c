@@ -4,6 +4,7 @@
 #include "home.h"
 #include "jobobj.h"
 #include "output.h"
+#include "spare.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -515,9 +516,15 @@ core_create(PyObject *module, PyObject *args)
         xfer_encode(state, start, &setup) < 0) {
         return NULL;
     }
-    atoll_err err;
+    atoll_err err = ATOLL_OK;
     Py_BEGIN_ALLOW_THREADS
-    err = home_new(name, isolated, &setup, &h);
+    h = spare_take(&setup, isolated, name);
+    if (h == NULL) {
+        err = home_new(name, isolated, &setup, &h);
+    }
+    else {
+        atoll_msg_drop(&setup);
+    }
     Py_END_ALLOW_THREADS
     if (err != ATOLL_OK) {
         atoll_msg_drop(&setup);
@@ -533,6 +540,42 @@ core_create(PyObject *module, PyObject *args)
     }
     xfer_handle_unref(HANDLE_HOME, h); /* home_new's; closes it on failure */
     return result;
+}
+
+PyDoc_STRVAR(warm_doc,
+"_warm(count, isolated, setup, wait)\n--\n\n"
+"See atoll.warm. Returns how many there are.");
+
+static PyObject *
+core_warm(PyObject *module, PyObject *args)
+{
+    core_state *state = PyModule_GetState(module);
+    unsigned count, have = 0;
+    int isolated, wait;
+    PyObject *start;
+    atoll_msg setup;
+    if (!PyArg_ParseTuple(args, "IpO!p:_warm", &count, &isolated,
+                          &PyTuple_Type, &start, &wait) ||
+        xfer_encode(state, start, &setup) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    if (count == 0) {
+        spare_off();
+    }
+    else {
+        have = spare_set(&setup, isolated, count);
+    }
+    Py_END_ALLOW_THREADS
+    home *h = NULL;
+    atoll_err err;
+    int rc = 0;
+    while (rc == 0 && wait && (h = spare_unready()) != NULL) {
+        rc = detach_wait(state, wait_started, h, ATOLL_FOREVER, NULL, &err);
+        home_unref(h);
+    }
+    atoll_msg_drop(&setup);
+    return rc < 0 ? NULL : PyLong_FromUnsignedLong(have);
 }
 
 PyDoc_STRVAR(find_home_doc,
@@ -640,6 +683,7 @@ PyMethodDef home_functions[] = {
     {"_register", core_register, METH_VARARGS, register_doc},
     {"_set_inherit", core_set_inherit, METH_O, set_inherit_doc},
     {"_set_interpreter_class", core_set_class, METH_O, set_class_doc},
+    {"_warm", core_warm, METH_VARARGS, warm_doc},
     {"is_shareable", core_is_shareable, METH_O, is_shareable_doc},
     {NULL, NULL, 0, NULL},
 };

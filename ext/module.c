@@ -7,6 +7,7 @@
 #include "jobobj.h"
 #include "mailbox.h"
 #include "output.h"
+#include "spare.h"
 #include "state.h"
 #include "view.h"
 
@@ -35,6 +36,9 @@ static PyObject *
 core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyModule_GetState(module);
+    Py_BEGIN_ALLOW_THREADS
+    spare_end();
+    Py_END_ALLOW_THREADS
     int rc = home_shutdown_all(state);
     PyObject *exc = rc < 0 ? PyErr_GetRaisedException() : NULL;
     Py_BEGIN_ALLOW_THREADS

@@ -495,6 +495,36 @@ pool_hello(home *h)
     return NULL;
 }
 
+void
+pool_adopt(home *h)
+{
+    pool *p = h->pool;
+    job *j = p->prepares ? init_job(p) : NULL;
+    if (p->prepares && j == NULL) {
+        pool_break(p, "not enough memory for the initializer");
+    }
+    atoll_lock_acquire(&p->lock);
+    worker *w = h->worker;
+    w->starting = false;
+    w->home = h;
+    /* If it does not take the job it is about to end, and will say so. */
+    if (j == NULL || home_submit(h, j) != ATOLL_OK) {
+        idle_push(p, w);
+        if (p->pending > 0) {
+            give(p);
+        }
+    }
+    if (p->closed && p->pending == 0) {
+        release_idle(p);
+    }
+    else {
+        atoll_lock_release(&p->lock);
+    }
+    if (j != NULL) {
+        job_unref(j);
+    }
+}
+
 /* Its task is over: for the books. Returns whether `w` had a reference to it. */
 static bool
 account(worker *w, job *j)

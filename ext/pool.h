@@ -135,6 +135,8 @@ void pool_release(pool *p);
 /* The interpreter is ready. Returns its first job, now its current one, or
  * NULL. */
 job *pool_hello(struct home *h);
+/* The same for one that was a spare, from the thread that has taken it. */
+void pool_adopt(struct home *h);
 /* `j` has ended (and its outcome is `status`): the next one, now its current one,
  * or NULL: it is idle then. */
 job *pool_next(struct home *h, job *j, job_status status);

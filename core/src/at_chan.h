@@ -5,8 +5,9 @@
  *
  * Invariants, whenever the lock is free
  *   I1  receivers wait  =>  the buffer is empty and no sender waits
- *   I2  senders wait    =>  the buffer holds `capacity` messages
+ *   I2  senders wait    =>  the buffer holds `capacity` messages, or more
  *   I3  closed          =>  nobody waits
+ * (more than `capacity` are there only after atoll_chan_unrecv)
  * so whoever comes looks first for a waiter of the other side, then at the
  * buffer, and waits only if neither helps. A message is handed straight to a
  * waiting receiver; a place that a receiver frees is filled at once by the
@@ -40,6 +41,7 @@ struct atoll_chan {
     bool closed;      /* guarded by lock */
     bool forked;      /* set on the only thread of a forked child */
     bool has_orphans; /* guarded by lock: some message may have a rule */
+    bool discarded;   /* guarded by lock: closed, and what was in it dropped */
     size_t capacity;  /* constant */
     size_t len;       /* guarded by lock: messages in the ring */
     size_t head;      /* guarded by lock: index of the oldest */
@@ -61,6 +63,12 @@ struct atoll_chan {
 /* Enter and leave the table of live channels (at_registry.c). */
 void at_registry_add(atoll_chan *chan);
 void at_registry_remove(atoll_chan *chan);
+
+/* Send or receive without waiting. AGAIN: it would have to wait, and the lock
+ * is held, so that the caller can stand in line (chan->sendq, chan->recvq) and
+ * then release it; or just release it. */
+atoll_err at_chan_try_send(atoll_chan *chan, atoll_msg *msg);
+atoll_err at_chan_try_recv(atoll_chan *chan, atoll_msg *msg);
 
 /* Apply the orphan rules of `group` to what is pending in `chan`. */
 void at_chan_orphan(atoll_chan *chan, int64_t group);

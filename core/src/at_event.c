@@ -4,8 +4,8 @@
 
 /* The waiters stand in an at_waitq that is spelled out in the public struct,
  * since that must not show private types. */
-static at_waitq *
-queue_of(atoll_event *event)
+at_waitq *
+at_event_queue(atoll_event *event)
 {
     at_static_assert(offsetof(atoll_event, last) -
                              offsetof(atoll_event, first) ==
@@ -20,7 +20,7 @@ atoll_event_set(atoll_event *event)
     atoll_lock_acquire(&event->lock);
     /* Release: a reader of the hint below sees what the setter wrote. */
     at_store_rel(&event->is_set, 1);
-    at_node *chain = at_waitq_claim_all(queue_of(event));
+    at_node *chain = at_waitq_claim_all(at_event_queue(event));
     atoll_lock_release(&event->lock);
     at_node_finish_all(chain, ATOLL_OK);
 }
@@ -33,28 +33,37 @@ atoll_event_is_set(const atoll_event *event)
 }
 
 atoll_err
+at_event_try(atoll_event *event)
+{
+    /* Always under the lock: the setter is then out of its own section. */
+    atoll_lock_acquire(&event->lock);
+    if (!at_load_rlx(&event->is_set)) {
+        return ATOLL_ERR_AGAIN;
+    }
+    atoll_lock_release(&event->lock);
+    return ATOLL_OK;
+}
+
+atoll_err
 atoll_event_wait(atoll_event *event, const atoll_wait *wait)
 {
     at_waiter waiter;
     at_node node = {.waiter = &waiter};
     at_waiter_init(&waiter, wait);
 
-    /* Always under the lock: the setter is then out of its own section. */
-    atoll_lock_acquire(&event->lock);
-    if (at_load_rlx(&event->is_set)) {
-        atoll_lock_release(&event->lock);
+    if (at_event_try(event) == ATOLL_OK) {
         return ATOLL_OK;
     }
     if (wait->deadline == ATOLL_NOW) {
         atoll_lock_release(&event->lock);
         return ATOLL_ERR_AGAIN;
     }
-    at_waitq_push(queue_of(event), &node);
+    at_waitq_push(at_event_queue(event), &node);
     atoll_lock_release(&event->lock);
 
     atoll_err err = at_waiter_wait(&waiter, wait, wait->spin);
     atoll_lock_acquire(&event->lock);
-    at_waitq_remove(queue_of(event), &node);
+    at_waitq_remove(at_event_queue(event), &node);
     atoll_lock_release(&event->lock);
     return err;
 }

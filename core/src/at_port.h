@@ -34,6 +34,13 @@ at_park at_port_park_fds(int event_fd, int intr_fd, int64_t deadline);
 /* Make `event_fd` readable. */
 void at_port_wake_fd(int event_fd);
 
+/* A new one, empty; -1 if the system refuses. Another process does not inherit
+ * it by exec. */
+int at_port_open_fd(void);
+/* Take what is in it, if anything is. */
+void at_port_clear_fd(int event_fd);
+void at_port_close_fd(int event_fd);
+
 /* Processors that this process may run on, at least 1. */
 unsigned at_port_cpus(void);
 

@@ -18,10 +18,10 @@
  * looked at the heap, the thread does not go to sleep.
  *
  * Fork. The thread is not in the child, and the heap may be half linked there.
- * So the child begins with an empty one and a new epoch; a timer is pending only
- * if it was armed in the current epoch. A child that was forked by a `fire` has
- * the timer thread as its only one; when that `fire` returns, the epoch tells
- * the thread that it serves nobody any more.
+ * So the child begins with an empty one, and a timer is pending only if it was
+ * armed by the same process (at_forks). A child that was forked by a `fire` has
+ * the timer thread as its only one; when that `fire` returns, the same number
+ * tells the thread that it serves nobody any more.
  *
  * Lock order: this lock is a leaf. Making the thread is the one longer thing
  * that is done under it; that is at most once a second.
@@ -41,7 +41,6 @@ static struct {
     atoll_lock lock;
     atoll_timer *root;   /* guarded by lock, like all but the word */
     uint64_t starts;     /* so far; orders equal deadlines */
-    uint32_t epoch;      /* forks since the beginning */
     uint32_t word;       /* atomic: the thread sleeps on it */
     int64_t wakes_at;    /* the thread sleeps until then, or AWAKE */
     bool running;        /* there is a thread that will look at the heap */
@@ -116,14 +115,14 @@ add(atoll_timer *timer)
 {
     timer->at_child = timer->at_next = timer->at_prev = NULL;
     timer->at_order = timers.starts++;
-    timer->at_armed = timers.epoch + 1; /* 0 is idle */
+    timer->at_armed = at_forks + 1; /* 0 is idle */
     timers.root = meld(timers.root, timer);
 }
 
 static inline bool
 pending(const atoll_timer *timer)
 {
-    return timer->at_armed == timers.epoch + 1;
+    return timer->at_armed == at_forks + 1;
 }
 
 static void
@@ -179,7 +178,7 @@ may_leave(uint64_t *starts, int64_t *leave_at)
 static void *
 timer_main(void *arg)
 {
-    uint32_t epoch = (uint32_t)(uintptr_t)arg;
+    uint32_t forks = (uint32_t)(uintptr_t)arg;
     uint64_t starts = 0;
     int64_t leave_at = 0;
     atoll_lock_acquire(&timers.lock);
@@ -203,7 +202,7 @@ timer_main(void *arg)
             atoll_lock_release(&timers.lock);
             fire(first);
             atoll_lock_acquire(&timers.lock);
-            if (timers.epoch != epoch) {
+            if (at_forks != forks) {
                 break; /* `fire` has forked, and this is the child */
             }
         }
@@ -226,7 +225,7 @@ thread_for_timers(void)
     }
     timers.wakes_at = AWAKE; /* it begins with a look */
     atoll_err err =
-        atoll_thread_start(STACK, timer_main, (void *)(uintptr_t)timers.epoch,
+        atoll_thread_start(STACK, timer_main, (void *)(uintptr_t)at_forks,
                            &timers.thread);
     timers.running = err == ATOLL_OK;
     return err;
@@ -299,6 +298,5 @@ at_timer_fork_child(void)
 {
     timers.lock.word = 0;
     timers.root = NULL;
-    timers.epoch++;
     timers.running = timers.ended = false;
 }

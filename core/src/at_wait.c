@@ -92,14 +92,21 @@ at_waitq_claim_all(at_waitq *q)
 
 static uint64_t wakes; /* statistics: relaxed */
 
+void
+at_wake_fd(int event_fd)
+{
+    at_add_rlx(&wakes, 1);
+    at_port_wake_fd(event_fd);
+}
+
 static void
 wake(uint32_t *word, int event_fd)
 {
-    at_add_rlx(&wakes, 1);
     if (event_fd >= 0) {
-        at_port_wake_fd(event_fd);
+        at_wake_fd(event_fd);
     }
     else {
+        at_add_rlx(&wakes, 1);
         at_port_wake(word, 1);
     }
 }
@@ -110,8 +117,15 @@ at_node_finish(at_node *node, atoll_err err)
     at_waiter *waiter = node->waiter;
     uint32_t *word = &waiter->state;
     int event_fd = waiter->event_fd;
+    void (*done)(at_waiter *) = waiter->done;
     node->err = err;
     waiter->won = node;
+    if (done != NULL) {
+        /* Relaxed: that it is over is published by whatever `done` does. */
+        at_store_rlx(word, DONE);
+        done(waiter);
+        return;
+    }
     /* Release: publishes the message, err and won to the waiter's acquire
      * load. From here on the waiter's frame may be gone. */
     if (at_swap_rel(word, DONE) == CLAIMED_PARKED) {
@@ -329,6 +343,21 @@ at_waiter_init(at_waiter *waiter, const atoll_wait *wait)
     waiter->state = WAITING;
     waiter->event_fd = wait->use_fds ? wait->event_fd : -1;
     waiter->won = NULL;
+    waiter->done = NULL;
+}
+
+void
+at_waiter_init_async(at_waiter *waiter, void (*done)(at_waiter *))
+{
+    *waiter = (at_waiter){.state = WAITING, .event_fd = -1, .done = done};
+}
+
+bool
+at_waiter_give_up(at_waiter *waiter)
+{
+    /* Nothing to order: if it succeeds nobody has written, and what a server
+     * has read of the node is ordered by the queue's lock. */
+    return at_cas_acq(&waiter->state, WAITING, GIVEN_UP);
 }
 
 /* The same, with the kick told which waiter it has to reach. */
@@ -407,9 +436,12 @@ atoll_kick_clear(atoll_kick *kick)
 
 /* ------------------------------------------------------------------ rest */
 
+uint32_t at_forks;
+
 void
 at_wait_fork_child(void)
 {
+    at_forks++;
     at_store_rlx(&spinners, 0);
     at_store_rlx(&max_spinners, 0);
 }

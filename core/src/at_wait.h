@@ -19,6 +19,8 @@
  *   - A node is linked and unlinked only under the lock of the queue it stands
  *     in, and `queued` says which. A waiter does not return before each of its
  *     nodes is unlinked.
+ *   - A waiter that is no thread (at_cq.c) is never PARKED. Its finish is DONE,
+ *     and then its `done`, which hands it back to its owner.
  *   - Between claim and finish the server alone writes to the node and to the
  *     message behind it; the waiter does not return before DONE.
  *   - After finish the server uses the waiter's address as a number only (the
@@ -45,19 +47,18 @@
 
 #include "at_base.h"
 
-typedef struct at_waiter {
-    uint32_t state; /* atomic; also the futex word */
-    int event_fd;   /* >= 0: woken through it; constant during the wait */
-    struct at_node *won; /* written by the claimer before DONE */
-} at_waiter;
-
-typedef struct at_node {
-    struct at_node *prev, *next; /* guarded by the queue's lock */
-    at_waiter *waiter;
-    atoll_msg *msg; /* to send from, or to receive into; owned by the waiter */
-    atoll_err err;  /* written by the claimer: how it ended */
-    bool queued;    /* guarded by the queue's lock */
-} at_node;
+/* The two structs are in atoll.h, since an atoll_op contains them.
+ *
+ * at_waiter
+ *   state     atomic; also the futex word
+ *   event_fd  >= 0: woken through it; constant during the wait
+ *   won       written by the claimer before DONE
+ *   done      constant; NULL for a thread. Else nobody sleeps here, and finish
+ *             ends with this call: the waiter is in its caller's hands then
+ * at_node
+ *   prev, next, queued  guarded by the queue's lock
+ *   msg       to send from, or to receive into; owned by the waiter
+ *   err       written by the claimer: how it ended */
 
 /* First in, first out. Guarded by the lock of its owner. */
 typedef struct at_waitq {
@@ -88,6 +89,13 @@ void at_node_finish_all(at_node *chain, atoll_err err);
 
 void at_waiter_init(at_waiter *waiter, const atoll_wait *wait);
 
+/* For a waiter that is no thread: `done(waiter)` is called when it is served. */
+void at_waiter_init_async(at_waiter *waiter, void (*done)(at_waiter *));
+
+/* Take such a waiter back: true if nobody has claimed it, and then nobody can
+ * any more. The caller then unlinks its nodes. */
+bool at_waiter_give_up(at_waiter *waiter);
+
 /* Wait until claimed and finished, kicked, interrupted or late. Call it with
  * no lock held. Returns
  *   OK           served: waiter->won says by which node; its err is set;
@@ -102,6 +110,18 @@ bool at_may_spin(const atoll_spin *spin);
 
 /* Has the deadline of `wait` passed? */
 bool at_wait_late(const atoll_wait *wait);
+
+/* Is it set? AGAIN: it is not, and its lock is held, so that the caller can
+ * stand in line and then release it (at_event.c). */
+atoll_err at_event_try(atoll_event *event);
+at_waitq *at_event_queue(atoll_event *event);
+
+/* Make `event_fd` readable; counted among the wake-ups. */
+void at_wake_fd(int event_fd);
+
+/* How often this process is the child of a fork. What was made under another
+ * number is the parent's. Changes only while there is one thread. */
+extern uint32_t at_forks;
 
 /* For the child of a fork. */
 void at_wait_fork_child(void);

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stddef.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -96,6 +97,28 @@ at_port_wake_fd(int event_fd)
     do {
         put = write(event_fd, &one, sizeof(one));
     } while (put == -1 && errno == EINTR);
+}
+
+int
+at_port_open_fd(void)
+{
+    return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+void
+at_port_clear_fd(int event_fd)
+{
+    uint64_t count;
+    ssize_t got;
+    do {
+        got = read(event_fd, &count, sizeof(count));
+    } while (got == -1 && errno == EINTR);
+}
+
+void
+at_port_close_fd(int event_fd)
+{
+    close(event_fd);
 }
 
 unsigned

@@ -45,7 +45,7 @@ from .errors import (
     RemoteError,
     RemoteTraceback,
 )
-from .interpreter import Interpreter, create, get_current, get_main, list_all
+from .interpreter import Interpreter, create, get_current, get_main, list_all, warm
 
 __all__ = [
     "KEEP",
@@ -101,6 +101,7 @@ __all__ = [
     "share",
     "spawn",
     "stats",
+    "warm",
 ]
 
 __version__ = "0.1.0"

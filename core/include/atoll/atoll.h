@@ -277,6 +277,15 @@ ATOLL_API atoll_err atoll_chan_send(atoll_chan *chan, atoll_msg *msg,
 ATOLL_API atoll_err atoll_chan_recv(atoll_chan *chan, atoll_msg *msg,
                                     const atoll_wait *wait) ATOLL_MUST_CHECK;
 
+/* Put back what atoll_chan_recv or _recv_start has given, as if it had not been
+ * received: whoever waits gets it, or else it becomes the oldest message. The
+ * capacity does not matter to it: a message that was accepted once is not lost
+ * for lack of room. Several go back in the reverse order.
+ * Returns OK: `msg` is the channel's; CLOSED: its messages have been discarded;
+ *   NOMEM, FORKED: the caller still owns it. Does not block. */
+ATOLL_API atoll_err atoll_chan_unrecv(atoll_chan *chan,
+                                      atoll_msg *msg) ATOLL_MUST_CHECK;
+
 /* No more sends. Waiting senders get CLOSED and keep their messages. With
  * `discard` the buffered messages are dropped as well, otherwise receivers
  * get them first. Returns false if it was closed before (discard still
@@ -284,7 +293,8 @@ ATOLL_API atoll_err atoll_chan_recv(atoll_chan *chan, atoll_msg *msg,
 ATOLL_API bool atoll_chan_close(atoll_chan *chan, bool discard);
 ATOLL_API bool atoll_chan_is_closed(const atoll_chan *chan);
 
-/* Messages in the buffer now (a hint once other threads run). */
+/* Messages in the buffer now (a hint once other threads run). More than its
+ * capacity after atoll_chan_unrecv. */
 ATOLL_API size_t atoll_chan_len(const atoll_chan *chan);
 
 /* The two ends, counted apart from references: when the last sending end is
@@ -318,6 +328,98 @@ ATOLL_API bool atoll_event_is_set(const atoll_event *event);
 /* Returns OK, TIMEOUT (AGAIN) or INTERRUPTED. */
 ATOLL_API atoll_err atoll_event_wait(atoll_event *event,
                                      const atoll_wait *wait) ATOLL_MUST_CHECK;
+
+/* ----------------------------------------------------- asynchronous waits */
+
+/* An operation that has to wait may do so without a thread: it is *started*,
+ * stands in the same line as those who block, and comes out of a completion
+ * queue when it is over. One thread can so wait for any number of things, and
+ * an event loop for all of them through one descriptor. */
+
+typedef struct atoll_cq atoll_cq;
+
+/* Private; what they are is said in at_wait.h. They are here because an
+ * operation is the caller's storage, and contains them. */
+typedef struct at_waiter {
+    uint32_t state;
+    int event_fd;
+    struct at_node *won;
+    void (*done)(struct at_waiter *waiter);
+} at_waiter;
+typedef struct at_node {
+    struct at_node *prev, *next;
+    at_waiter *waiter;
+    atoll_msg *msg;
+    atoll_err err;
+    bool queued;
+} at_node;
+
+/* One operation. Zero-initialise it; between a start that returned AGAIN and
+ * its end (it came out of the queue, or was cancelled) it must stay where it is
+ * and be left alone, and so must the channel (hold a reference) or the event. */
+typedef struct atoll_op {
+    atoll_msg msg;    /* to send; or what was received */
+    atoll_err status; /* how it ended */
+    void *user;       /* the caller's */
+    at_waiter at_waiter; /* the rest is private: see at_cq.c */
+    at_node at_node;
+    struct atoll_op *at_next;
+    atoll_cq *at_cq;
+    void *at_queue;
+    atoll_lock *at_lock;
+} atoll_op;
+
+/* Start to receive into, or to send, op->msg; or to wait for an event.
+ * Returns
+ *   AGAIN   it waits now, and will come out of `cq`, unless it is cancelled,
+ *           with op->status OK or CLOSED;
+ *   else    it is over, and will not come out: OK, it has happened; CLOSED,
+ *           NOMEM or FORKED as from the call that blocks.
+ * Ownership of a message, and order, are as with the call that blocks: one with
+ * status OK has been sent and is not the caller's any more, or has been received
+ * and is. Does not block. Any thread. */
+ATOLL_API atoll_err atoll_chan_recv_start(atoll_chan *chan, atoll_op *op,
+                                          atoll_cq *cq) ATOLL_MUST_CHECK;
+ATOLL_API atoll_err atoll_chan_send_start(atoll_chan *chan, atoll_op *op,
+                                          atoll_cq *cq) ATOLL_MUST_CHECK;
+ATOLL_API atoll_err atoll_event_wait_start(atoll_event *event, atoll_op *op,
+                                           atoll_cq *cq) ATOLL_MUST_CHECK;
+
+/* True: it has not happened and never will, nobody looks at it any more, and
+ * its message is what it was. False: it was not waiting, or it has happened and
+ * is in its queue, or will be at any moment (whoever ends it does not wait for
+ * anything on the way). Any thread; but not once it has come out, if that
+ * means that it is freed or started again. In a forked child, operations of the
+ * parent do not come out in either case. */
+ATOLL_API bool atoll_op_cancel(atoll_op *op);
+
+/* A completion queue. The caller owns one reference; operations that wait have
+ * theirs. Returns NOMEM. In a forked child those of the parent are dead: all
+ * that returns an error returns FORKED. */
+ATOLL_API atoll_err atoll_cq_new(atoll_cq **out) ATOLL_MUST_CHECK;
+ATOLL_API atoll_cq *atoll_cq_ref(atoll_cq *cq);
+/* Operations that have ended and that nobody took out are forgotten by it. */
+ATOLL_API void atoll_cq_unref(atoll_cq *cq);
+
+/* The operation that has ended first, taken out; NULL if there is none. Makes
+ * visible what was written before it was ended. Does not block. */
+ATOLL_API atoll_op *atoll_cq_next(atoll_cq *cq);
+
+/* Wait until there is one (several who wait are all told).
+ * Returns OK; TIMEOUT (AGAIN with ATOLL_NOW); INTERRUPTED; CLOSED, after
+ *   atoll_cq_close and with none left; FORKED. */
+ATOLL_API atoll_err atoll_cq_wait(atoll_cq *cq,
+                                  const atoll_wait *wait) ATOLL_MUST_CHECK;
+
+/* Nobody waits for it any more. What has been started goes on, and can still
+ * be taken out. */
+ATOLL_API void atoll_cq_close(atoll_cq *cq);
+
+/* A descriptor for poll(2) and the like, made by the first call; -1 if that is
+ * refused (or FORKED). It is readable as soon as there is an operation to take
+ * out, until atoll_cq_next has returned NULL. Leave what is in it alone. It is
+ * closed with the queue. */
+ATOLL_API int atoll_cq_fd(atoll_cq *cq);
 
 /* --------------------------------------------------------------- threads */
 

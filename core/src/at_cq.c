@@ -1,0 +1,315 @@
+/* Asynchronous waits: operations that wait without a thread, and the queues
+ * out of which they come.
+ *
+ * Mechanism. There is no second one: an operation contains a waiter and a node
+ * (at_wait.h) and stands in the same lines as blocked threads, so it is served
+ * in the same order. Only the end differs: where a thread would be woken, the
+ * waiter's `done` puts the operation at the end of its completion queue.
+ *
+ * Ownership. An operation is its caller's storage. From a start that returned
+ * AGAIN it belongs to the core, until atoll_cq_next has returned it or a cancel
+ * was in time. A waiting operation holds a reference to its completion queue;
+ * whoever ends it inherits that and gives it back last. So the queue is there
+ * for as long as the one who serves is inside it, even if the operation has been
+ * taken out and freed, and the queue been let go, right after it was put in.
+ *
+ * Threads. Any may start, serve, cancel, take out. Who serves does not wait for
+ * anything between claiming the operation and putting it into the queue, but
+ * for the queue's lock.
+ *
+ * Serve or cancel. Both are a compare-and-swap of the waiter's state from
+ * WAITING; one wins.
+ *   - The server wins: it writes the message and the result, then puts the
+ *     operation in, under the queue's lock, under which it is taken out; that
+ *     publishes both. The canceller has touched nothing and has read nothing
+ *     but the state, so there is nothing else to order.
+ *   - The canceller wins: no server writes to the operation any more. One may
+ *     still be looking at its node; it does so under the lock of the line, so
+ *     the canceller takes that lock (and unlinks the node if no server has)
+ *     before it returns. From there on nobody knows the operation.
+ * The line's memory (a channel, an event) must outlive that; the canceller holds
+ * a reference to it. If the server wins the canceller does not look at the line,
+ * so an event may be freed by whoever has taken the operation out: the setter
+ * has let go of its lock before it finishes anybody (at_event.c).
+ *
+ * Two threads that start and cancel the same operation must have agreed on it
+ * by other means: the start's writes are published only by the line's lock.
+ *
+ * Invariant, whenever the queue's lock is free:
+ *   threads wait in it  =>  it is empty and not closed
+ *   the descriptor is readable  <=>  `readable`; and `readable` if it is not empty
+ * The descriptor is written and emptied under the lock. These are the only
+ * system calls under a lock in the core; between writing and emptying without it
+ * there would be moments at which a full queue has an empty descriptor, or an
+ * empty queue one that stays readable for ever. There is one write each time that
+ * the queue begins to fill, and one read when it has been emptied.
+ *
+ * Lock order: this lock is a leaf. It is never taken inside that of a line.
+ *
+ * Fork. What was made before it is dead in the child: the descriptor is shared
+ * with the parent, the lists may be half linked. `forks` tells. */
+#include "at_atomic.h"
+#include "at_chan.h"
+#include "at_port.h"
+
+struct atoll_cq {
+    atoll_lock lock;
+    uint32_t refs;          /* atomic */
+    uint32_t forks;         /* constant: at_forks when it was made */
+    int fd;                 /* guarded by lock; -1: not made yet */
+    bool readable;          /* guarded by lock; false without a descriptor */
+    bool closed;            /* guarded by lock */
+    atoll_op *first, *last; /* guarded by lock: what is to be taken out */
+    at_waitq waiters;       /* guarded by lock: threads */
+    atoll_spin spin;        /* hints */
+};
+
+/* -------------------------------------------------------------- life time */
+
+atoll_err
+atoll_cq_new(atoll_cq **out)
+{
+    atoll_cq *cq = at_alloc_zeroed(sizeof(*cq));
+    if (cq == NULL) {
+        return ATOLL_ERR_NOMEM;
+    }
+    cq->refs = 1;
+    cq->forks = at_forks;
+    cq->fd = -1;
+    *out = cq;
+    return ATOLL_OK;
+}
+
+atoll_cq *
+atoll_cq_ref(atoll_cq *cq)
+{
+    at_add_rlx(&cq->refs, 1); /* the caller has one: nothing is published */
+    return cq;
+}
+
+void
+atoll_cq_unref(atoll_cq *cq)
+{
+    /* Acquire and release: what others did with theirs happens before. */
+    if (at_sub_ar(&cq->refs, 1) == 1) {
+        if (cq->fd >= 0) {
+            at_port_close_fd(cq->fd); /* in a forked child: its copy */
+        }
+        atoll_free(cq);
+    }
+}
+
+static inline bool
+of_parent(const atoll_cq *cq)
+{
+    return at_unlikely(cq->forks != at_forks);
+}
+
+/* -------------------------------------------------------------- operations */
+
+/* Called with the lock held. */
+static void
+make_readable(atoll_cq *cq)
+{
+    if (cq->fd >= 0 && !cq->readable) {
+        cq->readable = true;
+        at_wake_fd(cq->fd);
+    }
+}
+
+/* The `done` of an operation's waiter: it has been served. */
+static void
+op_done(at_waiter *waiter)
+{
+    atoll_op *op = (atoll_op *)(void *)((char *)waiter -
+                                        offsetof(atoll_op, at_waiter));
+    atoll_cq *cq = op->at_cq;
+    op->status = waiter->won->err;
+    op->at_next = NULL;
+    atoll_lock_acquire(&cq->lock);
+    if (cq->first == NULL) {
+        cq->first = op;
+    }
+    else {
+        cq->last->at_next = op;
+    }
+    cq->last = op;
+    make_readable(cq);
+    at_node *threads = at_waitq_claim_all(&cq->waiters);
+    atoll_lock_release(&cq->lock);
+    /* From here on the operation may be gone. */
+    at_node_finish_all(threads, ATOLL_OK);
+    atoll_cq_unref(cq);
+}
+
+/* Before the operation is tried. */
+static inline atoll_err
+op_begin(atoll_op *op, const atoll_cq *cq)
+{
+    op->at_queue = NULL; /* a cancel finds that it does not wait */
+    op->status = ATOLL_ERR_AGAIN;
+    return of_parent(cq) ? ATOLL_ERR_FORKED : ATOLL_OK;
+}
+
+/* Stand in `line`, whose lock is held, and release that. */
+static atoll_err
+op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
+{
+    at_waiter_init_async(&op->at_waiter, op_done);
+    op->at_node = (at_node){.waiter = &op->at_waiter, .msg = &op->msg};
+    op->at_cq = atoll_cq_ref(cq);
+    op->at_queue = line;
+    op->at_lock = lock;
+    at_waitq_push(line, &op->at_node);
+    atoll_lock_release(lock); /* it may be over and gone from here on */
+    return ATOLL_ERR_AGAIN;
+}
+
+atoll_err
+atoll_chan_recv_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
+{
+    atoll_err err = op_begin(op, cq);
+    if (err == ATOLL_OK) {
+        err = at_chan_try_recv(chan, &op->msg);
+        if (err == ATOLL_ERR_AGAIN) {
+            return op_stand(op, cq, &chan->recvq, &chan->lock);
+        }
+    }
+    return op->status = err;
+}
+
+atoll_err
+atoll_chan_send_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
+{
+    atoll_err err = op_begin(op, cq);
+    if (err == ATOLL_OK) {
+        err = at_chan_try_send(chan, &op->msg);
+        if (err == ATOLL_ERR_AGAIN) {
+            return op_stand(op, cq, &chan->sendq, &chan->lock);
+        }
+    }
+    return op->status = err;
+}
+
+atoll_err
+atoll_event_wait_start(atoll_event *event, atoll_op *op, atoll_cq *cq)
+{
+    atoll_err err = op_begin(op, cq);
+    if (err == ATOLL_OK && at_event_try(event) == ATOLL_ERR_AGAIN) {
+        return op_stand(op, cq, at_event_queue(event), &event->lock);
+    }
+    return op->status = err;
+}
+
+bool
+atoll_op_cancel(atoll_op *op)
+{
+    at_waitq *line = op->at_queue;
+    if (line == NULL || !at_waiter_give_up(&op->at_waiter)) {
+        return false;
+    }
+    atoll_cq *cq = op->at_cq;
+    if (!of_parent(cq)) { /* else the line has been made anew */
+        atoll_lock_acquire(op->at_lock);
+        at_waitq_remove(line, &op->at_node);
+        atoll_lock_release(op->at_lock);
+    }
+    atoll_cq_unref(cq);
+    return true;
+}
+
+/* --------------------------------------------------------------- the queue */
+
+atoll_op *
+atoll_cq_next(atoll_cq *cq)
+{
+    if (of_parent(cq)) {
+        return NULL;
+    }
+    atoll_lock_acquire(&cq->lock);
+    atoll_op *op = cq->first;
+    if (op != NULL) {
+        cq->first = op->at_next;
+    }
+    else if (cq->readable) {
+        cq->readable = false;
+        at_port_clear_fd(cq->fd);
+    }
+    atoll_lock_release(&cq->lock);
+    return op;
+}
+
+/* Nobody may stand in line before this says AGAIN; called with the lock. */
+static atoll_err
+look(const atoll_cq *cq, const atoll_wait *wait)
+{
+    if (cq->first != NULL) {
+        return ATOLL_OK;
+    }
+    if (cq->closed) {
+        return ATOLL_ERR_CLOSED;
+    }
+    if (wait->deadline != ATOLL_NOW && at_wait_late(wait)) {
+        return ATOLL_ERR_TIMEOUT;
+    }
+    return ATOLL_ERR_AGAIN;
+}
+
+atoll_err
+atoll_cq_wait(atoll_cq *cq, const atoll_wait *wait)
+{
+    if (of_parent(cq)) {
+        return ATOLL_ERR_FORKED;
+    }
+    atoll_lock_acquire(&cq->lock);
+    atoll_err err = look(cq, wait);
+    if (err != ATOLL_ERR_AGAIN || wait->deadline == ATOLL_NOW) {
+        atoll_lock_release(&cq->lock);
+        return err;
+    }
+    at_waiter waiter;
+    at_node node = {.waiter = &waiter};
+    at_waiter_init(&waiter, wait);
+    at_waitq_push(&cq->waiters, &node);
+    atoll_lock_release(&cq->lock);
+
+    err = at_waiter_wait(&waiter, wait, &cq->spin);
+    if (err == ATOLL_OK) {
+        return node.err; /* who has claimed it has unlinked it */
+    }
+    atoll_lock_acquire(&cq->lock);
+    at_waitq_remove(&cq->waiters, &node);
+    atoll_lock_release(&cq->lock);
+    return err;
+}
+
+void
+atoll_cq_close(atoll_cq *cq)
+{
+    if (of_parent(cq)) {
+        return;
+    }
+    atoll_lock_acquire(&cq->lock);
+    cq->closed = true;
+    at_node *threads = at_waitq_claim_all(&cq->waiters);
+    atoll_lock_release(&cq->lock);
+    at_node_finish_all(threads, ATOLL_ERR_CLOSED);
+}
+
+int
+atoll_cq_fd(atoll_cq *cq)
+{
+    if (of_parent(cq)) {
+        return -1;
+    }
+    atoll_lock_acquire(&cq->lock);
+    if (cq->fd < 0) {
+        cq->fd = at_port_open_fd();
+        if (cq->first != NULL) {
+            make_readable(cq);
+        }
+    }
+    int fd = cq->fd;
+    atoll_lock_release(&cq->lock);
+    return fd;
+}
