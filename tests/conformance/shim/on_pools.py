@@ -4,10 +4,12 @@ CPython makes them by adding a mixin with the executor's type to a mixin with
 tests. So do we, also where CPython does not do it for interpreters.
 """
 
+import contextlib
 import importlib
 import unittest
 
 import atoll
+from test import support
 
 PACKAGE = "test.test_concurrent_futures"
 MIXINS = {
@@ -36,8 +38,36 @@ class Event:
 class OnInterpreters:
     executor_type = atoll.InterpreterPoolExecutor
 
+    def setUp(self):
+        super().setUp()
+        if "ExecutorShutdownTest" in MIXINS.get(self.__module__.rpartition(".")[2], ()):
+            # Its tests expect that workers are there at once, as threads are.
+            self.executor.submit(int).result()
+
     def create_event(self):
         return Event()
+
+    @contextlib.contextmanager
+    def _assert_logged(self, text):
+        """What is wrong with an initializer is printed, not logged."""
+        with support.captured_stderr() as stderr:
+            yield
+        self.assertIn(text, stderr.getvalue())
+
+
+def threads_of(executor):
+    """The workers. CPython has a thread at once; an interpreter is made first."""
+    for _ in support.sleeping_retry(support.SHORT_TIMEOUT):
+        stats = executor.stats()
+        workers = [worker for worker in stats.workers if worker.interpreter is not None]
+        if not stats.queued or len(workers) == executor._max_workers:
+            return workers
+
+
+# What the tests look at of CPython's own, by the names that it has there.
+atoll.InterpreterPoolExecutor._broken = property(lambda self: self.stats().broken)
+atoll.InterpreterPoolExecutor._thread_name_prefix = property(lambda self: self._name)
+atoll.InterpreterPoolExecutor._threads = property(threads_of)
 
 
 def load_tests(name):
