@@ -196,15 +196,22 @@ set_isolate(core_state *state)
 
 /* What it is to have imported. */
 static int
-preload(PyObject *setup)
+preload(const home *h, PyObject *setup)
 {
     PyObject *names = PyTuple_GET_ITEM(setup, 4);
-    if (PyTuple_GET_SIZE(names) == 0) {
-        return 0;
+    if (PyTuple_GET_SIZE(names) > 0) {
+        PyObject *done = call_boot("preload", names);
+        Py_XDECREF(done);
+        if (done == NULL) {
+            return -1;
+        }
     }
-    PyObject *done = call_boot("preload", names);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    if (h->spare) { /* there is time: what most first tasks need */
+        PyObject *module = PyImport_ImportModule("atoll._constant");
+        Py_XDECREF(module);
+        return module == NULL ? -1 : 0;
+    }
+    return 0;
 }
 
 core_state *
@@ -223,7 +230,7 @@ job_boot(home *h)
             datetime_block() < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
             sink_boot(PyTuple_GET_ITEM(setup, 2),
                       PyTuple_GET_ITEM(setup, 3)) < 0 ||
-            preload(setup) < 0) {
+            preload(h, setup) < 0) {
             state = NULL;
         }
     }
