@@ -70,7 +70,7 @@ dec_global(decoder *d, bool memo)
 
 /* -------------------------------------------------------------- by value */
 
-/* atoll._pickle.loads(view, digest) */
+/* atoll._constant.loads(view, digest) */
 static PyObject *
 dec_constant(decoder *d, bool memo)
 {
@@ -79,7 +79,7 @@ dec_constant(decoder *d, bool memo)
     size_t size = (size_t)dec_u64(d);
     const unsigned char *data = dec_take(d, size);
     if (state->loads == NULL) {
-        PyObject *module = PyImport_ImportModule("atoll._pickle");
+        PyObject *module = PyImport_ImportModule("atoll._constant");
         PyObject *loads =
             module == NULL ? NULL : PyObject_GetAttrString(module, "loads");
         Py_XDECREF(module);

@@ -10,6 +10,7 @@
 
 #include "detach.h"
 #include "output.h"
+#include "xfer.h"
 
 /* As large as the main thread's by default: OpenBLAS and deep recursion crash
  * on less. It is address space, not memory. */
@@ -68,9 +69,10 @@ home_find(int64_t id, bool any)
     }
     if (h != NULL) {
         atoll_lock_acquire(&h->lock);
-        bool usable = !h->spare &&
-                      (h->state == HOME_IDLE || h->state == HOME_RUNNING ||
-                       (any && h->state != HOME_ENDED));
+        bool usable =
+            (!h->spare &&
+             (h->state == HOME_IDLE || h->state == HOME_RUNNING)) ||
+            (any && h->state != HOME_ENDED);
         if (usable) {
             h->handles++;
             home_ref(h);
@@ -520,13 +522,14 @@ free_new(home *h)
     if (h->inbox != NULL) {
         atoll_chan_unref(h->inbox);
     }
+    atoll_msg_drop(&h->setup);
     atoll_free(h->name);
     atoll_free(h);
 }
 
 /* A home without a thread. */
 static atoll_err
-make(const char *name, bool isolated, home **out)
+make(const char *name, const home_plan *plan, home **out)
 {
     home *h = atoll_alloc(sizeof(*h));
     if (h == NULL) {
@@ -535,12 +538,14 @@ make(const char *name, bool isolated, home **out)
     memset(h, 0, sizeof(*h));
     h->id = -1;
     h->handles = 1;
-    h->isolated = isolated;
+    h->isolated = plan->isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */
     h->name = copy_text(name);
-    atoll_err err = h->name == NULL
-                        ? ATOLL_ERR_NOMEM
-                        : atoll_chan_new(ATOLL_UNBOUNDED, 0, &h->inbox);
+    atoll_err err = h->name == NULL ? ATOLL_ERR_NOMEM
+                                    : xfer_clone(&plan->setup, &h->setup);
+    if (err == ATOLL_OK) {
+        err = atoll_chan_new(ATOLL_UNBOUNDED, 0, &h->inbox);
+    }
     if (err != ATOLL_OK) {
         h->inbox = NULL;
         free_new(h);
@@ -571,16 +576,14 @@ begin(home *h)
 }
 
 static atoll_err
-new_home(const char *name, bool isolated, bool spare, const atoll_msg *setup,
-         home **out)
+new_home(const char *name, const home_plan *plan, bool spare, home **out)
 {
     home *h;
     home_reap();
-    atoll_err err = make(name, isolated, &h);
+    atoll_err err = make(name, plan, &h);
     if (err != ATOLL_OK) {
         return err;
     }
-    h->setup = *setup;
     h->spare = spare;
     err = begin(h);
     if (err != ATOLL_OK) {
@@ -592,15 +595,15 @@ new_home(const char *name, bool isolated, bool spare, const atoll_msg *setup,
 }
 
 atoll_err
-home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
+home_new(const char *name, const home_plan *plan, home **out)
 {
-    return new_home(name, isolated, false, setup, out);
+    return new_home(name, plan, false, out);
 }
 
 atoll_err
-home_new_spare(bool isolated, const atoll_msg *setup, home **out)
+home_new_spare(const home_plan *plan, home **out)
 {
-    return new_home("", isolated, true, setup, out);
+    return new_home("", plan, true, out);
 }
 
 bool
@@ -631,13 +634,11 @@ join(home *h, pool *p, worker *w)
 }
 
 atoll_err
-home_start(pool *p, worker *w, const atoll_msg *setup)
+home_start(pool *p, worker *w)
 {
-    home *h = spare_take(setup, p->isolated, p->name);
-    spare_expect(setup, p->isolated);
+    home *h = spare_take(&p->plan, p->name);
+    spare_expect(&p->plan);
     if (h != NULL) {
-        atoll_msg ours = *setup;
-        atoll_msg_drop(&ours);
         atoll_lock_acquire(&h->lock);
         join(h, p, w);
         atoll_lock_release(&h->lock);
@@ -645,11 +646,10 @@ home_start(pool *p, worker *w, const atoll_msg *setup)
         return ATOLL_OK;
     }
     home_reap();
-    atoll_err err = make(p->name, p->isolated, &h);
+    atoll_err err = make(p->name, &p->plan, &h);
     if (err != ATOLL_OK) {
         return err;
     }
-    h->setup = *setup;
     join(h, p, w);
     err = begin(h);
     if (err != ATOLL_OK) {

@@ -95,20 +95,33 @@ core_state *job_boot(home *h);
 
 /* --- life (home.c) */
 
-/* Start a thread with a new interpreter; do not wait for it. `setup` (see
- * create in atoll/interpreter.py) is owned by the home on success. `isolated`:
- * its extension modules are private copies (isolate.h). The caller
- * gets a reference and a handle. Returns NOMEM, SYSTEM, or CLOSED at process exit. */
-atoll_err home_new(const char *name, bool isolated, const atoll_msg *setup,
-                   home **out);
+/* How to make an interpreter. */
+typedef struct home_plan {
+    atoll_msg setup; /* owned: see make_setup in atoll/interpreter.py */
+    char *key;       /* owned: the same for plans that come to the same */
+    size_t key_size;
+    bool isolated;   /* its extension modules are private copies (isolate.h) */
+} home_plan;
+
+/* Of the tuple (setup, key) that Python has. -1 with an exception. */
+int plan_parse(core_state *state, PyObject *setup, bool isolated,
+               home_plan *plan);
+/* NOMEM, or as xfer_clone. */
+atoll_err plan_clone(const home_plan *plan, home_plan *copy);
+void plan_drop(home_plan *plan);
+
+/* Start a thread with a new interpreter; do not wait for it. The home has copies
+ * of what it needs. The caller gets a reference and a handle. Returns NOMEM,
+ * SYSTEM, or CLOSED at process exit. */
+atoll_err home_new(const char *name, const home_plan *plan, home **out);
 
 /* The same for a worker of `p`, at the place `w` that has been reserved for it; it
  * may be a spare. The reference and the handle are the place's. */
-atoll_err home_start(struct pool *p, struct worker *w, const atoll_msg *setup);
+atoll_err home_start(struct pool *p, struct worker *w);
 
 /* As home_new, but nobody can see it yet. And: give it `name` and let it be seen,
  * if it is idle; false if it is not, or without memory. */
-atoll_err home_new_spare(bool isolated, const atoll_msg *setup, home **out);
+atoll_err home_new_spare(const home_plan *plan, home **out);
 bool home_unspare(home *h, const char *name);
 
 void home_ref(home *h);
@@ -127,7 +140,7 @@ has_ended(home *h)
 }
 
 /* The home of interpreter `id`, with a reference and a handle, or NULL. With
- * `any` also one that is closing. */
+ * `any` also one that is being made, closed, or a spare. */
 home *home_find(int64_t id, bool any);
 
 /* Hand a job over; the home takes a reference of its own. OK; AGAIN when it is

@@ -498,7 +498,8 @@ raise_not_made(core_state *state, atoll_err err)
 PyDoc_STRVAR(create_doc,
 "_create(name, isolated, setup)\n--\n\n"
 "Make an interpreter; returns its Home. `isolated`: with private copies of\n"
-"extension modules. `setup` is a tuple: its sys.path (a tuple of str), what\n"
+"extension modules. `setup` is a pair: a tuple, and a key (bytes) that is the same\n"
+"for equal ones. The tuple: its sys.path (a tuple of str), what\n"
 "atoll._registry.inherit() takes, the two arguments of atoll._stream.install(),\n"
 "and the modules to import (a tuple of str).");
 
@@ -507,27 +508,24 @@ core_create(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
     const char *name;
-    PyObject *start;
-    atoll_msg setup;
+    PyObject *setup;
+    home_plan plan;
     home *h;
     int isolated;
     if (!PyArg_ParseTuple(args, "spO!:_create", &name, &isolated,
-                          &PyTuple_Type, &start) ||
-        xfer_encode(state, start, &setup) < 0) {
+                          &PyTuple_Type, &setup) ||
+        plan_parse(state, setup, isolated, &plan) < 0) {
         return NULL;
     }
     atoll_err err = ATOLL_OK;
     Py_BEGIN_ALLOW_THREADS
-    h = spare_take(&setup, isolated, name);
+    h = spare_take(&plan, name);
     if (h == NULL) {
-        err = home_new(name, isolated, &setup, &h);
+        err = home_new(name, &plan, &h);
     }
-    else {
-        atoll_msg_drop(&setup);
-    }
+    plan_drop(&plan);
     Py_END_ALLOW_THREADS
     if (err != ATOLL_OK) {
-        atoll_msg_drop(&setup);
         return raise_not_made(state, err);
     }
     PyObject *result = NULL;
@@ -552,11 +550,11 @@ core_warm(PyObject *module, PyObject *args)
     core_state *state = PyModule_GetState(module);
     unsigned count, have = 0;
     int isolated, wait;
-    PyObject *start;
-    atoll_msg setup;
+    PyObject *setup;
+    home_plan plan;
     if (!PyArg_ParseTuple(args, "IpO!p:_warm", &count, &isolated,
-                          &PyTuple_Type, &start, &wait) ||
-        xfer_encode(state, start, &setup) < 0) {
+                          &PyTuple_Type, &setup, &wait) ||
+        plan_parse(state, setup, isolated, &plan) < 0) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
@@ -564,7 +562,7 @@ core_warm(PyObject *module, PyObject *args)
         spare_off();
     }
     else {
-        have = spare_set(&setup, isolated, count);
+        have = spare_set(&plan, count);
     }
     Py_END_ALLOW_THREADS
     home *h = NULL;
@@ -574,7 +572,7 @@ core_warm(PyObject *module, PyObject *args)
         rc = detach_wait(state, wait_started, h, ATOLL_FOREVER, NULL, &err);
         home_unref(h);
     }
-    atoll_msg_drop(&setup);
+    plan_drop(&plan);
     return rc < 0 ? NULL : PyLong_FromUnsignedLong(have);
 }
 

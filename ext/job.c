@@ -82,6 +82,55 @@ call_boot(const char *name, PyObject *arg)
     return result;
 }
 
+/* ------------------------------------------------------------------- plans */
+
+int
+plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan)
+{
+    PyObject *tuple;
+    const char *key;
+    Py_ssize_t size;
+    *plan = (home_plan){.isolated = isolated};
+    if (!PyArg_ParseTuple(setup, "O!y#", &PyTuple_Type, &tuple, &key, &size)) {
+        return -1;
+    }
+    plan->key_size = (size_t)size;
+    plan->key = atoll_alloc(plan->key_size + 1);
+    if (plan->key == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(plan->key, key, plan->key_size);
+    if (xfer_encode(state, tuple, &plan->setup) < 0) {
+        atoll_free(plan->key);
+        return -1;
+    }
+    return 0;
+}
+
+atoll_err
+plan_clone(const home_plan *plan, home_plan *copy)
+{
+    *copy = *plan;
+    copy->key = atoll_alloc(plan->key_size + 1);
+    if (copy->key == NULL) {
+        return ATOLL_ERR_NOMEM;
+    }
+    memcpy(copy->key, plan->key, plan->key_size);
+    atoll_err err = xfer_clone(&plan->setup, &copy->setup);
+    if (err != ATOLL_OK) {
+        atoll_free(copy->key);
+    }
+    return err;
+}
+
+void
+plan_drop(home_plan *plan)
+{
+    atoll_msg_drop(&plan->setup);
+    atoll_free(plan->key);
+}
+
 /* -------------------------------------------------------------------- boot */
 
 /* The home thread is this interpreter's main thread: threading asks _thread
@@ -147,15 +196,22 @@ set_isolate(core_state *state)
 
 /* What it is to have imported. */
 static int
-preload(PyObject *setup)
+preload(const home *h, PyObject *setup)
 {
     PyObject *names = PyTuple_GET_ITEM(setup, 4);
-    if (PyTuple_GET_SIZE(names) == 0) {
-        return 0;
+    if (PyTuple_GET_SIZE(names) > 0) {
+        PyObject *done = call_boot("preload", names);
+        Py_XDECREF(done);
+        if (done == NULL) {
+            return -1;
+        }
     }
-    PyObject *done = call_boot("preload", names);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    if (h->spare) { /* there is time: what most first tasks need */
+        PyObject *module = PyImport_ImportModule("atoll._constant");
+        Py_XDECREF(module);
+        return module == NULL ? -1 : 0;
+    }
+    return 0;
 }
 
 core_state *
@@ -174,7 +230,7 @@ job_boot(home *h)
             datetime_block() < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
             sink_boot(PyTuple_GET_ITEM(setup, 2),
                       PyTuple_GET_ITEM(setup, 3)) < 0 ||
-            preload(setup) < 0) {
+            preload(h, setup) < 0) {
             state = NULL;
         }
     }

@@ -36,12 +36,11 @@ pool_new(const pool_config *config)
     p->process = xfer_process_token();
     p->name = name;
     p->max_workers = config->max_workers;
-    p->isolated = config->isolated;
     p->max_tasks = config->max_tasks;
     p->grace = config->grace;
-    p->fixed = config->setup == NULL;
-    if (config->setup != NULL) {
-        p->setup = *config->setup;
+    p->fixed = config->plan == NULL;
+    if (config->plan != NULL) {
+        p->plan = *config->plan;
     }
     if (config->init != NULL) {
         p->init = *config->init;
@@ -60,7 +59,7 @@ void
 pool_unref(pool *p)
 {
     if (atoll_count_down(&p->refs)) {
-        atoll_msg_drop(&p->setup);
+        plan_drop(&p->plan);
         atoll_msg_drop(&p->init);
         atoll_free(p->name);
         atoll_free(p->why);
@@ -239,14 +238,9 @@ vacancy(pool *p)
 static void
 start(pool *p, worker *w)
 {
-    atoll_msg setup;
-    atoll_err err = xfer_clone(&p->setup, &setup);
+    atoll_err err = home_start(p, w);
     if (err == ATOLL_OK) {
-        err = home_start(p, w, &setup);
-        if (err == ATOLL_OK) {
-            return;
-        }
-        atoll_msg_drop(&setup);
+        return;
     }
     atoll_lock_acquire(&p->lock);
     w->starting = false;

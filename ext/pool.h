@@ -23,9 +23,7 @@
 #ifndef EXT_POOL_H
 #define EXT_POOL_H
 
-#include "job.h"
-
-struct home;
+#include "home.h"
 
 /* A pool with more strays than this, and two for each place, is broken. */
 #define STRAYS_MAX 8
@@ -51,12 +49,11 @@ typedef struct pool {
     uint64_t process;    /* constant: xfer_process_token() */
     char *name;          /* constant */
     uint32_t max_workers; /* constant */
-    bool isolated;       /* constant: see home.h */
     bool fixed;          /* constant: its one worker is somebody's interpreter */
     bool prepares;       /* constant: there is an `init` */
     uint64_t max_tasks;  /* constant: for one home; 0: any number */
     int64_t grace;       /* constant: nanoseconds to obey an interrupt */
-    atoll_msg setup;     /* constant: for job_boot; see xfer_clone */
+    struct home_plan plan; /* constant: of its workers */
     atoll_msg init;      /* constant: the request of the first job of each */
     job *first, *last;   /* the queue: a reference to each */
     size_t pending;      /* its length */
@@ -74,10 +71,9 @@ typedef struct pool {
 typedef struct pool_config {
     const char *name;
     uint32_t max_workers;
-    bool isolated;
     uint64_t max_tasks;
     int64_t grace;
-    atoll_msg *setup; /* taken on success; NULL: the pool is `fixed` */
+    struct home_plan *plan; /* taken on success; NULL: the pool is `fixed` */
     atoll_msg *init;  /* likewise; NULL: nothing to prepare */
 } pool_config;
 

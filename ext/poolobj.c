@@ -58,13 +58,13 @@ poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         parse_seconds(grace, &config.grace) < 0) {
         return NULL;
     }
-    atoll_msg setup_msg, init_msg = {0}, copy;
+    atoll_msg init_msg = {0}, copy;
+    home_plan plan;
     config.max_workers = max_workers;
     config.max_tasks = max_tasks;
-    config.isolated = isolated;
-    config.setup = &setup_msg;
+    config.plan = &plan;
     config.init = init == Py_None ? NULL : &init_msg;
-    if (xfer_encode(state, setup, &setup_msg) < 0) {
+    if (plan_parse(state, setup, isolated, &plan) < 0) {
         return NULL;
     }
     if (config.init != NULL) {
@@ -95,7 +95,7 @@ poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(self);
     }
 failed:
-    atoll_msg_drop(&setup_msg);
+    plan_drop(&plan);
     atoll_msg_drop(&init_msg);
     return NULL;
 }

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "xfer.h"
-
 /* So many kinds are remembered, and so many spares kept, of all kinds. */
 #define KINDS 4
 #define SPARES_MAX 16
@@ -13,8 +11,7 @@
 #define DELAY_NS INT64_C(50000000)
 
 typedef struct kind {
-    atoll_msg setup; /* owned */
-    bool isolated;
+    home_plan plan; /* owned */
     uint32_t wanted;
     uint32_t count;
     home *homes[SPARES_MAX]; /* with a reference and a handle */
@@ -48,11 +45,13 @@ usual(void)
 
 /* Move the kind to the front; NULL if it is not known. With the lock held. */
 static kind *
-find(const atoll_msg *setup, bool isolated)
+find(const home_plan *plan)
 {
     for (uint32_t i = 0; i < spares.known; i++) {
         kind found = spares.kinds[i];
-        if (found.isolated == isolated && xfer_equal(&found.setup, setup)) {
+        if (found.plan.isolated == plan->isolated &&
+            found.plan.key_size == plan->key_size &&
+            memcmp(found.plan.key, plan->key, plan->key_size) == 0) {
             memmove(&spares.kinds[1], &spares.kinds[0], i * sizeof(kind));
             spares.kinds[0] = found;
             return &spares.kinds[0];
@@ -68,17 +67,17 @@ forget(kind *k)
         home_handle_unref(k->homes[i]); /* it closes */
         home_unref(k->homes[i]);
     }
-    atoll_msg_drop(&k->setup);
+    plan_drop(&k->plan);
 }
 
 /* The kind, made if need be: at the front. NULL without memory. With the lock held;
  * a kind that has to make room goes to *dropped. */
 static kind *
-find_or_add(const atoll_msg *setup, bool isolated, kind *dropped)
+find_or_add(const home_plan *plan, kind *dropped)
 {
-    kind *k = find(setup, isolated);
-    atoll_msg copy;
-    if (k != NULL || xfer_clone(setup, &copy) != ATOLL_OK) {
+    kind *k = find(plan);
+    home_plan copy;
+    if (k != NULL || plan_clone(plan, &copy) != ATOLL_OK) {
         return k;
     }
     if (spares.known == KINDS) {
@@ -86,7 +85,7 @@ find_or_add(const atoll_msg *setup, bool isolated, kind *dropped)
     }
     memmove(&spares.kinds[1], &spares.kinds[0], spares.known * sizeof(kind));
     spares.known++;
-    spares.kinds[0] = (kind){.setup = copy, .isolated = isolated};
+    spares.kinds[0] = (kind){.plan = copy};
     return &spares.kinds[0];
 }
 
@@ -122,7 +121,6 @@ total(void)
 static bool
 make_one(void)
 {
-    atoll_msg setup;
     home *h = NULL;
     atoll_lock_acquire(&spares.lock);
     kind *k = NULL;
@@ -137,22 +135,15 @@ make_one(void)
             break;
         }
     }
-    if (k == NULL || xfer_clone(&k->setup, &setup) != ATOLL_OK) {
-        atoll_lock_release(&spares.lock);
-        return false;
-    }
     /* Under the lock: so it is in the list before it can be looked for. */
-    bool made = home_new_spare(k->isolated, &setup, &h) == ATOLL_OK;
+    bool made = k != NULL && home_new_spare(&k->plan, &h) == ATOLL_OK;
     if (made) {
         k->homes[k->count++] = h;
     }
-    else {
+    else if (k != NULL) {
         k->wanted = 0;
     }
     atoll_lock_release(&spares.lock);
-    if (!made) {
-        atoll_msg_drop(&setup);
-    }
     return made;
 }
 
@@ -186,11 +177,11 @@ make_soon(void)
 /* -------------------------------------------------------------------- using */
 
 home *
-spare_take(const atoll_msg *setup, bool isolated, const char *name)
+spare_take(const home_plan *plan, const char *name)
 {
     home *h = NULL;
     atoll_lock_acquire(&spares.lock);
-    kind *k = find(setup, isolated);
+    kind *k = find(plan);
     for (uint32_t i = 0; k != NULL && i < k->count; i++) {
         if (home_unspare(k->homes[i], name)) {
             h = k->homes[i];
@@ -204,12 +195,12 @@ spare_take(const atoll_msg *setup, bool isolated, const char *name)
 }
 
 void
-spare_expect(const atoll_msg *setup, bool isolated)
+spare_expect(const home_plan *plan)
 {
     kind dropped = {0};
     atoll_lock_acquire(&spares.lock);
     if (usual() > 0 && !spares.ended) {
-        kind *k = find_or_add(setup, isolated, &dropped);
+        kind *k = find_or_add(plan, &dropped);
         if (k != NULL && k->wanted < usual()) {
             k->wanted = usual();
         }
@@ -220,11 +211,11 @@ spare_expect(const atoll_msg *setup, bool isolated)
 }
 
 uint32_t
-spare_set(const atoll_msg *setup, bool isolated, uint32_t count)
+spare_set(const home_plan *plan, uint32_t count)
 {
     kind dropped = {0};
     atoll_lock_acquire(&spares.lock);
-    kind *k = spares.ended ? NULL : find_or_add(setup, isolated, &dropped);
+    kind *k = spares.ended ? NULL : find_or_add(plan, &dropped);
     if (k != NULL) {
         k->wanted = count > SPARES_MAX ? SPARES_MAX : count;
     }
@@ -232,7 +223,7 @@ spare_set(const atoll_msg *setup, bool isolated, uint32_t count)
     forget(&dropped);
     make_all();
     atoll_lock_acquire(&spares.lock);
-    k = find(setup, isolated);
+    k = find(plan);
     count = k == NULL ? 0 : k->count;
     atoll_lock_release(&spares.lock);
     return count;

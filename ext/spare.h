@@ -2,9 +2,8 @@
  *
  * Making an interpreter takes ten milliseconds; taking a spare takes none. There is
  * one list for the process. A spare is an ordinary home that is idle and that nobody
- * can see. It fits a request if it was made with the very same setup (sys.path,
- * registered types, streams, preloaded modules), so each *kind* of request has its
- * own. Kinds that are asked for by executors and tasks get a spare again a moment
+ * can see. It fits a request if it was made by an equal plan (sys.path, registered
+ * types, streams, preloaded modules), so each *kind* of request has its own. Kinds that are asked for by executors and tasks get a spare again a moment
  * after one was needed; atoll.warm() asks for more, or none.
  */
 #ifndef EXT_SPARE_H
@@ -14,15 +13,15 @@
 
 /* Take one that is ready: its reference and its handle are the caller's. NULL if
  * there is none. Any thread. */
-home *spare_take(const atoll_msg *setup, bool isolated, const char *name);
+home *spare_take(const home_plan *plan, const char *name);
 
 /* Such interpreters are in use: have spares of this kind soon. Keeps a copy of
- * `setup`. Any thread; never fails, at worst there are none. */
-void spare_expect(const atoll_msg *setup, bool isolated);
+ * `plan`. Any thread; never fails, at worst there are none. */
+void spare_expect(const home_plan *plan);
 
 /* Have `count` of this kind, at once and from now on. Returns how many there are
  * or are being made. */
-uint32_t spare_set(const atoll_msg *setup, bool isolated, uint32_t count);
+uint32_t spare_set(const home_plan *plan, uint32_t count);
 /* Close all, and have no more unless they are asked for with spare_set. */
 void spare_off(void);
 

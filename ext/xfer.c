@@ -192,19 +192,6 @@ xfer_clone(const atoll_msg *msg, atoll_msg *out)
     return ATOLL_OK;
 }
 
-bool
-xfer_equal(const atoll_msg *a, const atoll_msg *b)
-{
-    if (a->tag != TAG_BLOCK || b->tag != TAG_BLOCK) {
-        return a->tag == TAG_FLAT && b->tag == TAG_FLAT && a->len == b->len &&
-               memcmp(a->u.bytes, b->u.bytes, a->len) == 0;
-    }
-    const block *one = a->u.heap.ptr, *two = b->u.heap.ptr;
-    return one->nhandles == 0 && two->nhandles == 0 &&
-           one->size == two->size &&
-           memcmp(one->data, two->data, one->size) == 0;
-}
-
 /* ------------------------------------------------------- the process token */
 
 static uint64_t process_token; /* guarded by token_lock; 0: not made yet */

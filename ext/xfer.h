@@ -35,9 +35,6 @@ PyObject *xfer_decode(core_state *state, atoll_msg *msg);
  * something in it that only one can have: what atoll.move() took. Any thread. */
 atoll_err xfer_clone(const atoll_msg *msg, atoll_msg *out);
 
-/* Do two messages have the same bytes, and no handles? */
-bool xfer_equal(const atoll_msg *a, const atoll_msg *b);
-
 /* Would `obj` cross without pickle? Does not fail. */
 bool xfer_is_shareable(core_state *state, PyObject *obj);
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _interpreters
+import marshal
 import sys
 from _weakref import ref  # the module weakref takes longer to import than atoll
 
@@ -86,7 +87,7 @@ class Interpreter:
             if handle is None:
                 _interpreters.whence(id)  # raises InterpreterNotFoundError
                 if _core._find_home(id, True) is not None:
-                    raise InterpreterNotFoundError(f"interpreter {id} is closing")
+                    raise InterpreterNotFoundError(f"interpreter {id} is being made or closed")
             self = cls._new(id, handle)
         else:
             self.is_running()  # raises if it is closed
@@ -437,8 +438,11 @@ def is_isolated(extensions: object) -> bool:
     return extensions == "isolate"
 
 
-def make_setup(preload: Iterable[str] = ()) -> tuple[object, ...]:
-    """What a new interpreter takes over from this one: for _core._create, Pool."""
+def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
+    """What a new interpreter takes over from this one: for _core._create, Pool.
+
+    And a key that is the same whenever that is.
+    """
     if isinstance(preload, str):
         raise TypeError("preload must be a sequence of module names, not one str")
     names = tuple(preload)
@@ -448,7 +452,12 @@ def make_setup(preload: Iterable[str] = ()) -> tuple[object, ...]:
     path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
     registry = sys.modules.get("atoll._registry")
     inherited = () if registry is None else registry.inherited()
-    return (path, inherited, *_surroundings(), names)
+    setup = (path, inherited, *_surroundings(), names)
+    return setup, marshal.dumps(setup, 2)
+
+
+# As logging is when nobody has set anything: nothing disabled, WARNING.
+_USUAL_LEVELS = (0, 30)
 
 
 def _surroundings() -> tuple[object, object]:
@@ -471,7 +480,8 @@ def _surroundings() -> tuple[object, object]:
     loggers = list(root.manager.loggerDict.items())
     levels = [(name, _ask(logger, "level", int)) for name, logger in loggers]
     levels = [(name, level) for name, level in levels if level]
-    return streams, (int(root.manager.disable), int(root.level), *levels)
+    found = (int(root.manager.disable), int(root.level), *levels)
+    return streams, None if found == _USUAL_LEVELS else found
 
 
 def _ask(obj: object, name: str, cls: Callable[[Any], object]) -> Any:
