@@ -100,6 +100,7 @@ def first(quick):
         pool.shutdown()
         return taken
 
+    atoll.warm(0)  # no spare interpreters
     values = {way: [] for way in WAYS}
     for i in range(rounds + 1):
         for way, make in WAYS.items():
@@ -107,11 +108,9 @@ def first(quick):
             if i:  # the first has imports in it, and the start of the fork server
                 values[way].append(value)
     values["warm"] = []
-    atoll.warm(1)
     for _ in range(rounds):
-        time.sleep(0.1)  # until the spare one is there
+        atoll.warm(1)  # returns when it is there
         values["warm"].append(measure(WAYS["atoll"]))
-    atoll.warm(0)
     return values
 
 
