@@ -1,5 +1,5 @@
-/* The life of a home: its thread, the table of all, the end of the process.
- * See home.h; what runs inside is in job.c. */
+/* The life of a home and its thread. See home.h; what runs inside is in job.c, the
+ * end of the process in home_exit.c. */
 #include "home.h"
 #include "isolate.h"
 #include "mailbox.h"
@@ -16,73 +16,7 @@
  * on less. It is address space, not memory. */
 #define STACK_BYTES ((size_t)8 << 20)
 
-/* How long what still runs at process exit gets to obey its interrupt. */
-#define EXIT_GRACE_NS INT64_C(1000000000)
-
 static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
-
-/* ---------------------------------------------------------------- the table */
-
-static atoll_lock table_lock;
-static home *table;        /* guarded by table_lock: all that have not ended */
-static home *zombies;      /* guarded by table_lock: ended, to be joined */
-static bool shutting_down; /* guarded by table_lock */
-
-static void
-table_remove(home *h)
-{
-    atoll_lock_acquire(&table_lock);
-    home **link = &table;
-    while (*link != NULL && *link != h) {
-        link = &(*link)->next;
-    }
-    if (*link == h) {
-        *link = h->next;
-        h->next = zombies;
-        zombies = h; /* the table's reference goes with it */
-    }
-    atoll_lock_release(&table_lock);
-}
-
-void
-home_reap(void)
-{
-    atoll_lock_acquire(&table_lock);
-    home *list = zombies;
-    zombies = NULL;
-    atoll_lock_release(&table_lock);
-    while (list != NULL) {
-        home *next = list->next;
-        atoll_thread_join(list->thread); /* it is on its last lines */
-        home_unref(list);
-        list = next;
-    }
-}
-
-home *
-home_find(int64_t id, bool any)
-{
-    atoll_lock_acquire(&table_lock);
-    home *h = table;
-    while (h != NULL && h->id != id) {
-        h = h->next;
-    }
-    if (h != NULL) {
-        atoll_lock_acquire(&h->lock);
-        bool usable =
-            (!h->spare &&
-             (h->state == HOME_IDLE || h->state == HOME_RUNNING)) ||
-            (any && h->state != HOME_ENDED);
-        if (usable) {
-            h->handles++;
-            home_ref(h);
-        }
-        atoll_lock_release(&h->lock);
-        h = usable ? h : NULL;
-    }
-    atoll_lock_release(&table_lock);
-    return h;
-}
 
 /* ---------------------------------------------------------- counting, state */
 
@@ -186,6 +120,21 @@ close_if_unused_locked(home *h)
     bool closing = submit_locked(h, j) == ATOLL_OK;
     job_unref(j);
     return closing;
+}
+
+bool
+home_ask_to_end(home *h)
+{
+    bool mute = false;
+    atoll_lock_acquire(&h->lock);
+    if (h->state == HOME_RUNNING && h->current->from_main) {
+        mute = h->current->muted = true; /* before the interrupt ends it */
+    }
+    h->exiting = true;  /* closes as soon as it is idle */
+    h->refused = false; /* one more try */
+    close_if_unused_locked(h);
+    atoll_lock_release(&h->lock);
+    return home_interrupt(h, NULL, mute);
 }
 
 void
@@ -443,7 +392,7 @@ finish(home *h, job *last)
     atoll_lock_release(&h->lock);
     leave_pool(h);
     home_ref(h); /* the table's goes to the zombies, who may be reaped */
-    table_remove(h);
+    homes_retire(h);
     if (last != NULL) {
         last->printed = h->printed; /* to the last word: it has ended */
         job_announce(last);
@@ -467,9 +416,7 @@ home_main(void *arg)
         return NULL;
     }
     h->ident = PyThread_get_thread_ident();
-    atoll_lock_acquire(&table_lock);
-    h->id = PyInterpreterState_GetID(PyInterpreterState_Get());
-    atoll_lock_release(&table_lock);
+    homes_set_id(h, PyInterpreterState_GetID(PyInterpreterState_Get()));
     core_state *state = job_boot(h);
     if (state == NULL) {
         h->start_error = exception_text();
@@ -500,20 +447,6 @@ home_main(void *arg)
     finish(h, last);
     home_unref(h);
     return NULL;
-}
-
-/* Enter the table, unless the process is leaving. */
-static bool
-table_add(home *h)
-{
-    atoll_lock_acquire(&table_lock);
-    bool welcome = !shutting_down;
-    if (welcome) {
-        h->next = table;
-        table = h;
-    }
-    atoll_lock_release(&table_lock);
-    return welcome;
 }
 
 static void
@@ -559,18 +492,12 @@ make(const char *name, const home_plan *plan, home **out)
 static atoll_err
 begin(home *h)
 {
-    if (!table_add(h)) {
+    if (!homes_add(h)) {
         return ATOLL_ERR_CLOSED;
     }
     atoll_err err = atoll_thread_start(STACK_BYTES, home_main, h, &h->thread);
     if (err != ATOLL_OK) {
-        atoll_lock_acquire(&table_lock);
-        home **link = &table;
-        while (*link != h) {
-            link = &(*link)->next;
-        }
-        *link = h->next;
-        atoll_lock_release(&table_lock);
+        homes_remove(h);
     }
     return err;
 }
@@ -657,168 +584,4 @@ home_start(pool *p, worker *w)
         free_new(h);
     }
     return err;
-}
-
-/* ---------------------------------------------------- the end of the process */
-
-/* All homes, each with a reference, chained in a plain array; NULL-ended. */
-static home **
-all_homes(void)
-{
-    size_t count = 0, i = 0;
-    atoll_lock_acquire(&table_lock);
-    shutting_down = true;
-    for (home *h = table; h != NULL; h = h->next) {
-        count++;
-    }
-    home **homes = atoll_alloc((count + 1) * sizeof(*homes));
-    if (homes != NULL) {
-        for (home *h = table; h != NULL; h = h->next) {
-            home_ref(h);
-            homes[i++] = h;
-        }
-        homes[i] = NULL;
-    }
-    atoll_lock_release(&table_lock);
-    return homes;
-}
-
-/* Ask it to end. Returns whether it was running something. Callers that are
- * left in the main interpreter are daemon threads: they stay blocked, as daemon
- * threads do, rather than print an error of our making. Callers elsewhere get
- * their error, since their interpreters are still to end in good order. */
-static bool
-ask_to_end(home *h)
-{
-    bool mute = false;
-    atoll_lock_acquire(&h->lock);
-    if (h->state == HOME_RUNNING && h->current->from_main) {
-        mute = h->current->muted = true; /* before the interrupt ends it */
-    }
-    h->exiting = true;  /* closes as soon as it is idle */
-    h->refused = false; /* one more try */
-    close_if_unused_locked(h);
-    atoll_lock_release(&h->lock);
-    return home_interrupt(h, NULL, mute);
-}
-
-static atoll_err
-wait_ended(void *arg, const atoll_wait *wait)
-{
-    return atoll_event_wait(&((home *)arg)->ended, wait);
-}
-
-/* Take it out of CPython's list. False if it is being ended at this moment, or
- * has been: then that is to be waited for. */
-static bool
-abandon(home *h)
-{
-    atoll_lock_acquire(&h->lock);
-    bool can = !h->ending && h->state != HOME_ENDED;
-    if (can) {
-        h->abandoned = true;
-        if (h->mailbox != NULL) {
-            mailbox_kill(h->mailbox);
-        }
-        if (h->interp != NULL) {
-            runtime_unlink(h->interp);
-        }
-    }
-    atoll_lock_release(&h->lock);
-    return can;
-}
-
-/* Has it had its time to obey already? */
-static bool
-is_hopeless(home *h)
-{
-    atoll_lock_acquire(&h->lock);
-    bool hopeless = h->hopeless;
-    atoll_lock_release(&h->lock);
-    return hopeless;
-}
-
-int
-home_shutdown_all(core_state *state)
-{
-    home **homes = all_homes();
-    if (homes == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    int rc = 0;
-    int64_t grace = ATOLL_FOREVER;
-    Py_BEGIN_ALLOW_THREADS
-    callers_note();
-    for (home **h = homes; *h != NULL; h++) {
-        if (ask_to_end(*h)) {
-            grace = atoll_now() + EXIT_GRACE_NS;
-        }
-    }
-    Py_END_ALLOW_THREADS
-    for (home **h = homes; *h != NULL; h++) {
-        /* Idle ones end by themselves, once their threads do; a busy one has
-         * the grace. Ctrl-C ends the patience with all. */
-        home_state now = home_state_now(*h);
-        int64_t deadline = ATOLL_FOREVER;
-        if (now == HOME_RUNNING) {
-            deadline = is_hopeless(*h) ? ATOLL_NOW : grace;
-        }
-        else if (now == HOME_IDLE || now == HOME_LINGERING) {
-            /* There was no memory to close it; or it ends with views that may
-             * be our own. */
-            deadline = ATOLL_NOW;
-        }
-        atoll_err err = ATOLL_ERR_TIMEOUT;
-        if (rc == 0) {
-            rc = detach_wait(state, wait_ended, *h, deadline, NULL, &err);
-        }
-        if (rc < 0 || err != ATOLL_OK || home_state_now(*h) != HOME_ENDED) {
-            if (!abandon(*h)) {
-                Py_BEGIN_ALLOW_THREADS
-                err = atoll_event_wait(&(*h)->gone, &forever);
-                Py_END_ALLOW_THREADS
-            }
-        }
-        home_unref(*h);
-    }
-    Py_BEGIN_ALLOW_THREADS
-    home_reap();
-    if (rc == 0) {
-        callers_wait(atoll_now() + EXIT_GRACE_NS);
-    }
-    Py_END_ALLOW_THREADS
-    atoll_free(homes);
-    return rc;
-}
-
-/* --------------------------------------------------------------------- fork */
-
-void
-home_fork_prepare(void)
-{
-    atoll_lock_acquire(&table_lock);
-}
-
-void
-home_fork_parent(void)
-{
-    atoll_lock_release(&table_lock);
-}
-
-void
-home_fork_child(void)
-{
-    /* None of the threads is here. Handles find their home ENDED; what the
-     * interpreters owned is lost memory. */
-    table_lock.word = 0;
-    for (home *h = table; h != NULL; h = h->next) {
-        h->lock.word = 0;
-        h->kick = (atoll_kick){0};
-        h->state = HOME_ENDED;
-        h->interp = NULL;
-        h->current = NULL;
-    }
-    table = NULL;
-    zombies = NULL;
 }

@@ -157,6 +157,17 @@ void home_is_hopeless(home *h);
 /* The job under way, with a reference, or NULL. */
 job *home_current(home *h);
 
+/* --- the table (homes.c) */
+
+/* Enter it, unless the process is ending; leave it again, never having begun. */
+bool homes_add(home *h);
+void homes_remove(home *h);
+/* It has ended: its thread is to be joined by whoever comes next. */
+void homes_retire(home *h);
+void homes_set_id(home *h, int64_t id);
+/* Let nobody in any more. All homes, each with a reference: an array that the
+ * caller frees, with a NULL at its end; NULL when out of memory. */
+home **homes_close(void);
 /* Join the threads of homes that have ended. Without a GIL. */
 void home_reap(void);
 
@@ -181,7 +192,13 @@ void home_wait_over(home *h);
  * whether anybody still wants the reply. */
 bool home_job_over(home *h);
 
-/* --- the process */
+/* Ask it to end. Returns whether it was running something. Callers that are
+ * left in the main interpreter are daemon threads: they stay blocked, as daemon
+ * threads do, rather than print an error of our making. Callers elsewhere get
+ * their error, since their interpreters are still to end in good order. */
+bool home_ask_to_end(home *h);
+
+/* --- the process (home_exit.c) */
 
 /* Close all, interrupting what runs; called by main's atexit, with the GIL.
  * What cannot be stopped within the grace is unlinked from the runtime. Returns

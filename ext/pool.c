@@ -1,11 +1,10 @@
-/* Pools: the queue and its workers. See pool.h; how tasks are stopped is in
- * pool_stop.c, what Python sees in poolobj.c. */
-#include "pool.h"
+/* Pools: the queue, and the places of workers. See pool.h; what happens in a
+ * worker is in pool_home.c, how tasks are stopped in pool_stop.c, and what Python
+ * sees in poolobj.c. */
+#include "pool_parts.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "home.h"
 #include "xfer.h"
 
 /* ---------------------------------------------------------------- counting */
@@ -117,8 +116,8 @@ push(pool *p, job *j)
     j->phase = JOB_QUEUED;
 }
 
-static void
-unlink_job(pool *p, job *j)
+void
+pool_unlink(pool *p, job *j)
 {
     *(j->prev == NULL ? &p->first : &j->prev->next) = j->next;
     *(j->next == NULL ? &p->last : &j->next->prev) = j->prev;
@@ -128,8 +127,8 @@ unlink_job(pool *p, job *j)
 }
 
 /* `j`, just taken from the queue, is to run at `w`. */
-static void
-begin(worker *w, job *j)
+void
+pool_begin(worker *w, job *j)
 {
     job_ref(j);
     w->job = j;
@@ -140,8 +139,8 @@ begin(worker *w, job *j)
     pool_watch(j);
 }
 
-static void
-idle_push(pool *p, worker *w)
+void
+pool_idle_push(pool *p, worker *w)
 {
     if (!w->idle) {
         w->idle = true;
@@ -185,8 +184,8 @@ pool_release(pool *p)
 /* --------------------------------------------------- leaving a place in it */
 
 /* What is to be done about a home that has left its place, with no lock held. */
-static void
-let_go(pool *p, home *h)
+void
+pool_let_go(pool *p, home *h)
 {
     if (h != NULL && !p->fixed) {
         home_handle_unref(h); /* it closes, now or when it is idle */
@@ -195,8 +194,8 @@ let_go(pool *p, home *h)
 }
 
 /* Take the home out of its place. The caller lets go of it. */
-static home *
-vacate(pool *p, worker *w)
+home *
+pool_vacate(pool *p, worker *w)
 {
     home *h = w->home;
     idle_remove(p, w);
@@ -208,13 +207,13 @@ vacate(pool *p, worker *w)
 
 /* Let go of all idle homes: the pool is closed and its queue empty. Called with
  * the lock held, which it releases. */
-static void
-release_idle(pool *p)
+void
+pool_release_idle(pool *p)
 {
     while (p->idle != NULL && !p->fixed) {
-        home *h = vacate(p, p->idle);
+        home *h = pool_vacate(p, p->idle);
         atoll_lock_release(&p->lock);
-        let_go(p, h);
+        pool_let_go(p, h);
         atoll_lock_acquire(&p->lock);
     }
     pool_release(p);
@@ -235,8 +234,8 @@ vacancy(pool *p)
 }
 
 /* Make an interpreter for a place that has been reserved. No lock held. */
-static void
-start(pool *p, worker *w)
+void
+pool_start(pool *p, worker *w)
 {
     atoll_err err = home_start(p, w);
     if (err == ATOLL_OK) {
@@ -256,8 +255,8 @@ start(pool *p, worker *w)
 }
 
 /* Reserve a place if the queue needs one more worker. With the lock held. */
-static worker *
-reserve(pool *p)
+worker *
+pool_reserve(pool *p)
 {
     worker *w = p->why == NULL && p->pending > 0 ? vacancy(p) : NULL;
     if (w != NULL) {
@@ -281,22 +280,22 @@ pool_start_workers(pool *p, uint32_t count)
         if (w == NULL) {
             return;
         }
-        start(p, w);
+        pool_start(p, w);
     }
 }
 
 /* --------------------------------------------------------------- submitting */
 
 /* Give the first of the queue to idle workers. True if it was taken. */
-static bool
-give(pool *p)
+bool
+pool_give(pool *p)
 {
     while (p->idle != NULL) {
         worker *w = p->idle;
         job *j = p->first;
         idle_remove(p, w);
-        unlink_job(p, j);
-        begin(w, j); /* before it can be over */
+        pool_unlink(p, j);
+        pool_begin(w, j); /* before it can be over */
         if (home_submit(w->home, j) == ATOLL_OK) {
             job_unref(j); /* the queue's; the home has its own */
             return true;
@@ -338,14 +337,14 @@ pool_submit(pool *p, job *j)
     }
     if (p->fixed && !p->workers[0].idle &&
         home_state_now(p->workers[0].home) == HOME_IDLE) {
-        idle_push(p, &p->workers[0]); /* nobody has told us yet */
+        pool_idle_push(p, &p->workers[0]); /* nobody has told us yet */
     }
     job_ref(j);
     push(p, j);
-    worker *w = give(p) ? NULL : reserve(p);
+    worker *w = pool_give(p) ? NULL : pool_reserve(p);
     atoll_lock_release(&p->lock);
     if (w != NULL) {
-        start(p, w);
+        pool_start(p, w);
     }
     return ATOLL_OK;
 }
@@ -353,8 +352,8 @@ pool_submit(pool *p, job *j)
 /* --------------------------------------------------------------------- ends */
 
 /* Settle a chain of jobs that were taken from the queue. */
-static void
-settle_all(job *chain, job_status status)
+void
+pool_settle_all(job *chain, job_status status)
 {
     while (chain != NULL) {
         job *next = chain->next;
@@ -369,8 +368,8 @@ settle_all(job *chain, job_status status)
 }
 
 /* Empty the queue: returns the chain. */
-static job *
-take_all(pool *p)
+job *
+pool_take_all(pool *p)
 {
     job *chain = p->first;
     for (job *j = chain; j != NULL; j = j->next) {
@@ -387,14 +386,14 @@ pool_close(pool *p, bool cancel)
 {
     atoll_lock_acquire(&p->lock);
     p->closed = true;
-    job *chain = cancel ? take_all(p) : NULL;
+    job *chain = cancel ? pool_take_all(p) : NULL;
     if (p->pending > 0) {
         atoll_lock_release(&p->lock);
     }
     else {
-        release_idle(p);
+        pool_release_idle(p);
     }
-    settle_all(chain, JOB_CANCELLED);
+    pool_settle_all(chain, JOB_CANCELLED);
 }
 
 void
@@ -407,270 +406,18 @@ pool_break(pool *p, const char *why)
         text = NULL;
     }
     p->closed = true;
-    job *chain = take_all(p);
-    release_idle(p);
-    settle_all(chain, JOB_BROKEN);
+    job *chain = pool_take_all(p);
+    pool_release_idle(p);
+    pool_settle_all(chain, JOB_BROKEN);
     atoll_free(text);
 }
-
-/* ---------------------------------------------------------- from the home */
-
-/* Make `j` the current job of `h`, in whose thread this is. */
-static void
-set_current(home *h, job *j)
-{
-    atoll_lock_acquire(&h->lock);
-    h->current = j;
-    h->job_over = false;
-    h->state = HOME_RUNNING;
-    atoll_lock_release(&h->lock);
-}
-
-/* The next one of the queue, begun; the caller gets the queue's reference. */
-static job *
-take(pool *p, worker *w)
-{
-    job *j = p->first;
-    if (j != NULL) {
-        unlink_job(p, j);
-        begin(w, j);
-    }
-    return j;
-}
-
-/* The job that prepares a worker. NULL when out of memory. */
-static job *
-init_job(pool *p)
-{
-    atoll_msg msg;
-    job *j = NULL;
-    if (xfer_clone(&p->init, &msg) == ATOLL_OK) {
-        j = job_new(JOB_CALL, &msg);
-        if (j == NULL) {
-            atoll_msg_drop(&msg);
-        }
-        else {
-            j->init = true;
-        }
-    }
-    return j;
-}
-
-job *
-pool_hello(home *h)
-{
-    pool *p = h->pool;
-    job *j = p->prepares ? init_job(p) : NULL;
-    if (p->prepares && j == NULL) {
-        pool_break(p, "not enough memory for the initializer");
-    }
-    atoll_lock_acquire(&p->lock);
-    worker *w = h->worker;
-    w->starting = false;
-    w->home = h;
-    if (j == NULL) {
-        j = take(p, w);
-    }
-    if (j != NULL) {
-        set_current(h, j);
-        atoll_lock_release(&p->lock);
-        return j;
-    }
-    atoll_lock_acquire(&h->lock);
-    h->state = HOME_IDLE;
-    atoll_lock_release(&h->lock);
-    idle_push(p, w);
-    if (p->closed) {
-        release_idle(p);
-    }
-    else {
-        atoll_lock_release(&p->lock);
-    }
-    return NULL;
-}
-
-void
-pool_adopt(home *h)
-{
-    pool *p = h->pool;
-    job *j = p->prepares ? init_job(p) : NULL;
-    if (p->prepares && j == NULL) {
-        pool_break(p, "not enough memory for the initializer");
-    }
-    atoll_lock_acquire(&p->lock);
-    worker *w = h->worker;
-    w->starting = false;
-    w->home = h;
-    /* If it does not take the job it is about to end, and will say so. */
-    if (j == NULL || home_submit(h, j) != ATOLL_OK) {
-        idle_push(p, w);
-        if (p->pending > 0) {
-            give(p);
-        }
-    }
-    if (p->closed && p->pending == 0) {
-        release_idle(p);
-    }
-    else {
-        atoll_lock_release(&p->lock);
-    }
-    if (j != NULL) {
-        job_unref(j);
-    }
-}
-
-/* Its task is over: for the books. Returns whether `w` had a reference to it. */
-static bool
-account(worker *w, job *j)
-{
-    bool known = w != NULL && w->job == j;
-    if (known) {
-        w->busy += atoll_now() - w->since;
-        w->tasks++;
-        w->served++;
-        w->job = NULL;
-    }
-    j->phase = JOB_OVER;
-    return known;
-}
-
-job *
-pool_next(home *h, job *j, job_status status)
-{
-    pool *p = h->pool;
-    job *next = NULL;
-    home *left = NULL, *at = NULL;
-    worker *vacant = NULL;
-    bool dropped = false;
-    if (j->init && status != JOB_RETURNED) {
-        char why[256];
-        snprintf(why, sizeof(why), "the initializer failed: %s",
-                 h->start_error == NULL ? "no memory" : h->start_error);
-        pool_break(p, why);
-    }
-    atoll_lock_acquire(&p->lock);
-    worker *w = h->worker;
-    if (j->task) {
-        dropped = account(w, j);
-        at = j->home;
-        j->home = NULL;
-    }
-    bool keep = w != NULL && !(p->max_tasks > 0 && w->served >= p->max_tasks);
-    if (keep && !home_is_exiting(h)) {
-        next = take(p, w);
-        keep = !p->closed || p->fixed;
-    }
-    if (h->stray) {
-        h->stray = false;
-        p->strays--;
-    }
-    if (next != NULL) {
-        set_current(h, next);
-    }
-    else {
-        home_becomes_idle(h, j);
-        if (w != NULL && keep) {
-            idle_push(p, w);
-        }
-        else if (w != NULL) {
-            left = vacate(p, w);
-            vacant = reserve(p);
-            w->restarts += vacant != NULL;
-        }
-    }
-    pool_release(p);
-    pool_unwatch(j);
-    let_go(p, left);
-    if (at != NULL) {
-        home_unref(at);
-    }
-    if (dropped) {
-        job_unref(j);
-    }
-    if (vacant != NULL) {
-        start(p, vacant);
-    }
-    return next;
-}
-
-void
-pool_home_ended(home *h)
-{
-    pool *p = h->pool;
-    home *left = NULL;
-    job *chain = NULL;
-    worker *vacant = NULL;
-    atoll_lock_acquire(&p->lock);
-    worker *w = h->worker;
-    if (w != NULL) {
-        w->home = h; /* it may not have come to say so */
-        w->starting = false;
-        left = vacate(p, w);
-        w->restarts++;
-        p->restarts++;
-    }
-    if (h->counted) {
-        h->counted = false;
-        p->live--;
-    }
-    bool failed = h->start_error != NULL && p->live == 0 && !p->fixed;
-    if (p->fixed) {
-        p->closed = true;
-        chain = take_all(p);
-    }
-    else if (!failed) {
-        vacant = reserve(p);
-    }
-    pool_release(p);
-    if (failed) {
-        pool_break(p, h->start_error);
-    }
-    settle_all(chain, JOB_GONE);
-    let_go(p, left);
-    if (vacant != NULL) {
-        start(p, vacant);
-    }
-}
-
-/* ---------------------------------------------------------- for pool_stop.c */
 
 bool
 pool_withdraw(pool *p, job *j)
 {
     bool queued = j->phase == JOB_QUEUED;
     if (queued) {
-        unlink_job(p, j);
+        pool_unlink(p, j);
     }
     return queued;
-}
-
-void
-pool_abandon(pool *p, worker *w)
-{
-    job *dropped = w->job;
-    w->job = NULL;
-    home *h = vacate(p, w);
-    h->stray = true;
-    h->counted = false;
-    p->live--;
-    p->strays++;
-    p->restarts++;
-    w->restarts++;
-    bool many = p->strays > STRAYS_MAX + 2 * p->max_workers;
-    worker *vacant = NULL;
-    if (!many && (!p->closed || p->pending > 0) && p->why == NULL) {
-        vacant = w;
-        w->starting = true;
-        p->live++;
-    }
-    pool_release(p);
-    home_is_hopeless(h);
-    let_go(p, h);
-    job_unref(dropped);
-    if (many) {
-        pool_break(p, "too many tasks could not be stopped");
-    }
-    if (vacant != NULL) {
-        start(p, vacant);
-    }
 }

@@ -25,9 +25,6 @@
 
 #include "home.h"
 
-/* A pool with more strays than this, and two for each place, is broken. */
-#define STRAYS_MAX 8
-
 /* A place for a home. Guarded by the pool's lock. */
 typedef struct worker {
     struct home *home;  /* with a reference and a handle, unless the pool is
@@ -118,15 +115,7 @@ void pool_cancel_started(pool *p);
 void pool_watch(job *j);
 void pool_unwatch(job *j);
 
-/* For it, in pool.c; all with the pool's lock held. Take `j` out of the queue:
- * true if it was there, and the queue's reference is the caller's. */
-bool pool_withdraw(pool *p, job *j);
-/* Leave `w`, whose task does not obey, to itself; releases the lock. */
-void pool_abandon(pool *p, worker *w);
-/* Release the lock; if that was the last that was to do, say so. */
-void pool_release(pool *p);
-
-/* --- called by the home's thread */
+/* --- called by the home's thread (pool_home.c) */
 
 /* The interpreter is ready. Returns its first job, now its current one, or
  * NULL. */

@@ -5,8 +5,7 @@
  * a few times within the grace; then the worker is abandoned, and the pool goes on
  * with another one.
  */
-#include "home.h"
-#include "pool.h"
+#include "pool_parts.h"
 
 #include <stddef.h>
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import marshal
 import sys
-from _functools import reduce
+from _functools import reduce  # type: ignore[import-not-found]
 from _operator import or_
 from types import (
     BuiltinFunctionType,
@@ -311,11 +311,8 @@ class _Writer:
         """Those that have been imported and that the code seems to use, by an
         attribute of the package."""
         prefix = f"{package}."
-        return tuple(
-            name
-            for name in sys.modules
-            if name.startswith(prefix) and self._names.issuperset(name[len(prefix) :].split("."))
-        )
+        found = [name for name in sys.modules if name.startswith(prefix)]
+        return tuple(n for n in found if self._names.issuperset(n[len(prefix) :].split(".")))
 
 
 def _is_atom(space: dict[str, Any], name: str) -> bool:

@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
+    _Base = _Future[Any]
+else:
+    _Base = _Future
+
 __all__ = ["Future"]
 
 _making = threading.Lock()  # the conditions
 
 
-class Future(_core.Job, _Future):
+class Future(_core.Job, _Base):
     """The outcome of a task, in this interpreter or elsewhere.
 
     Made by executors. A concurrent.futures.Future: with wait(), as_completed(),
@@ -76,7 +80,7 @@ class Future(_core.Job, _Future):
         return condition
 
     @property
-    def _waiters(self) -> list[Any]:
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
         self._watch_it()
         waiters: list[Any] = self.__dict__["_watch_waiters"]
         return waiters
@@ -97,7 +101,7 @@ class Future(_core.Job, _Future):
             attributes["_watch_condition"] = threading.Condition()
 
     @property
-    def _state(self) -> str:
+    def _state(self) -> str:  # type: ignore[override]
         attributes = self.__dict__
         if not self.done():
             return RUNNING if self.running() else PENDING
@@ -135,7 +139,7 @@ class Future(_core.Job, _Future):
 
     def _completed(self) -> None:
         """Called by the dispatcher: it is done."""
-        self._condition  # made by whoever asked for the watch, maybe not yet
+        self._watch_it()  # whoever asked for it may not be through with that
         self._settle()
         self._call_back()
 
@@ -160,7 +164,7 @@ class Future(_core.Job, _Future):
     # ------------------------------------------------- what else is looked at
 
     @property
-    def _result(self) -> Any:
+    def _result(self) -> Any:  # type: ignore[override]
         return None if not self.done() or self._failed() else self.result()
 
     @property
@@ -228,7 +232,7 @@ def failure(status: int, value: Any, pool: str, limit: int, why: str | None) -> 
             else "the interpreter was closed before the task began"
         )
     if status == _BROKEN:
-        from .errors import BrokenInterpreterPool  # type: ignore[attr-defined]
+        from .errors import BrokenInterpreterPool
 
         return BrokenInterpreterPool(f"{pool} has no workers any more: {why}")
     if status == _BUSY:

@@ -205,7 +205,9 @@ if TYPE_CHECKING:
 def _broken_pool() -> type:
     """Also the standard library's class of that name, where it has one."""
     try:
-        from concurrent.futures.interpreter import BrokenInterpreterPool as Base
+        from concurrent.futures.interpreter import (  # type: ignore[import-not-found]
+            BrokenInterpreterPool as Base,
+        )
     except ImportError:  # before 3.14
         from concurrent.futures import BrokenExecutor as Base
     doc = "The workers of a pool cannot be had, or their initializer has failed."

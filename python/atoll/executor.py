@@ -156,7 +156,8 @@ class InterpreterPoolExecutor(Executor):
         queued, _, _, closed, why, workers = self._pool.state()
         alive = sum(worker[0] is not None for worker in workers)
         state = "broken" if why else "shut down" if closed else f"{queued} queued"
-        return f"<{type(self).__name__} {self._name!r}: {alive} of {self._max_workers} workers, {state}>"
+        count = f"{alive} of {self._max_workers} workers"
+        return f"<{type(self).__name__} {self._name!r}: {count}, {state}>"
 
     # ------------------------------------------------------------- submitting
 
@@ -276,11 +277,13 @@ class InterpreterPoolExecutor(Executor):
         )
 
 
-def _run_chunk(fn: Callable[..., T], chunk: Iterable[tuple[Any, ...]]) -> list[T]:
+def _run_chunk(fn: Callable[..., Any], chunk: Iterable[tuple[Any, ...]]) -> list[Any]:
     return [fn(*call) for call in chunk]
 
 
-def _results(started: deque[Future], futures: Iterator[Future], end: float | None) -> Iterator[Any]:
+def _results(
+    started: deque[Future], futures: Iterator[Future], end: float | None
+) -> Iterator[Any]:
     try:
         while started:
             future = started.popleft()

@@ -453,7 +453,7 @@ def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
     registry = sys.modules.get("atoll._registry")
     inherited = () if registry is None else registry.inherited()
     setup = (path, inherited, *_surroundings(), names)
-    return setup, marshal.dumps(setup, 2)
+    return setup, marshal.dumps(setup, 2)  # type: ignore[arg-type]
 
 
 # As logging is when nobody has set anything: nothing disabled, WARNING.
