@@ -74,6 +74,21 @@ numbered(decoder *d, bool memo, PyObject *obj)
     return obj;
 }
 
+/* The garbage collector need not look at a tuple of atoms: it would find that
+ * out by itself, when it has looked. */
+static void
+untrack(PyObject *tuple)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
+        if (PyType_IS_GC(Py_TYPE(PyTuple_GET_ITEM(tuple, i)))) {
+            return;
+        }
+    }
+    if (PyTuple_GET_SIZE(tuple) > 0) { /* the empty one is everybody's */
+        PyObject_GC_UnTrack(tuple);
+    }
+}
+
 PyObject *
 dec_tuple(decoder *d, Py_ssize_t count, bool memo)
 {
@@ -104,6 +119,7 @@ dec_tuple(decoder *d, Py_ssize_t count, bool memo)
         Py_DECREF(tuple);
         return NULL;
     }
+    untrack(tuple);
     return numbered(d, memo, tuple);
 }
 
