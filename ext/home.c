@@ -109,8 +109,8 @@ home_submit(home *h, job *j)
 static bool
 close_if_unused_locked(home *h)
 {
-    if ((h->handles > 0 && !h->exiting) || h->state != HOME_IDLE ||
-        h->refused) {
+    bool wanted = h->handles > 0 && !h->exiting && !h->dismissed;
+    if (wanted || h->state != HOME_IDLE || h->refused) {
         return false;
     }
     job *j = job_new(JOB_CLOSE, NULL);
@@ -145,11 +145,12 @@ home_handle_ref(home *h)
     atoll_lock_release(&h->lock);
 }
 
-void
-home_handle_unref(home *h)
+static void
+give_handle_back(home *h, bool dismiss)
 {
     atoll_lock_acquire(&h->lock);
     h->handles--;
+    h->dismissed |= dismiss;
     bool closing = close_if_unused_locked(h);
     int64_t id = h->id;
     atoll_lock_release(&h->lock);
@@ -157,6 +158,18 @@ home_handle_unref(home *h)
         /* It will end in its own time; its messages are orphans from now. */
         atoll_chan_orphan_all(id);
     }
+}
+
+void
+home_handle_unref(home *h)
+{
+    give_handle_back(h, false);
+}
+
+void
+home_dismiss(home *h)
+{
+    give_handle_back(h, true);
 }
 
 /* --------------------------------------------------------------- the thread */
@@ -470,6 +483,7 @@ make(const char *name, const home_plan *plan, home **out)
     }
     memset(h, 0, sizeof(*h));
     h->id = -1;
+    h->wake_fd = -1;
     h->handles = 1;
     h->isolated = plan->isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */

@@ -62,6 +62,10 @@ typedef struct home {
                               NULL when it has none (any more) */
     bool counted;        /* guarded by the pool's lock: one of its `live` */
     bool stray;          /* guarded by the pool's lock: abandoned, and busy */
+    bool dismissed;      /* guarded by lock: closes when it is idle, even if
+                            somebody has handles */
+    int wake_fd;         /* guarded by lock: an eventfd that ends a wait of the
+                            home thread's which is not atoll's, or -1 */
     bool hopeless;       /* guarded by lock: it has not obeyed in its time */
     bool isolated;       /* constant: extensions="isolate" */
     struct isolate *isolate; /* constant once booted; or NULL */
@@ -148,9 +152,10 @@ home *home_find(int64_t id, bool any);
 atoll_err home_submit(home *h, job *j);
 
 /* For pools, whose lock may be held. Its last job, `j`, has ended and no other
- * follows; must the process wait for nothing more of it; it has been told to stop
- * and has not. */
+ * follows; does the process end; it has been told to stop and has not. */
 void home_becomes_idle(home *h, const job *j);
+/* Give a handle back; it closes as soon as it is idle, whoever else has one. */
+void home_dismiss(home *h);
 bool home_is_exiting(home *h);
 void home_is_hopeless(home *h);
 

@@ -188,7 +188,7 @@ void
 pool_let_go(pool *p, home *h)
 {
     if (h != NULL && !p->fixed) {
-        home_handle_unref(h); /* it closes, now or when it is idle */
+        home_dismiss(h); /* it closes, now or when it is idle */
         home_unref(h);
     }
 }

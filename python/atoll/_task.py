@@ -137,12 +137,12 @@ class TaskGroup:
         self._lock = threading.Lock()
         self._tasks: list[Task] = []
         self._aborting = False
-        self._open = False
+        self._open = self._used = False
 
     def __enter__(self) -> Self:
-        if self._tasks or self._open:
+        if self._used:
             raise RuntimeError("a TaskGroup can be used once only")
-        self._open = True
+        self._open = self._used = True
         return self
 
     def spawn(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Task:
