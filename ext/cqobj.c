@@ -42,10 +42,15 @@ open_queue(PyObject *obj)
     return self;
 }
 
+/* `o`, or NULL, started: the result of a method. */
 static PyObject *
-started(opobj *o, cqobj *self, atoll_event *event)
+started(opobj *o, cqobj *self)
 {
-    op_start(o, self, event);
+    if (o == NULL || open_queue((PyObject *)self) == NULL) {
+        Py_XDECREF(o); /* encoding runs anybody's code, which may close it */
+        return NULL;
+    }
+    op_start(o, self, NULL);
     return (PyObject *)o;
 }
 
@@ -85,7 +90,7 @@ cq_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     opobj *o = end == NULL
                    ? NULL
                    : op_new(self->state, OP_RECV, args[0], args[1]);
-    return o == NULL ? NULL : started(o, self, NULL);
+    return started(o, self);
 }
 
 PyDoc_STRVAR(send_doc,
@@ -103,11 +108,7 @@ cq_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     opobj *o = end == NULL
                    ? NULL
                    : new_send(self->state, end, args[1], args[2], -1);
-    if (o != NULL && self->closing) { /* closed by code that encoding ran */
-        Py_DECREF(o);
-        return (PyObject *)open_queue(obj);
-    }
-    return o == NULL ? NULL : started(o, self, NULL);
+    return started(o, self);
 }
 
 PyDoc_STRVAR(start_doc,
@@ -127,7 +128,7 @@ cq_start(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     Py_XSETREF(o->token, Py_NewRef(args[1]));
-    return started((opobj *)Py_NewRef(o), self, NULL);
+    return started((opobj *)Py_NewRef(o), self);
 }
 
 static void

@@ -776,6 +776,15 @@ def test_completion_queue_arguments(queue):
         with pytest.raises((TypeError, ValueError)):
             call(*args)
 
+    class Closes:
+        def __reduce__(self):
+            cq.close()
+            return int, ()
+
+    with pytest.raises(ValueError):
+        cq.send(queue, Closes(), 1)
+    assert queue.empty()
+
 
 def test_descriptor(queue):
     import select
@@ -850,4 +859,5 @@ def test_watch_an_event(when):
         here.cq.drain()
 
     run(main)
-    assert sys.getrefcount(capsules[0]) == uses
+    after = sys.getrefcount(capsules[0])
+    assert after == uses
