@@ -1,11 +1,9 @@
 /* atoll.SendChannel and atoll.RecvChannel: the two ends of a channel. */
 #include "chanobj.h"
+#include "cqobj.h"
 #include "detach.h"
 
 #define KIND_CHANNEL 2
-
-/* The maker's word in the channel. */
-enum { USER_ORPHAN };
 
 /* ------------------------------------------------------------ send, receive */
 
@@ -32,6 +30,12 @@ raise_for(chanobj *self, atoll_err err, const char *if_not_ready)
     }
 }
 
+PyObject *
+channel_raise(chanobj *self, atoll_err err)
+{
+    return raise_for(self, err, "ChannelEmpty");
+}
+
 static PyObject *
 send_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
 {
@@ -39,9 +43,7 @@ send_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
     if (xfer_encode(self->state, obj, &msg) < 0) {
         return NULL;
     }
-    msg.orphan = (uint8_t)(orphan >= 0
-                               ? orphan
-                               : atoll_chan_user(self->chan)[USER_ORPHAN]);
+    chanobj_set_orphan(self, &msg, orphan);
     atoll_err err;
     int rc = chanobj_send(self, &msg, deadline, &err);
     if (rc == 0 && err == ATOLL_OK) {
@@ -214,6 +216,41 @@ recv_next(PyObject *obj)
                            : raise_for(self, err, "ChannelEmpty");
 }
 
+/* ---------------------------------------------------------------- coroutines */
+
+PyDoc_STRVAR(send_async_doc,
+"send_async(obj, *, unbounditems=None)\n--\n\n"
+"await channel.send_async(obj): as send(), for a coroutine of asyncio or Trio.\n"
+"If it can be done at once it does not yield. When it is cancelled, nothing was\n"
+"sent.");
+
+static PyObject *
+send_send_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    return aio_call(((chanobj *)obj)->state, "put_async", obj, args, nargs,
+                    kwnames);
+}
+
+PyDoc_STRVAR(recv_async_doc,
+"recv_async()\n--\n\n"
+"await channel.recv_async(): as recv(), for a coroutine of asyncio or Trio. If\n"
+"something is there it does not yield. When it is cancelled, nothing was\n"
+"received. `async for obj in channel` receives until it is closed.");
+
+static PyObject *
+recv_recv_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    return aio_call(((chanobj *)obj)->state, "get_async", obj, NULL, 0, NULL);
+}
+
+static PyObject *
+recv_anext(PyObject *obj)
+{
+    return aio_call(((chanobj *)obj)->state, "next_async", obj, NULL, 0,
+                    NULL);
+}
+
 /* ------------------------------------------------------------- both of them */
 
 PyDoc_STRVAR(close_doc,
@@ -259,7 +296,7 @@ end_get_unbounditems(PyObject *obj, void *Py_UNUSED(closure))
 {
     chanobj *self = (chanobj *)obj;
     return chanobj_orphan_rule(self->state,
-                               (int)atoll_chan_user(self->chan)[USER_ORPHAN]);
+                               (int)atoll_chan_user(self->chan)[CHANNEL_ORPHAN]);
 }
 
 static PyObject *
@@ -292,6 +329,8 @@ static PyMethodDef send_methods[] = {
      send_doc},
     {"send_nowait", (PyCFunction)(void *)send_send_nowait,
      METH_FASTCALL | METH_KEYWORDS, send_nowait_doc},
+    {"send_async", (PyCFunction)(void *)send_send_async,
+     METH_FASTCALL | METH_KEYWORDS, send_async_doc},
     {"send_buffer", (PyCFunction)(void *)send_send_buffer,
      METH_FASTCALL | METH_KEYWORDS, send_buffer_doc},
     END_METHODS,
@@ -302,6 +341,7 @@ static PyMethodDef recv_methods[] = {
      recv_doc},
     {"recv_nowait", (PyCFunction)(void *)recv_recv_nowait,
      METH_FASTCALL | METH_KEYWORDS, recv_nowait_doc},
+    {"recv_async", recv_recv_async, METH_NOARGS, recv_async_doc},
     END_METHODS,
 };
 
@@ -344,6 +384,8 @@ static PyType_Slot recv_slots[] = {
     {Py_tp_members, chanobj_members},
     {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, recv_next},
+    {Py_am_aiter, PyObject_SelfIter},
+    {Py_am_anext, recv_anext},
     {Py_tp_doc, "The receiving end of a channel; iterating receives until it "
                 "is closed.\n\n" LIFE_DOC},
     {0, NULL},
@@ -463,7 +505,7 @@ core_create_channel(PyObject *module, PyObject *args, PyObject *kwargs)
     if (err != ATOLL_OK) {
         return raise_err(state, err, "channel");
     }
-    atoll_chan_user(chan)[USER_ORPHAN] = orphan >= 0 ? orphan : 0;
+    atoll_chan_user(chan)[CHANNEL_ORPHAN] = orphan >= 0 ? orphan : 0;
     PyObject *pair = pair_from_chan(state, chan);
     atoll_chan_unref(chan);
     return pair;

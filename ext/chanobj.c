@@ -239,6 +239,14 @@ chanobj_open(chanobj *self, atoll_msg *msg)
 
 /* ------------------------------------------------------------ orphan rules */
 
+void
+chanobj_set_orphan(chanobj *self, atoll_msg *msg, int orphan)
+{
+    int word = self->kind == HANDLE_QUEUE ? QUEUE_ORPHAN : CHANNEL_ORPHAN;
+    msg->orphan = (uint8_t)(orphan >= 0 ? orphan
+                                        : atoll_chan_user(self->chan)[word]);
+}
+
 int
 chanobj_parse_orphan(PyObject *value, int *orphan)
 {

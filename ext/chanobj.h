@@ -15,6 +15,10 @@ typedef struct chanobj {
     xfer_handle_kind kind;
 } chanobj;
 
+/* The maker's words in the channel: of a queue, and of a channel. */
+enum { QUEUE_MAXSIZE, QUEUE_ORPHAN };
+enum { CHANNEL_ORPHAN };
+
 /* The object for `chan` here: the one that exists, or a new one that takes a
  * reference of its own. NULL with an exception. */
 PyObject *chanobj_get(core_state *state, xfer_handle_kind kind,
@@ -40,6 +44,13 @@ int chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline,
 
 /* The object of a received message: decoded, or what its orphan rule says. */
 PyObject *chanobj_open(chanobj *self, atoll_msg *msg);
+
+/* Raise what a call that blocks raises for CLOSED, FORKED, NOMEM. Returns NULL. */
+PyObject *queue_raise(chanobj *self, atoll_err err);
+PyObject *channel_raise(chanobj *self, atoll_err err);
+
+/* Give a message its rule; `orphan` < 0 is the default of its channel. */
+void chanobj_set_orphan(chanobj *self, atoll_msg *msg, int orphan);
 
 /* unbounditems= to an atoll_orphan; -1 for None or NULL. */
 int chanobj_parse_orphan(PyObject *value, int *orphan);

@@ -289,13 +289,20 @@ raise_busy(core_state *state, const home *h, const char *how)
     return NULL;
 }
 
-/* Wait for `j` to be done. 1: it is; 0: not in time; -1: exception. */
+static atoll_err
+wait_over(void *arg, const atoll_wait *wait)
+{
+    return atoll_event_wait(&((job *)arg)->over, wait);
+}
+
+/* Wait for `j` to be done, a task also to have stopped. 1: it is; 0: not in time;
+ * -1: exception. */
 static int
 wait_for(homeobj *self, job *j, int64_t deadline)
 {
     atoll_err err;
-    if (detach_wait(self->state, wait_done, j, deadline, &self->home->spin,
-                    &err) < 0) {
+    if (detach_wait(self->state, j->task ? wait_over : wait_done, j, deadline,
+                    &self->home->spin, &err) < 0) {
         return -1;
     }
     return err == ATOLL_OK;

@@ -2,6 +2,7 @@
  * future is Python (atoll/_future.py). */
 #include "jobobj.h"
 
+#include "cqobj.h"
 #include "detach.h"
 #include "home.h"
 #include "output.h"
@@ -391,6 +392,40 @@ jobobj_cancel(PyObject *obj, PyObject *queued)
     return PyBool_FromLong(mine);
 }
 
+static void
+release_job(void *j)
+{
+    job_unref(j);
+}
+
+PyDoc_STRVAR(watch_doc,
+"_watch(cq, token)\n--\n\n"
+"Have cq.drain() return `token` when it is done. Returns the Operation, or None if\n"
+"it is done already.");
+
+static PyObject *
+jobobj_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    jobobj *self = (jobobj *)obj;
+    job *j = job_of(self);
+    if (j == NULL) {
+        return NULL;
+    }
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "_watch() takes two arguments");
+        return NULL;
+    }
+    PyObject *op;
+    job_ref(j);
+    int rc = cq_watch(self->state, args[0], &j->done, args[1], release_job, j,
+                      &op);
+    if (rc > 0) {
+        return op;
+    }
+    job_unref(j);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 PyDoc_STRVAR(failed_doc,
 "_failed()\n--\n\nIt has ended: did it fail? (bool) Decodes nothing.");
 
@@ -413,6 +448,8 @@ static PyMethodDef jobobj_methods[] = {
      METH_FASTCALL | METH_KEYWORDS, exception_doc},
     {"_wait", jobobj_wait, METH_O, wait_doc},
     {"_cancel", jobobj_cancel, METH_O, cancel_doc},
+    {"_watch", (PyCFunction)(void (*)(void))jobobj_watch, METH_FASTCALL,
+     watch_doc},
     {"_failed", jobobj_failed, METH_NOARGS, failed_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -1,6 +1,7 @@
 /* The module atoll._core: one state per interpreter, multi-phase. */
 #include "adopt.h"
 #include "compat.h"
+#include "cqobj.h"
 #include "detach.h"
 #include "dict_layout.h"
 #include "home.h"
@@ -71,13 +72,14 @@ core_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 PyDoc_STRVAR(close_mailbox_doc,
 "_close_mailbox()\n--\n\n"
-"At the exit of an interpreter that is not atoll's: nobody attaches to it to\n"
-"release buffers from here on.");
+"At the exit of an interpreter that is not main: nobody attaches to it to\n"
+"release buffers from here on, and asynchronous waits end.");
 
 static PyObject *
 core_close_mailbox(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyModule_GetState(module);
+    cq_end_all(state); /* loops of its threads, if any are left, end with it */
     (void)mailbox_close(state->mailbox); /* what is still due stays valid */
     Py_RETURN_NONE;
 }
@@ -154,8 +156,13 @@ core_exec(PyObject *module)
         PyModule_AddFunctions(module, layout_functions) < 0 ||
         PyModule_AddFunctions(module, view_functions) < 0 || queue_add_type(state) < 0 ||
         channel_add_types(state) < 0 || home_add_type(state) < 0 ||
+<<<<<<< HEAD
         sink_add_type(state) < 0 || job_add_type(state) < 0 ||
         pool_add_type(state) < 0 ||
+=======
+        sink_add_type(state) < 0 || cq_add_types(state) < 0 ||
+        PyModule_AddFunctions(module, cq_functions) < 0 ||
+>>>>>>> h-async
         PyModule_AddFunctions(module, queue_functions) < 0 ||
         PyModule_AddFunctions(module, channel_functions) < 0 ||
         PyModule_AddFunctions(module, home_functions) < 0 ||
@@ -183,7 +190,11 @@ core_exec(PyObject *module)
     X(reduce) X(exception_state)                                            \
     X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
+<<<<<<< HEAD
     X(fd_type) X(sink_type) X(job_type) X(failure) X(drain) X(single_phase)   \
+=======
+    X(fd_type) X(sink_type) X(cq_type) X(op_type) X(aio) X(drain) X(single_phase)                        \
+>>>>>>> h-async
     X(create_extension) X(create_builtin) X(exec_extension)                 \
     X(exec_builtin) X(ctypes_dlopen)
 

@@ -1,11 +1,9 @@
 /* atoll.Queue: a queue.Queue between interpreters. */
 #include "chanobj.h"
+#include "cqobj.h"
 #include "detach.h"
 
 #define KIND_QUEUE 1
-
-/* The maker's words in the channel. */
-enum { USER_MAXSIZE, USER_ORPHAN };
 
 static inline atoll_chan *
 chan_of(PyObject *obj)
@@ -39,6 +37,12 @@ raise_for(chanobj *self, atoll_err err, const char *if_late,
     }
 }
 
+PyObject *
+queue_raise(chanobj *self, atoll_err err)
+{
+    return raise_for(self, err, "QueueEmpty", "not ready");
+}
+
 static PyObject *
 put_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
 {
@@ -46,9 +50,7 @@ put_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
     if (xfer_encode(self->state, obj, &msg) < 0) {
         return NULL;
     }
-    msg.orphan = (uint8_t)(orphan >= 0
-                               ? orphan
-                               : atoll_chan_user(self->chan)[USER_ORPHAN]);
+    chanobj_set_orphan(self, &msg, orphan);
     atoll_err err;
     int rc = chanobj_send(self, &msg, deadline, &err);
     if (rc == 0 && err == ATOLL_OK) {
@@ -189,6 +191,41 @@ queue_get_nowait(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return get_object((chanobj *)obj, ATOLL_NOW);
 }
 
+/* ---------------------------------------------------------------- coroutines */
+
+PyDoc_STRVAR(put_async_doc,
+"put_async(obj, *, unbounditems=None)\n--\n\n"
+"await queue.put_async(obj): as put(), for a coroutine of asyncio or Trio. The\n"
+"thread goes on with others while the queue is full. If there is room it does\n"
+"not yield. When it is cancelled, nothing has been put.");
+
+static PyObject *
+queue_put_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    return aio_call(((chanobj *)obj)->state, "put_async", obj, args, nargs,
+                    kwnames);
+}
+
+PyDoc_STRVAR(get_async_doc,
+"get_async()\n--\n\n"
+"await queue.get_async(): as get(), for a coroutine of asyncio or Trio. If an\n"
+"item is there it does not yield. When it is cancelled, the queue is as it was.\n"
+"`async for item in queue` gets until the queue is shut down.");
+
+static PyObject *
+queue_get_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    return aio_call(((chanobj *)obj)->state, "get_async", obj, NULL, 0, NULL);
+}
+
+static PyObject *
+queue_anext(PyObject *obj)
+{
+    return aio_call(((chanobj *)obj)->state, "next_async", obj, NULL, 0,
+                    NULL);
+}
+
 /* ---------------------------------------------------------------- the rest */
 
 PyDoc_STRVAR(qsize_doc, "qsize()\n--\n\n"
@@ -246,7 +283,7 @@ queue_shutdown(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *
 queue_get_maxsize(PyObject *obj, void *Py_UNUSED(closure))
 {
-    return PyLong_FromLongLong(atoll_chan_user(chan_of(obj))[USER_MAXSIZE]);
+    return PyLong_FromLongLong(atoll_chan_user(chan_of(obj))[QUEUE_MAXSIZE]);
 }
 
 static PyObject *
@@ -254,7 +291,7 @@ queue_get_unbounditems(PyObject *obj, void *Py_UNUSED(closure))
 {
     chanobj *self = (chanobj *)obj;
     return chanobj_orphan_rule(self->state,
-                               (int)atoll_chan_user(self->chan)[USER_ORPHAN]);
+                               (int)atoll_chan_user(self->chan)[QUEUE_ORPHAN]);
 }
 
 static PyObject *
@@ -315,6 +352,9 @@ static PyMethodDef queue_methods[] = {
     {"get", (PyCFunction)(void *)queue_get, METH_FASTCALL | METH_KEYWORDS,
      get_doc},
     {"get_nowait", queue_get_nowait, METH_NOARGS, get_nowait_doc},
+    {"put_async", (PyCFunction)(void *)queue_put_async,
+     METH_FASTCALL | METH_KEYWORDS, put_async_doc},
+    {"get_async", queue_get_async, METH_NOARGS, get_async_doc},
     {"qsize", queue_qsize, METH_NOARGS, qsize_doc},
     {"empty", queue_empty, METH_NOARGS, empty_doc},
     {"full", queue_full, METH_NOARGS, full_doc},
@@ -340,6 +380,8 @@ static PyType_Slot queue_slots[] = {
     {Py_tp_dealloc, chanobj_dealloc},
     {Py_tp_repr, queue_repr},
     {Py_tp_hash, chanobj_hash},
+    {Py_am_aiter, PyObject_SelfIter},
+    {Py_am_anext, queue_anext},
     {Py_tp_methods, queue_methods},
     {Py_tp_getset, queue_getset},
     {Py_tp_members, chanobj_members},
@@ -418,8 +460,8 @@ core_create_queue(PyObject *module, PyObject *args, PyObject *kwargs)
     if (err != ATOLL_OK) {
         return raise_err(state, err, "queue");
     }
-    atoll_chan_user(chan)[USER_MAXSIZE] = maxsize;
-    atoll_chan_user(chan)[USER_ORPHAN] = orphan >= 0 ? orphan : 0;
+    atoll_chan_user(chan)[QUEUE_MAXSIZE] = maxsize;
+    atoll_chan_user(chan)[QUEUE_ORPHAN] = orphan >= 0 ? orphan : 0;
     PyObject *obj = queue_from_chan(state, chan);
     atoll_chan_unref(chan);
     return obj;

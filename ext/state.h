@@ -29,7 +29,7 @@ struct dict_layout {
 typedef struct core_state {
     PyObject *module; /* borrowed: the state lives in it */
     PyTypeObject *queue_type, *send_type, *recv_type, *home_type,
-        *sink_type, *job_type;
+        *sink_type, *job_type, *cq_type, *op_type;
     PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
     PyObject *handles;           /* channel id and end -> address of the live
                                     Python object, borrowed: one per id */
@@ -49,6 +49,8 @@ typedef struct core_state {
     PyObject *single_phase;      /* isolated: see isolate_import.c */
     PyObject *create_extension, *create_builtin, *exec_extension,
         *exec_builtin, *ctypes_dlopen; /* CPython's, likewise */
+    PyObject *aio;               /* atoll._aio, on demand */
+    struct cqobj *cqs;           /* its completion queues; see cqobj.h */
     struct buffer *buffers;      /* lines that its threads have begun */
     uint64_t caught_up; /* main: all output up to this one is written */
     struct encoder *encoders;    /* pickles being written, innermost first */

@@ -12,6 +12,8 @@ from . import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._future import Future
 
 _IDLE = 1.0  # seconds
@@ -21,46 +23,53 @@ class Dispatcher:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._queue: _core.CompletionQueue | None = None
+        self._cq: _core.CompletionQueue | None = None
+        self._bell: _core.Queue | None = None
         self._watched = 0
         self._stopping = False
 
     def watch(self, future: Future) -> bool:
         """Have ``future._completed()`` called when it is done; False if it is."""
         with self._lock:
-            if self._queue is None:
-                self._queue = _core.CompletionQueue()
-            if not future._watch(self._queue):
+            if self._cq is None:
+                self._cq = _core.CompletionQueue()
+                self._bell = _core.create_queue()
+                self._cq.recv(self._bell, None)  # how stop() wakes the thread
+            if future._watch(self._cq, future) is None:
                 return False
             self._watched += 1
-            if self._thread is None:
+            if self._thread is None and not self._stopping:
                 self._thread = threading.Thread(
-                    target=self._run, name="atoll-dispatcher", daemon=False
+                    target=self._run, args=(self._cq,), name="atoll-dispatcher"
                 )
                 self._thread.start()
         return True
 
-    def _run(self) -> None:
+    def _run(self, cq: _core.CompletionQueue) -> None:
         while True:
-            timeout = _IDLE if self._watched == 0 else None
-            there = self._queue.wait(0 if self._stopping and not self._watched else timeout)
-            done = self._queue.drain()
             with self._lock:
-                self._watched -= len(done)
-                if not there and not done and not self._watched:
+                timeout = 0 if self._stopping else None if self._watched else _IDLE
+            there = cq.wait(timeout)
+            done: list[Any] = cq.drain()
+            with self._lock:
+                self._watched -= sum(future is not None for future in done)
+                if not there and (self._stopping or not self._watched):
                     self._thread = None
                     return
-            for future, *_ in done:
-                future._completed()
+            while done:
+                future = done.pop(0)
+                if future is not None:
+                    future._completed()
                 del future
 
     def stop(self) -> None:
-        """At exit: it ends when all that is watched is done."""
+        """At exit: end the thread, when it has called back for all that is done."""
         with self._lock:
             self._stopping = True
             thread = self._thread
         if thread is not None:
-            self._queue.wake()
+            assert self._bell is not None
+            self._bell.put(None)
             thread.join()
 
 

@@ -202,9 +202,22 @@ class Future(_core.Job, _Base):
         raise TypeError(f"{type(self).__name__} objects are made by submit()")
 
     def __await__(self) -> Generator[Any, None, Any]:
-        from ._aio import wait_task
+        """Wait in an event loop, without a thread, and do as result().
 
-        return wait_task(self).__await__()
+        If the coroutine that waits is cancelled, so is the task.
+        """
+        return self._outcome().__await__()
+
+    async def _outcome(self) -> Any:
+        if not self.done():
+            from ._aio import wait_event
+
+            try:
+                await wait_event(self._watch)
+            except BaseException:
+                self.cancel()
+                raise
+        return self.result()
 
 
 # ------------------------------------------------------------------- outcomes

@@ -221,6 +221,38 @@ hand_over_needs_no_memory(void)
     CHECK(live == 0);
 }
 
+/* Operations are their callers' storage: only the queue, and a message that is
+ * put back into a channel, may need memory. */
+static void
+operations_need_no_memory(void)
+{
+    atoll_cq *cq = NULL;
+    fail_at = 1;
+    fail_for_good = true;
+    calls = 0;
+    CHECK(atoll_cq_new(&cq) == ATOLL_ERR_NOMEM && cq == NULL);
+    fail_at = 0;
+    CHECK(atoll_cq_new(&cq) == ATOLL_OK);
+    atoll_chan *chan = new_chan(0);
+    atoll_op in = {.user = NULL}, out = {.msg = number(7)};
+    uint32_t before = drops;
+    fail_at = 1;
+    calls = 0;
+    CHECK(atoll_cq_fd(cq) >= 0);
+    CHECK(atoll_chan_recv_start(chan, &in, cq) == ATOLL_ERR_AGAIN);
+    CHECK(atoll_chan_send_start(chan, &out, cq) == ATOLL_OK);
+    CHECK(atoll_cq_next(cq) == &in && in.msg.u.i64 == 7 && calls == 0);
+    CHECK(atoll_chan_unrecv(chan, &in.msg) == ATOLL_ERR_NOMEM);
+    CHECK(in.msg.u.i64 == 7 && drops == before); /* still the caller's */
+    CHECK(atoll_chan_len(chan) == 0);
+    fail_at = 0;
+    CHECK(atoll_chan_unrecv(chan, &in.msg) == ATOLL_OK);
+    CHECK(recv_number(chan, &try_once) == 7);
+    atoll_chan_unref(chan);
+    atoll_cq_unref(cq);
+    CHECK(live == 0);
+}
+
 /* The public allocation functions are the hooks. */
 static void
 public_functions(void)
@@ -257,6 +289,7 @@ main(void)
     RUN(each_fails_once);
     RUN(all_fail_from_the_nth_on);
     RUN(hand_over_needs_no_memory);
+    RUN(operations_need_no_memory);
     RUN(public_functions);
     TAP_END();
 }

@@ -1,0 +1,863 @@
+"""Coroutines that wait: queues and channels under asyncio."""
+
+import asyncio
+import ctypes
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import atoll
+import loops
+import pytest
+from atoll import _aio, _core
+from support import (
+    SLACK,
+    STRESS,
+    Task,
+    check_python,
+    count_fds,
+    count_threads,
+    python_args,
+    python_env,
+    until,
+)
+
+
+def run(main):
+    """asyncio.run, for a function without arguments."""
+    return asyncio.run(main())
+
+
+async def tasks_waiting(*coroutines):
+    """Tasks for them that wait by now."""
+    tasks = [asyncio.ensure_future(c) for c in coroutines]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def rest_of(queue):
+    items = []
+    while not queue.empty():
+        items.append(queue.get_nowait())
+    return items
+
+
+# ------------------------------------------------------------ one at a time
+
+
+def test_what_is_ready_does_not_touch_the_loop():
+    async def main():
+        queue = atoll.create_queue(2)
+        recv, send = atoll.create_channel(1)
+        other = asyncio.ensure_future(asyncio.sleep(0))
+        await asyncio.sleep(0)
+        before = count_fds()
+        await queue.put_async("a")
+        assert await queue.get_async() == "a"
+        await send.send_async("b")
+        assert await recv.recv_async() == "b"
+        assert not other.done()  # it never yielded
+        assert not hasattr(asyncio.get_running_loop(), "_atoll_hub")
+        assert count_fds() == before
+        await other
+
+    run(main)
+
+
+def test_waits_for_an_item(queue):
+    async def main():
+        (task,) = await tasks_waiting(queue.get_async())
+        assert not task.done()
+        queue.put({"a": [1]})
+        assert await task == {"a": [1]}
+        thread = threading.Timer(0.05, queue.put, ["later"])
+        thread.start()
+        assert await queue.get_async() == "later"
+        thread.join()
+
+    run(main)
+
+
+def test_waits_for_room():
+    async def main():
+        queue = atoll.create_queue(1)
+        await queue.put_async(0)
+        tasks = await tasks_waiting(*map(queue.put_async, range(1, 4)))
+        for i in range(4):
+            assert queue.get_nowait() == i
+            await asyncio.sleep(0.01)
+            assert [t.done() for t in tasks] == [k <= i for k in range(3)]
+
+    run(main)
+
+
+@pytest.mark.parametrize("first", ["recv", "send"])
+def test_rendezvous(first):
+    async def main():
+        recv, send = atoll.create_channel()
+        if first == "recv":
+            (task,) = await tasks_waiting(recv.recv_async())
+            await send.send_async(1)
+            assert await task == 1
+        else:
+            (task,) = await tasks_waiting(send.send_async(1))
+            assert not task.done()
+            assert await recv.recv_async() == 1
+            await task
+        # The other side blocks, in a thread.
+        thread = Task(send.send, 2)
+        assert await recv.recv_async() == 2
+        thread.result()
+        thread = Task(recv.recv)
+        await send.send_async(3)
+        assert thread.result() == 3
+
+    run(main)
+
+
+def test_order_with_threads_that_block(queue):
+    """One line, whoever stands in it."""
+
+    async def main():
+        got = []
+        threads, tasks = [], []
+        for i in range(6):
+            if i % 2:
+                tasks += await tasks_waiting(queue.get_async())
+            else:
+                parks = atoll.stats()["parks"]
+                threads.append(Task(queue.get))
+                until(lambda parks=parks: atoll.stats()["parks"] > parks)
+        for i in range(6):
+            queue.put(i)
+        got = [*await asyncio.gather(*tasks), *(t.result() for t in threads)]
+        assert got == [1, 3, 5, 0, 2, 4]
+
+    run(main)
+
+
+def test_iteration(queue):
+    async def main():
+        recv, send = atoll.create_channel(2)
+        for kind, items in ((queue, queue), (send, recv)):
+            put = kind.put if kind is queue else kind.send
+            end = kind.shutdown if kind is queue else kind.close
+            got = []
+
+            async def collect(items=items, got=got):
+                async for item in items:
+                    got.append(item)
+
+            (task,) = await tasks_waiting(collect())
+            for i in range(3):
+                put(i)
+                await asyncio.sleep(0)
+            end()
+            await task
+            assert got == [0, 1, 2]
+            assert [x async for x in items] == []
+
+    run(main)
+
+
+def test_errors():
+    async def main():
+        queue = atoll.create_queue(1)
+        recv, send = atoll.create_channel()
+        with pytest.raises(atoll.NotShareableError):
+            await queue.put_async(threading.Lock())
+        assert queue.empty()
+        with pytest.raises(TypeError):
+            await queue.put_async()
+        with pytest.raises(NotImplementedError):
+            await queue.put_async(1, unbounditems="no")
+        tasks = await tasks_waiting(queue.get_async(), recv.recv_async())
+        queue.shutdown()
+        send.close()
+        with pytest.raises(atoll.QueueShutDown):
+            await tasks[0]
+        with pytest.raises(atoll.ChannelClosed):
+            await tasks[1]
+        for awaitable, error in (
+            (queue.get_async(), atoll.QueueShutDown),
+            (queue.put_async(1), atoll.QueueShutDown),
+            (recv.recv_async(), atoll.ChannelClosed),
+            (send.send_async(1), atoll.ChannelClosed),
+        ):
+            with pytest.raises(error):
+                await awaitable
+        full = atoll.create_queue(1)
+        full.put(0)
+        recv, send = atoll.create_channel()
+        tasks = await tasks_waiting(full.put_async(1), send.send_async(1))
+        full.shutdown()
+        recv.close()
+        with pytest.raises(atoll.QueueShutDown):
+            await tasks[0]
+        with pytest.raises(atoll.ChannelClosed):
+            await tasks[1]
+        assert full.get_nowait() == 0
+
+    run(main)
+
+
+def test_item_that_cannot_be_rebuilt(queue, interp):
+    """The error of decoding comes to who awaits, and the item is gone."""
+    interp.prepare_main(queue=queue)
+
+    async def main():
+        (task,) = await tasks_waiting(queue.get_async())
+        interp.exec(
+            "import sys, types\n"
+            "m = types.ModuleType('only_there'); sys.modules['only_there'] = m\n"
+            "class C: pass\n"
+            "C.__module__ = 'only_there'; C.__qualname__ = 'C'; m.C = C\n"
+            "queue.put(C())"
+        )
+        with pytest.raises(ImportError):
+            await task
+        assert queue.empty()
+
+    run(main)
+
+
+def test_unbounditems(interp):
+    async def main():
+        queue = atoll.create_queue(1)
+        interp.prepare_main(queue=queue)
+        interp.exec(
+            "import asyncio, atoll\n"
+            "async def main():\n"
+            "    await queue.put_async(1, unbounditems=atoll.UNBOUND)\n"
+            "asyncio.run(main())"
+        )
+        interp.close()
+        assert await queue.get_async() is atoll.UNBOUND
+
+    run(main)
+
+
+def test_outside_of_a_loop(queue):
+    for method in (queue.get_async, _aio.hub):
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            coroutine = method()
+            coroutine.send(None)
+    # What is ready needs none.
+    queue.put(1)
+    with pytest.raises(StopIteration) as info:
+        queue.get_async().send(None)
+    assert info.value.value == 1
+
+
+def test_moved_memory_is_encoded_once():
+    async def main():
+        queue = atoll.create_queue(1)
+        queue.put(0)
+        data = bytearray(b"x" * 5000)
+        (task,) = await tasks_waiting(queue.put_async(atoll.move(data)))
+        assert queue.get_nowait() == 0
+        await task
+        assert await queue.get_async() == b"x" * 5000 and not data
+
+    run(main)
+
+
+# --------------------------------------------------------------- cancelling
+
+
+def test_cancelled(queue):
+    async def main():
+        (task,) = await tasks_waiting(queue.get_async())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        queue.put(1)
+        assert queue.qsize() == 1
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                queue.get_nowait()
+                await queue.get_async()
+        full = atoll.create_queue(1)
+        full.put(0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(full.put_async(1), 0.01)
+        assert full.get_nowait() == 0 and full.empty()
+
+    run(main)
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "after the loop"])
+def test_cancelled_when_it_had_arrived(queue, later):
+    """As if those who were cancelled had never stood in line."""
+
+    async def main():
+        tasks = await tasks_waiting(*(queue.get_async() for _ in range(8)))
+        for i in range(8):
+            queue.put(i)
+        if later:  # the futures have their results, the coroutines do not know
+            _aio.hub().cq.wait()
+            for future in _aio.hub().cq.drain():
+                future.set_result(None)
+        for i in (0, 5, 3, 7):
+            tasks[i].cancel()
+        got = await asyncio.gather(*tasks, return_exceptions=True)
+        kept = [x for x in got if isinstance(x, int)]
+        assert kept == [0, 1, 2, 3]
+        assert rest_of(queue) == [4, 5, 6, 7]
+
+    run(main)
+
+
+def test_all_cancelled_in_any_order(queue):
+    async def main():
+        for seed in range(20):
+            dice = random.Random(seed)
+            tasks = await tasks_waiting(*(queue.get_async() for _ in range(20)))
+            for i in range(15):
+                queue.put(i)
+            dice.shuffle(tasks)
+            for task in tasks:
+                task.cancel()
+                if dice.random() < 0.3:
+                    await asyncio.sleep(0)
+            got = await asyncio.gather(*tasks, return_exceptions=True)
+            kept = sorted(x for x in got if isinstance(x, int))
+            assert [*kept, *rest_of(queue)] == list(range(15))
+
+    run(main)
+
+
+def test_put_back_goes_to_who_waits(queue):
+    async def main():
+        (task,) = await tasks_waiting(queue.get_async())
+        other = Task(queue.get)
+        until(lambda: other.is_alive())
+        await asyncio.sleep(0.05)
+        queue.put("item")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert other.result() == "item"
+
+    run(main)
+
+
+def test_a_send_is_done_or_cancelled():
+    """Never both: if it was accepted, the cancellation comes afterwards."""
+
+    async def main():
+        recv, send = atoll.create_channel()
+        steps = []
+
+        async def sender():
+            await send.send_async(1)
+            steps.append("sent")
+            await asyncio.sleep(10)
+
+        (task,) = await tasks_waiting(sender())
+        assert recv.recv() == 1
+        task.cancel("why")
+        with pytest.raises(asyncio.CancelledError, match="why"):
+            await task
+        assert steps == ["sent"] and task.cancelling() == 1
+
+        async def in_time():
+            try:
+                async with asyncio.timeout(0.02) as limit:
+                    await send.send_async(2)
+            finally:
+                steps.append(limit.expired())
+
+        (task,) = await tasks_waiting(in_time())
+        assert recv.recv() == 2
+        time.sleep(0.04)  # both are due when the loop looks again
+        await task
+        assert steps[1:] in ([True], [False])
+
+    run(main)
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 7, None])
+def test_cancellation_storm(capacity):
+    """Gets and puts that are cancelled at any moment: nothing lost, nothing twice."""
+    count = 1500 * STRESS
+    queue = atoll.create_queue(capacity or 0)
+    recv, send = (
+        (queue, queue) if capacity is None else atoll.create_channel(capacity)
+    )
+    get = recv.get_async if recv is queue else recv.recv_async
+    put = send.put_async if send is queue else send.send_async
+    sent, received = set(), []
+    blocking = []
+
+    def block():
+        try:
+            while True:
+                blocking.append(recv.get() if recv is queue else recv.recv())
+        except (atoll.ChannelClosed, atoll.QueueShutDown):
+            pass
+
+    async def put_one(i):
+        await put(i)
+        sent.add(i)
+        await asyncio.sleep(0)
+
+    async def get_one():
+        received.append(await get())
+        await asyncio.sleep(0)
+
+    async def main():
+        dice = random.Random(capacity)
+        pending = set()
+        for i in range(count):
+            pending.add(asyncio.ensure_future(put_one(i)))
+            pending.add(asyncio.ensure_future(get_one()))
+            if i % 3 == 0:
+                await asyncio.sleep(dice.random() / 10000)
+            for task in dice.sample(sorted(pending, key=id), min(len(pending), 2)):
+                if dice.random() < 0.5:
+                    task.cancel()
+            pending = {t for t in pending if not t.done()}
+        for task in pending:
+            if dice.random() < 0.5:
+                task.cancel()
+        await asyncio.sleep(0.05)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    thread = Task(block)
+    run(main)
+    until(lambda: len(received) + len(blocking) >= len(sent) or not len_of(recv))
+    (recv.shutdown if recv is queue else send.close)()
+    thread.result()
+    assert sorted(received + blocking) == sorted(sent)
+    assert len(sent) > count / 10
+
+
+def len_of(end):
+    return end.qsize() if isinstance(end, atoll.Queue) else 0
+
+
+# --------------------------------------------------------------------- many
+
+
+def test_thousands_wait(queue):
+    """In order, with no thread, and one descriptor."""
+    count = 5000
+
+    async def main():
+        await asyncio.sleep(0)
+        threads, active, fds = count_threads(), threading.active_count(), count_fds()
+        tasks = await tasks_waiting(*(queue.get_async() for _ in range(count)))
+        assert count_threads() == threads
+        assert threading.active_count() == active
+        assert count_fds() == fds + 1
+        feeder = Task(lambda: [queue.put(i) for i in range(count)])
+        assert await asyncio.gather(*tasks) == list(range(count))
+        feeder.result()
+
+    run(main)
+
+
+def test_thousands_send():
+    count = 3000
+
+    async def main():
+        queue = atoll.create_queue(1)
+        tasks = await tasks_waiting(*map(queue.put_async, range(count)))
+        reader = Task(lambda: [queue.get() for _ in range(count)])
+        await asyncio.gather(*tasks)
+        assert reader.result() == list(range(count))
+
+    run(main)
+
+
+def test_between_interpreters(interp):
+    """A loop here, a loop there."""
+    there, back = atoll.create_queue(4), atoll.create_queue(4)
+    task = Task(interp.call, loops.echo, there, back)
+
+    async def main():
+        async def feed():
+            for i in range(2000):
+                await there.put_async(i)
+            there.shutdown()
+
+        feeder = asyncio.ensure_future(feed())
+        assert [x async for x in back] == list(range(2000))
+        await feeder
+
+    run(main)
+    assert task.result() == 2000
+
+
+def test_loops_in_many_threads():
+    queues = [atoll.create_queue() for _ in range(6)]
+
+    def ring(i):
+        async def main():
+            for step in range(200):
+                got = await queues[i].get_async()
+                assert got == step
+                await queues[(i + 1) % 6].put_async(step + (i == 5))
+
+        asyncio.run(main())
+
+    threads = [Task(ring, i) for i in range(6)]
+    queues[0].put(0)
+    for thread in threads:
+        thread.result(30)
+
+
+def test_loop_stays_responsive(queue):
+    """While thousands wait, the loop sleeps; what comes is there at once."""
+
+    async def main():
+        tasks = await tasks_waiting(*(queue.get_async() for _ in range(2000)))
+        cpu = time.process_time()
+        begin = time.monotonic()
+        await asyncio.sleep(0.3)
+        assert time.process_time() - cpu < 0.15
+        assert time.monotonic() - begin < 0.3 + SLACK / 2
+        delays = []
+        for task in tasks[:20]:
+            thread = threading.Timer(0.005, lambda: queue.put(time.monotonic()))
+            thread.start()
+            delays.append(await arrival(task))
+            thread.join()
+        assert sorted(delays)[len(delays) // 2] < 0.1
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def arrival(task):
+        sent = await task
+        return time.monotonic() - sent
+
+    run(main)
+
+
+# ------------------------------------------------------- the life of the hub
+
+
+def test_nothing_is_left_of_loops(queue):
+    async def main():
+        (task,) = await tasks_waiting(queue.get_async())
+        assert _aio.hub() is _aio.hub()
+        queue.put(1)
+        await task
+        return weakref.ref(asyncio.get_running_loop())
+
+    run(main)
+    gc.collect()
+    fds, threads = count_fds(), count_threads()
+    gc.disable()
+    try:
+        refs = [run(main) for _ in range(30)]
+        # Closed with the loop, whenever that is collected.
+        assert count_fds() == fds
+    finally:
+        gc.enable()
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 30
+    assert count_threads() == threads
+
+
+def test_loop_closed_while_somebody_waits(queue):
+    gc.collect()
+    fds = count_fds()
+    for collect in (False, True):
+        loop = asyncio.new_event_loop()
+        tasks = [loop.create_task(queue.get_async()) for _ in range(5)]
+        loop.run_until_complete(asyncio.sleep(0.01))
+        for i in range(3):
+            queue.put(i)  # arrived, and not seen by the loop
+        if collect:
+            del loop, tasks
+            with pytest.warns(ResourceWarning):
+                gc.collect()
+        else:
+            loop.close()
+        # They stand in line no more, and what had come is back in its place.
+        queue.put(3)
+        assert rest_of(queue) == [0, 1, 2, 3]
+        loop = tasks = None
+        gc.collect()
+        assert count_fds() == fds
+
+
+def test_loop_stopped_and_continued(queue):
+    loop = asyncio.new_event_loop()
+    try:
+        task = loop.create_task(queue.get_async())
+        loop.run_until_complete(asyncio.sleep(0))
+        queue.put(1)
+        assert loop.run_until_complete(task) == 1
+        task = loop.create_task(queue.get_async())
+        loop.run_until_complete(asyncio.sleep(0))
+        queue.put(2)
+        assert loop.run_until_complete(task) == 2
+    finally:
+        loop.close()
+
+
+def test_coroutine_dropped(queue):
+    """Without a task: closed by hand where it waits."""
+
+    async def main():
+        for arrived in (False, True):
+            coroutine = queue.get_async()
+            coroutine.send(None)
+            if arrived:
+                queue.put(1)
+            coroutine.close()
+            assert rest_of(queue) == [1] * arrived
+
+    run(main)
+
+
+def test_interpreter_ends_with_a_loop_that_waits(queue):
+    for _ in range(5):
+        with atoll.create() as interp:
+            interp.call(loops.leave_waiting, queue)
+            queue.put(1)  # goes to somebody who will not come for it
+        queue.put(2)
+        assert rest_of(queue) == [1, 2]
+
+
+def test_interrupt_of_a_loop_there(queue, interp):
+    """As soon as anything wakes the loop."""
+    task = Task(interp.call, loops.get_for_ever, queue)
+    queue.put(0)
+    until(queue.empty)
+    until(interp.is_running)
+    interp.interrupt()
+    queue.put(1)
+    with pytest.raises(atoll.ExecutionFailed, match="KeyboardInterrupt"):
+        task.result()
+    assert interp.call(loops.echo_one, 3) == 3
+
+
+def test_process_exit_while_loops_wait():
+    check_python(
+        """
+        import atoll, loops, threading, time
+        queue = atoll.create_queue()
+        interp = atoll.create()
+        call = lambda: interp.call(loops.get_for_ever, queue)
+        threading.Thread(target=call, daemon=True).start()
+        queue.put(0)
+        while not queue.empty():
+            time.sleep(0.001)
+        """
+    )
+
+
+def test_ctrl_c():
+    code = """
+import asyncio, atoll
+async def main():
+    queue = atoll.create_queue()
+    print("ready", flush=True)
+    try:
+        await queue.get_async()
+    except asyncio.CancelledError:
+        queue.put(1)
+        assert await queue.get_async() == 1
+        print("cancelled", flush=True)
+        raise
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    with subprocess.Popen(
+        [*python_args(), "-c", code], stdout=subprocess.PIPE, env=python_env(), text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=SLACK)
+    assert out == "cancelled\ninterrupted\n" and process.returncode == 0
+
+
+def test_fork():
+    check_python(
+        """
+        import asyncio, atoll, os, sys, warnings
+        warnings.simplefilter("ignore")
+        queue = atoll.create_queue()
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(queue.get_async())
+        loop.run_until_complete(asyncio.sleep(0))
+        pid = os.fork()
+        if pid == 0:
+            async def main():
+                own = atoll.create_queue()
+                task = asyncio.ensure_future(own.get_async())
+                await asyncio.sleep(0)
+                own.put(1)
+                assert await task == 1
+                try:
+                    await queue.get_async()
+                except atoll.ForkedError:
+                    return 0
+            asyncio._set_running_loop(None)
+            code = asyncio.run(main())
+            task.cancel()
+            os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
+        queue.put(7)
+        assert loop.run_until_complete(task) == 7
+        loop.close()
+        """
+    )
+
+
+# -------------------------------------------------- the queue underneath
+
+
+def test_completion_queue(queue):
+    cq = _core.CompletionQueue()
+    assert cq.drain() == [] and cq.wait(0) is False and cq.wait(0.01) is False
+    op = cq.recv(queue, "a")
+    assert not op.done
+    with pytest.raises(RuntimeError):
+        op.result()
+    queue.put(1)
+    assert cq.wait() and cq.wait(0) and cq.drain() == ["a"] and not cq.wait(0)
+    assert op.done and op.result() == 1 and not op.cancel()
+    with pytest.raises(RuntimeError):
+        op.result()
+    full = atoll.create_queue(1)
+    op = cq.send(full, 1, "b")
+    assert op.done and op.result() is None
+    ops = [cq.send(full, i, i) for i in (2, 3)]
+    assert ops[1].cancel() and not ops[1].cancel()
+    assert full.get() == 1 and cq.drain() == [2] and full.get() == 2
+    assert ops[0].result() is None
+    op = cq.recv(queue, "c")
+    thread = Task(cq.wait)
+    queue.put("x")
+    assert thread.result() is True
+    thread = Task(cq.wait, 30)
+    assert thread.result() is True  # it is still there
+    assert op.cancel() and cq.drain() == [] and queue.get_nowait() == "x"
+    thread = Task(cq.wait)
+    cq.close()
+    assert thread.result() is False
+    for call in (cq.drain, cq.fileno, lambda: cq.recv(queue, 1)):
+        with pytest.raises(ValueError):
+            call()
+    cq.close()
+
+
+def test_completion_queue_arguments(queue):
+    recv, send = atoll.create_channel()
+    cq = _core.CompletionQueue()
+    for call, args in (
+        (cq.recv, (queue,)),
+        (cq.recv, (send, 1)),
+        (cq.recv, (1, 1)),
+        (cq.send, (recv, 1, 1)),
+        (cq.send, (queue, 1)),
+        (cq.start, (1, 1)),
+        (cq.watch, (1, 1)),
+        (_core.CompletionQueue, (1,)),
+        (_core.Operation, ()),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            call(*args)
+
+    class Closes:
+        def __reduce__(self):
+            cq.close()
+            return int, ()
+
+    with pytest.raises(ValueError):
+        cq.send(queue, Closes(), 1)
+    assert queue.empty()
+
+
+def test_descriptor(queue):
+    import select
+
+    cq = _core.CompletionQueue()
+    fd = cq.fileno()
+    assert fd == cq.fileno() and not os.get_inheritable(fd)
+    readable = lambda: bool(select.select([fd], [], [], 0)[0])
+    ops = [cq.recv(queue, i) for i in range(3)]
+    assert not readable()
+    for i in range(3):
+        queue.put(i)
+        assert readable()
+    ops[0].cancel()
+    assert readable()  # for the others
+    assert cq.drain() == [1, 2] and not readable()
+    assert [op.result() for op in ops[1:]] == [0, 1] and queue.get_nowait() == 2
+    cq.close()
+    with pytest.raises(OSError):
+        os.fstat(fd)
+
+
+def test_cycles_are_collected(queue):
+    class Token:
+        pass
+
+    for end in ("pending", "ended", "told"):
+        token = Token()
+        token.cq = _core.CompletionQueue()
+        token.op = token.cq.recv(queue, token)
+        if end != "pending":
+            queue.put(1)
+        if end == "told":
+            assert token.cq.drain() == [token]
+        ref = weakref.ref(token)
+        del token
+        gc.collect()
+        assert ref() is None
+        assert rest_of(queue) == [1] * (end != "pending")
+
+
+@pytest.mark.parametrize("when", ["before", "after", "cancelled", "cancelled late"])
+def test_watch_an_event(when):
+    lib = ctypes.CDLL(_core.__file__)
+    lib.atoll_event_set.argtypes = [ctypes.c_void_p]
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype = ctypes.py_object
+    new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    memory = ctypes.create_string_buffer(64)
+    address = ctypes.addressof(memory)
+    capsules = [new(address, b"atoll_event", None)]
+    uses = sys.getrefcount(capsules[0])
+
+    async def main():
+        here = _aio.hub()
+        if when == "before":
+            lib.atoll_event_set(address)
+        watch = lambda cq, token: cq.watch(capsules[0], token)
+        (task,) = await tasks_waiting(_aio.wait_event(watch))
+        assert task.done() == (when == "before")
+        if when == "after":
+            threading.Timer(0.02, lib.atoll_event_set, [address]).start()
+        if when == "cancelled late":
+            lib.atoll_event_set(address)
+        if when.startswith("cancelled"):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            await task
+        lib.atoll_event_set(address)
+        here.cq.drain()
+
+    run(main)
+    after = sys.getrefcount(capsules[0])
+    assert after == uses
