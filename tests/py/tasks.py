@@ -5,6 +5,10 @@ import os
 import sys
 import threading
 import time
+from collections import deque
+from functools import partial
+from itertools import chain, repeat, takewhile
+from operator import call, is_not
 
 import atoll
 
@@ -33,9 +37,9 @@ def spin(ready=None):
 
 
 def stubborn(ready, stop):
-    """Does not come to a bytecode before `stop` has an item."""
-    ready.put(None)
-    sum(iter(stop.empty, False))
+    """From ready.put() on it does not come to a bytecode before `stop` has an item."""
+    calls = chain([partial(ready.put, None)], repeat(stop.empty))
+    deque(takewhile(partial(is_not, False), map(call, calls)), maxlen=0)
     return "stopped"
 
 
