@@ -384,6 +384,7 @@ class Chaos:
                 getattr(self, self.rng.choice(["cancel", "interrupt"]))()
                 continue
             getattr(self, self.rng.choices(names, weights)[0])()
+        self.replace()
         self.finish()
 
     def finish(self):
@@ -409,7 +410,7 @@ class Chaos:
 
 
 USUALLY = {
-    "submit": 300, "cancel": 30, "interrupt": 10, "close": 3, "replace": 2, "mapped": 5,
+    "submit": 300, "cancel": 30, "interrupt": 10, "close": 3, "replace": 4, "mapped": 5,
     "grouped": 1,
 }  # fmt: skip
 HUNGRILY = {"submit": 100, "cancel": 5, "mapped": 5}

@@ -28,8 +28,7 @@ def test_every_future_ends_once(kind):
     numbers, what = done.stdout.splitlines()[-2:]
     made, pools, grown, _threads = map(int, numbers.split())
     assert made > 10 * SECONDS, what
-    if kind == "pools":
-        assert pools >= SECONDS / 3, what
+    assert pools >= 1, what
     # On 3.13 CPython itself leaves some of each closed interpreter.
     if sys.version_info >= (3, 14):
         assert grown < 60_000, (grown, what)

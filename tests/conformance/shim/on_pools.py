@@ -9,6 +9,7 @@ import importlib
 import unittest
 
 import atoll
+from atoll import _dispatch
 from test import support
 
 PACKAGE = "test.test_concurrent_futures"
@@ -65,6 +66,9 @@ def threads_of(executor):
         if not stats.queued or len(workers) == executor._max_workers:
             return workers
 
+
+# Each test waits for its threads; the dispatcher would end a second later.
+_dispatch._IDLE = 0.01
 
 # What the tests look at of CPython's own, by the names that it has there.
 atoll.InterpreterPoolExecutor._broken = property(lambda self: self.stats().broken)
