@@ -103,6 +103,7 @@ after_fork_in_child(void)
     threads_fork_child();
     isolate_numbers_fork_child();
     isolate_declared_fork_child();
+    atoll_signals_fork_child();
     runtime_unlink_all();
 }
 
