@@ -126,6 +126,11 @@ void isolate_declared_fork_child(void);
 
 /* --- isolate_fork.c: forget the fork handlers of its copies */
 void forks_forget(isolate *iso);
+/* A copy of the file at `path` has been loaded. */
+void forks_found(void *handle, const char *path);
+/* One of the copies is going to fork; in the child, of whomever. */
+void forks_prepare(void);
+void forks_child(void);
 
 /* --- isolate_signals.c: take away the handlers that its copies have set. False:
  * one still runs, or was left with a jump; its code has to stay. */

@@ -76,6 +76,7 @@ api_fork(isolate *iso)
     if (is_in_child(iso)) {
         return fork();
     }
+    forks_prepare();
     atoll_signals_check();
     int pid = fork();
     if (pid > 0 && atoll_signals_has(iso, SIGCHLD)) {

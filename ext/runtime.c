@@ -91,6 +91,7 @@ after_fork_in_parent(void)
 static void
 after_fork_in_child(void)
 {
+    forks_child();
     arena_fork_child();
     atoll_fork_child();
     home_fork_child();

@@ -153,9 +153,36 @@ take(PyObject *self, PyObject *signum)
     Py_RETURN_NONE;
 }
 
+/* As uvloop does: what is to be done in the child, if this process is about to
+ * start a program. */
+void (*volatile __forkHandler)(void);
+static volatile int hooked;
+
+static void
+in_child(void)
+{
+    if (__forkHandler != NULL) {
+        __forkHandler();
+    }
+}
+
+static void
+hooked_up(void)
+{
+    hooked = 1;
+}
+
+static PyObject *
+hook(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    __forkHandler = hooked_up;
+    return PyLong_FromLong(pthread_atfork(NULL, NULL, in_child));
+}
+
 /* child(reset, signum, fd): a child that resets all signals if it is to, waits
  * for the end of the pipe `fd` if that is one, raises the signal and exits with 7, or
- * 8, 9: signal() failed, the handler ran. Its process id. */
+ * 8, 9, 10: signal() failed, the handler ran, the hook was called. Its process
+ * id. */
 static PyObject *
 child(PyObject *self, PyObject *args)
 {
@@ -175,7 +202,7 @@ child(PyObject *self, PyObject *args)
         if (signum > 0) {
             raise(signum);
         }
-        _exit(wrong ? 8 : counts[signum] > 0 ? 9 : 7);
+        _exit(wrong ? 8 : counts[signum] > 0 ? 9 : hooked ? 10 : 7);
     }
     return PyLong_FromLong(pid);
 }
@@ -189,6 +216,7 @@ static PyMethodDef functions[] = {
     {"said_fd", said_fd, METH_NOARGS, NULL},
     {"hold_on", hold_on, METH_O, NULL},
     {"take", take, METH_O, NULL},
+    {"hook", hook, METH_NOARGS, NULL},
     {"child", child, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

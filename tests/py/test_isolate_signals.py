@@ -266,6 +266,18 @@ kill(); until(lambda: a.count(USR1) == b.count(USR1) == 1)
 """)
 
 
+def test_mains_fork_hook_is_not_for_other_children(check):
+    """Of a library of main's: it would do there what is due in a child of main's."""
+    check("""
+a, b = Copy(), Copy()
+assert mine.hook() == b.hook() == 0
+assert ends(mine.child(0, 0, -1)) == 10
+assert ends(a.child(1, 0, -1)) == 7
+assert ends(b.child(1, 0, -1)) == 10
+assert ends(mine.child(0, 0, -1)) == 10
+""")
+
+
 def test_a_forked_main_has_no_owners(check):
     """And can have some again."""
     check("""
