@@ -166,5 +166,9 @@ bool datetime_is_isolated(const char *name);
 /* Before the extension module at `path`, of `size` bytes, is loaded: give it the
  * C datetime if it asks for that. -1 with an exception. */
 int datetime_prepare(core_state *state, const char *path, size_t size);
+/* Before the code of `module` runs: if it is a package with such an extension
+ * module, likewise, since what it derives from datetime's classes would not do
+ * later. -1 with an exception. */
+int datetime_foresee(core_state *state, PyObject *module);
 
 #endif

@@ -176,7 +176,7 @@ core_exec(PyObject *module)
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
     X(fd_type) X(sink_type) X(drain) X(single_phase)                        \
     X(create_extension) X(create_builtin) X(exec_extension)                 \
-    X(exec_builtin) X(ctypes_dlopen)
+    X(exec_builtin) X(exec_source) X(ctypes_dlopen)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)

@@ -47,7 +47,7 @@ typedef struct core_state {
     PyObject *drain;             /* main: of atoll._output, on demand */
     PyObject *single_phase;      /* isolated: see isolate_import.c */
     PyObject *create_extension, *create_builtin, *exec_extension,
-        *exec_builtin, *ctypes_dlopen; /* CPython's, likewise */
+        *exec_builtin, *exec_source, *ctypes_dlopen; /* CPython's, likewise */
     struct buffer *buffers;      /* lines that its threads have begun */
     uint64_t caught_up; /* main: all output up to this one is written */
     struct encoder *encoders;    /* pickles being written, innermost first */
