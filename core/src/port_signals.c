@@ -166,41 +166,44 @@ seat_call(seat *s, int signum, siginfo_t *info, void *context)
 }
 
 /* Who is passing on which signal, as thread * 128 + signal. The process's own
- * handler may pass on to what it found, which is `dispatch`: round in circles. */
+ * handler may pass on to what it found, which is `dispatch`: round in circles. (If
+ * it is left with a jump, that thread does not get here again for the signal.)
+ * Relaxed: a thread looks for what it has written itself. */
 static uint32_t passing[32]; /* atomic; 0: free */
+
+#define PASSING (sizeof(passing) / sizeof(*passing))
+
+static bool
+is_passing(uint32_t me)
+{
+    size_t i = 0;
+    while (i < PASSING && at_load_rlx(&passing[i]) != me) {
+        i++;
+    }
+    return i < PASSING;
+}
 
 static uint32_t *
 pass_begin(uint32_t me)
 {
-    uint32_t *mine = NULL;
-    for (size_t i = 0; i < sizeof(passing) / sizeof(*passing); i++) {
-        /* Relaxed: only what this very thread has written matters. */
-        if (at_load_rlx(&passing[i]) == me) {
-            return NULL;
-        }
-    }
-    for (size_t i = 0; i < sizeof(passing) / sizeof(*passing); i++) {
+    for (size_t i = 0; i < PASSING; i++) {
         if (at_cas_acq(&passing[i], 0, me)) {
-            mine = &passing[i];
-            break;
+            return &passing[i];
         }
     }
-    static uint32_t no_room;
-    return mine != NULL ? mine : &no_room; /* 32 others: go without */
+    static uint32_t no_room; /* 32 others: go without */
+    return &no_room;
 }
 
 /* To what the process had before. `taken`: an owner has had it. */
 static void
-pass_on(int signum, siginfo_t *info, void *context, bool taken)
+pass_on(uint32_t me, int signum, siginfo_t *info, void *context, bool taken)
 {
     const setting *base = take(&signals[signum].base);
     if (base != NULL && is_handler(&base->action)) {
-        uint32_t me = (uint32_t)syscall(SYS_gettid) * 128 + (uint32_t)signum;
         uint32_t *pass = pass_begin(me);
-        if (pass != NULL) {
-            call(base, signum, info, context);
-            at_store_rlx(pass, 0); /* nobody reads anything because of it */
-        }
+        call(base, signum, info, context);
+        at_store_rlx(pass, 0);
     }
     else if (base == NULL && !taken && !is_ignored_by_default(signum)) {
         /* As if we were not here: it is due as soon as we return. */
@@ -216,6 +219,11 @@ dispatch(int signum, siginfo_t *info, void *context)
 {
     int kept = errno;
     bool taken = false;
+    uint32_t me = (uint32_t)syscall(SYS_gettid) * 128 + (uint32_t)signum;
+    if (is_passing(me)) {
+        errno = kept;
+        return;
+    }
     /* In the child of a fork there are no owners. Relaxed: it is the same word
      * for as long as there are seats in this process. */
     if (at_load_rlx(&process) == getpid()) {
@@ -225,7 +233,7 @@ dispatch(int signum, siginfo_t *info, void *context)
             taken |= seat_call(s, signum, info, context);
         }
     }
-    pass_on(signum, info, context, taken);
+    pass_on(me, signum, info, context, taken);
     errno = kept;
 }
 

@@ -140,7 +140,7 @@ a.handle(USR1, SIGINFO)
 mine.handle(USR1, SIGINFO, 1)
 a.query(USR1)
 for i in range(1, 20):
-    kill(); until(lambda: a.count(USR1) >= i and mine.count(USR1) == i)
+    kill(); until(lambda: a.count(USR1) == mine.count(USR1) == i)
 """)
 
 
