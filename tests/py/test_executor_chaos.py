@@ -31,4 +31,4 @@ def test_every_future_ends_once(kind):
     assert pools >= 1, what
     # On 3.13 CPython itself leaves some of each closed interpreter.
     if sys.version_info >= (3, 14):
-        assert grown < 60_000, (grown, what)
+        assert grown < 30_000, (grown, what)
