@@ -188,9 +188,14 @@ home *home_of_thread(core_state *state);
 /* At boot: what the module signal does where no signal arrives. -1 with an
  * exception. */
 int home_mend_signal(core_state *state);
+/* The job's code begins: from here on it can be interrupted. What comes before
+ * that (modules are imported when functions arrive) is left in peace, since an
+ * import that is broken off leaves half of it behind. False, with
+ * KeyboardInterrupt, if an interrupt has come already. */
+bool home_begin_code(home *h);
 /* Called by the home thread before each wait. If an interrupt is due, raise
  * KeyboardInterrupt and return true; else note that a wait follows. */
-bool home_take_interrupt(home *h, bool before_wait);
+bool home_take_interrupt(home *h);
 /* That wait is over. */
 void home_wait_over(home *h);
 /* The user's code of this job is over: no interrupt from here on. Returns

@@ -42,10 +42,12 @@ home_interrupt(home *h, const job *j, bool unwanted)
     atoll_lock_acquire(&h->lock);
     bool runs = h->state == HOME_RUNNING && (j == NULL || h->current == j);
     if (runs && !h->job_over) {
-        /* If the job has been handed over but not begun it is not yet
-         * `interruptible`, but it will look. */
+        /* If its code has not begun it is not yet `interruptible`, but it will
+         * look. */
         h->interrupt_due = true;
         h->current->unwanted |= unwanted;
+    }
+    if (runs && h->interruptible) {
         atoll_kick_set(&h->kick);
         if (h->wake_fd >= 0) {
             uint64_t one = 1;
@@ -77,7 +79,21 @@ home_of_thread(core_state *state)
 }
 
 bool
-home_take_interrupt(home *h, bool before_wait)
+home_begin_code(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->interruptible = true;
+    bool due = h->interrupt_due;
+    h->interrupt_due = false;
+    atoll_lock_release(&h->lock);
+    if (due) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+    }
+    return !due;
+}
+
+bool
+home_take_interrupt(home *h)
 {
     atoll_lock_acquire(&h->lock);
     bool due = h->interrupt_due && h->interruptible;
@@ -85,7 +101,7 @@ home_take_interrupt(home *h, bool before_wait)
         atoll_kick_clear(&h->kick);
         h->interrupt_due = false;
     }
-    h->waiting = before_wait && !due;
+    h->waiting = !due;
     atoll_lock_release(&h->lock);
     if (due) {
         PyErr_SetNone(PyExc_KeyboardInterrupt);
