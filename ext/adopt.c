@@ -14,8 +14,9 @@ adopt_possible(void)
            (strcmp(name, "pymalloc") == 0 || strcmp(name, "malloc") == 0);
 }
 
+/* NULL when out of memory, without an exception. */
 static adopt_blob *
-new_blob(adopt_kind kind, size_t offset, size_t bytes)
+alloc_blob(adopt_kind kind, size_t offset, size_t bytes)
 {
     adopt_blob *blob = NULL;
     if (bytes < (size_t)PY_SSIZE_T_MAX - offset - 8) {
@@ -24,11 +25,33 @@ new_blob(adopt_kind kind, size_t offset, size_t bytes)
     void *block = blob == NULL ? NULL : PyMem_RawMalloc(offset + bytes + 8);
     if (block == NULL) {
         atoll_free(blob);
-        PyErr_NoMemory();
         return NULL;
     }
-    *blob = (adopt_blob){.block = block, .offset = offset, .kind = kind};
+    *blob = (adopt_blob){.block = block, .offset = offset, .size = bytes,
+                         .kind = kind};
     return blob;
+}
+
+static adopt_blob *
+new_blob(adopt_kind kind, size_t offset, size_t bytes)
+{
+    adopt_blob *blob = alloc_blob(kind, offset, bytes);
+    if (blob == NULL) {
+        PyErr_NoMemory();
+    }
+    return blob;
+}
+
+adopt_blob *
+adopt_clone(const adopt_blob *blob)
+{
+    adopt_blob *copy = alloc_blob(blob->kind, blob->offset, blob->size);
+    if (copy != NULL) {
+        memcpy(copy->block, blob->block, blob->offset + blob->size + 8);
+        copy->length = blob->length;
+        copy->maxchar = blob->maxchar;
+    }
+    return copy;
 }
 
 #define BYTES_HEAD offsetof(PyBytesObject, ob_sval)

@@ -25,6 +25,7 @@ typedef struct adopt_blob {
     void *block;     /* of the raw allocator; owned */
     size_t length;   /* bytes, or code points of a str */
     size_t offset;   /* of the data in the block */
+    size_t size;     /* of the data, in bytes; eight more are allocated */
     uint32_t maxchar; /* of a str: 127, 255, 65535 or 1114111 */
     adopt_kind kind;
 } adopt_blob;
@@ -32,6 +33,9 @@ typedef struct adopt_blob {
 /* Copy. NULL with MemoryError. */
 adopt_blob *adopt_copy_bytes(const char *data, size_t size, bool as_bytearray);
 adopt_blob *adopt_copy_str(PyObject *str);
+
+/* Another one with the same contents; NULL when out of memory. Any thread. */
+adopt_blob *adopt_clone(const adopt_blob *blob);
 
 /* Make the object of a blob; the blob is used up, also on failure. NULL with
  * MemoryError. */

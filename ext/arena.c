@@ -108,6 +108,20 @@ arena_release_all(int64_t owner)
     }
 }
 
+size_t
+arena_bytes(int64_t owner)
+{
+    size_t bytes = 0;
+    atoll_lock_acquire(&lock);
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (const arena *a = buckets[i]; a != NULL; a = a->next) {
+            bytes += a->owner == owner ? a->size : 0;
+        }
+    }
+    atoll_lock_release(&lock);
+    return bytes;
+}
+
 void
 arena_fork_prepare(void)
 {

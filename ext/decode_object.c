@@ -70,7 +70,7 @@ dec_global(decoder *d, bool memo)
 
 /* -------------------------------------------------------------- by value */
 
-/* atoll._pickle.loads(view, digest) */
+/* atoll._constant.loads(view, digest) */
 static PyObject *
 dec_constant(decoder *d, bool memo)
 {
@@ -79,7 +79,7 @@ dec_constant(decoder *d, bool memo)
     size_t size = (size_t)dec_u64(d);
     const unsigned char *data = dec_take(d, size);
     if (state->loads == NULL) {
-        PyObject *module = PyImport_ImportModule("atoll._pickle");
+        PyObject *module = PyImport_ImportModule("atoll._constant");
         PyObject *loads =
             module == NULL ? NULL : PyObject_GetAttrString(module, "loads");
         Py_XDECREF(module);
@@ -275,152 +275,6 @@ dec_call(decoder *d, bool is_new, bool memo)
     return obj;
 }
 
-/* ----------------------------------------------------------- plain instances */
-
-/* Can the attributes be set as they would be in the dict? A property of that
- * name would be called instead. */
-static bool
-is_direct(PyTypeObject *type, PyObject *names)
-{
-    if (!(type->tp_flags & Py_TPFLAGS_MANAGED_DICT) &&
-        type->tp_dictoffset == 0) {
-        return true; /* it has slots here: those are the descriptors */
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
-        PyObject *found =
-            compat_type_lookup(type, PyTuple_GET_ITEM(names, i));
-        if (found != NULL && Py_TYPE(found)->tp_descr_set != NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static int
-shapes_reserve(decoder *d)
-{
-    if (d->nshapes < d->shape_room) {
-        return 0;
-    }
-    bool first = d->shapes == d->shapes_small;
-    size_t room = d->shape_room * 4;
-    shape *more = first ? atoll_alloc(room * sizeof(*more))
-                        : atoll_realloc(d->shapes, room * sizeof(*more));
-    if (more == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    if (first) {
-        memcpy(more, d->shapes_small, sizeof(d->shapes_small));
-    }
-    d->shapes = more;
-    d->shape_room = room;
-    return 0;
-}
-
-static int
-new_shape(decoder *d)
-{
-    PyObject *type = dec_object(d); /* which may bring shapes of its own */
-    if (type == NULL || shapes_reserve(d) < 0) {
-        Py_XDECREF(type);
-        return -1;
-    }
-    if (!PyType_Check(type) ||
-        ((PyTypeObject *)type)->tp_new != PyBaseObject_Type.tp_new) {
-        PyErr_Format(PyExc_TypeError,
-                     "%R is not the class here that it was where its instance "
-                     "was sent",
-                     type);
-        Py_DECREF(type);
-        return -1;
-    }
-    Py_ssize_t count = (Py_ssize_t)dec_u32(d);
-    PyObject *names = PyTuple_New(count);
-    for (Py_ssize_t i = 0; i < count && names != NULL; i++) {
-        PyObject *name = dec_object(d);
-        if (name == NULL) {
-            Py_CLEAR(names);
-            break;
-        }
-        PyUnicode_InternInPlace(&name);
-        PyTuple_SET_ITEM(names, i, name);
-    }
-    if (names == NULL) {
-        Py_DECREF(type);
-        return -1;
-    }
-    d->shapes[d->nshapes++] =
-        (shape){.type = (PyTypeObject *)type,
-                .names = names,
-                .direct = is_direct((PyTypeObject *)type, names)};
-    return 0;
-}
-
-/* Are the places of the values known? For the first instance they may not be
- * there yet: it makes them. */
-static bool
-has_slots(decoder *d, size_t number, bool first)
-{
-    shape *s = &d->shapes[number];
-    if (s->known == SLOTS_UNKNOWN) {
-        bool found = s->direct &&
-                     layout_slots(d->state, s->type, s->names, s->slots);
-        s->known = found ? SLOTS_KNOWN : first ? SLOTS_UNKNOWN : SLOTS_NONE;
-    }
-    return s->known == SLOTS_KNOWN;
-}
-
-/* The values of an instance. Shapes may move meanwhile. */
-static int
-dec_attributes(decoder *d, PyObject *obj, size_t number, bool first)
-{
-    PyTypeObject *type = d->shapes[number].type;
-    PyObject *names = d->shapes[number].names;
-    bool direct = d->shapes[number].direct;
-    bool slots = has_slots(d, number, first);
-    PyObject *dict = NULL;
-    int rc = 0;
-    if (!direct) {
-        dict = PyObject_GenericGetDict(obj, NULL);
-        rc = dict == NULL ? -1 : 0;
-    }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names) && rc == 0; i++) {
-        PyObject *value = dec_item(d);
-        if (slots && value != NULL &&
-            layout_set(d->state, obj, type, d->shapes[number].slots[i],
-                       value)) {
-            continue;
-        }
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        rc = value == NULL ? -1
-             : direct      ? PyObject_GenericSetAttr(obj, name, value)
-                           : PyDict_SetItem(dict, name, value);
-        Py_XDECREF(value);
-    }
-    Py_XDECREF(dict);
-    return rc;
-}
-
-static PyObject *
-dec_instance(decoder *d, bool memo, bool first)
-{
-    if (first) {
-        dec_link(d);
-        if (new_shape(d) < 0) {
-            return NULL;
-        }
-    }
-    size_t number = first ? d->nshapes - 1 : dec_u32(d);
-    PyTypeObject *type = d->shapes[number].type;
-    PyObject *obj = type->tp_alloc(type, 0);
-    if (obj == NULL || dec_number(d, memo, obj) < 0 ||
-        dec_attributes(d, obj, number, first) < 0) {
-        Py_CLEAR(obj);
-    }
-    return obj;
-}
-
 /* ------------------------------------------------------------- exceptions */
 
 /* What the class's own constructor would have done, but for the parts that are
@@ -539,8 +393,7 @@ dec_other(decoder *d, int tag, bool memo)
     case TAG_NEW:
         return dec_call(d, tag == TAG_NEW, memo);
     case TAG_SHAPE:
-    case TAG_INSTANCE:
-        return dec_instance(d, memo, tag == TAG_SHAPE);
+        return dec_instance(d, memo, true);
     case TAG_EXCEPTION:
         return dec_exception(d, memo);
     case TAG_TRY:

@@ -1,4 +1,4 @@
-/* The decoder: what decode.c and decode_object.c have in common.
+/* The decoder: what the files decode*.c have in common.
  *
  * The encoding comes from our own encoder, so it is not checked. But code of
  * the user's runs while it is read, and may keep, change or look at what is not
@@ -108,6 +108,13 @@ dec_known(decoder *d)
 /* The next object: a new reference, or NULL with an exception. */
 PyObject *dec_object(decoder *d);
 
+/* Around the parts of an object that are no atoms. -1 with RecursionError. */
+static inline int
+dec_enter(void)
+{
+    return Py_EnterRecursiveCall(" while an object is received") ? -1 : 0;
+}
+
 /* The hash is the sender's: it depends on the process only. */
 static inline PyObject *
 dec_key(decoder *d)
@@ -124,10 +131,8 @@ dec_key(decoder *d)
 }
 
 static inline PyObject *
-dec_ascii(decoder *d)
+dec_ascii(const unsigned char *data, size_t length)
 {
-    size_t length = dec_u8(d);
-    const unsigned char *data = dec_take(d, length);
     if (length < 2) { /* CPython has these already */
         return PyUnicode_FromStringAndSize((const char *)data,
                                            (Py_ssize_t)length);
@@ -139,47 +144,100 @@ dec_ascii(decoder *d)
     return str;
 }
 
-/* The next object; the commonest without a call. */
+/* The next object, if it is one of the commonest atoms, or one that is known;
+ * else NULL, and *at is what it was. (If it is not: there is an exception.) `*at`
+ * is the caller's own d->at, which the compiler can keep in a register. */
+__attribute__((always_inline)) static inline PyObject *
+dec_quick_at(decoder *d, const unsigned char **at)
+{
+    const unsigned char *from = *at + 1;
+    int32_t narrow;
+    uint32_t number;
+    double value;
+    switch (from[-1]) {
+    case TAG_ASCII8:
+        *at = from + 1 + from[0];
+        return dec_ascii(from + 1, from[0]);
+    case TAG_INT8:
+        *at = from + 1;
+        return PyLong_FromLong((int8_t)from[0]);
+    case TAG_INT32:
+        *at = from + sizeof(narrow);
+        memcpy(&narrow, from, sizeof(narrow));
+        return PyLong_FromLong(narrow);
+    case TAG_REF:
+        *at = from + sizeof(number);
+        memcpy(&number, from, sizeof(number));
+        return Py_NewRef(d->memo[number]);
+    case TAG_NONE:
+        *at = from;
+        Py_RETURN_NONE;
+    case TAG_TRUE:
+        *at = from;
+        Py_RETURN_TRUE;
+    case TAG_FALSE:
+        *at = from;
+        Py_RETURN_FALSE;
+    case TAG_FLOAT:
+        *at = from + sizeof(value);
+        memcpy(&value, from, sizeof(value));
+        return PyFloat_FromDouble(value);
+    }
+    return NULL;
+}
+
+/* Any next object. */
+__attribute__((always_inline)) static inline PyObject *
+dec_item_at(decoder *d, const unsigned char **at)
+{
+    const unsigned char *from = *at;
+    PyObject *obj = dec_quick_at(d, at);
+    if (obj == NULL && *at == from) {
+        d->at = from;
+        obj = dec_object(d);
+        *at = d->at;
+    }
+    return obj;
+}
+
 static inline PyObject *
 dec_item(decoder *d)
 {
-    switch (*d->at) {
-    case TAG_ASCII8:
-        d->at++;
-        return dec_ascii(d);
-    case TAG_INT8:
-        d->at++;
-        return PyLong_FromLong((int8_t)dec_u8(d));
-    case TAG_INT32:
-        d->at++;
-        return PyLong_FromLong((int32_t)dec_u32(d));
-    case TAG_REF:
-        d->at++;
-        return Py_NewRef(d->memo[dec_u32(d)]);
-    case TAG_NONE:
-        d->at++;
-        Py_RETURN_NONE;
-    case TAG_TRUE:
-        d->at++;
-        Py_RETURN_TRUE;
-    case TAG_FALSE:
-        d->at++;
-        Py_RETURN_FALSE;
-    case TAG_FLOAT: {
-        double value;
-        d->at++;
-        memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
-        return PyFloat_FromDouble(value);
+    const unsigned char *at = d->at;
+    PyObject *obj = dec_item_at(d, &at);
+    d->at = at;
+    return obj;
+}
+
+/* The parts of a tuple or an instance: any next object, too, for a caller who
+ * has entered nothing so far. Many have only atoms. */
+__attribute__((always_inline)) static inline PyObject *
+dec_part_at(decoder *d, const unsigned char **at, bool *entered)
+{
+    const unsigned char *from = *at;
+    PyObject *obj = dec_quick_at(d, at);
+    if (obj == NULL && *at == from) {
+        if (!*entered && dec_enter() < 0) {
+            return NULL;
+        }
+        *entered = true;
+        d->at = from;
+        obj = dec_object(d);
+        *at = d->at;
     }
-    default:
-        return dec_object(d);
-    }
+    return obj;
 }
 
 /* To be called before code of the user's may run. */
 void dec_link(decoder *d);
 
-/* Objects that are not built in; decode_object.c. `tag` without MEMO. */
+/* All that is no atom, by its tag, without MEMO: containers and views of memory
+ * (decode_container.c); what is not built in (decode_object.c). */
+PyObject *dec_container(decoder *d, int tag, bool memo);
 PyObject *dec_other(decoder *d, int tag, bool memo);
+/* Those which need not be entered before: a tuple; an instance of a plain class
+ * (decode_instance.c), and its shape if it is the `first` with that. */
+PyObject *dec_tuple(decoder *d, Py_ssize_t count, bool memo);
+PyObject *dec_instance(decoder *d, bool memo, bool first);
 
 #endif

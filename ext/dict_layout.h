@@ -174,17 +174,24 @@ layout_cached_keys(PyTypeObject *type)
 bool layout_slots(const core_state *state, PyTypeObject *type, PyObject *names,
                   uint8_t slots[LAYOUT_SLOTS]);
 
-/* Set an attribute that `obj`, an instance of `type`, does not have yet; nor
- * may it have a dict, which would count. Steals the value, if it returns true.
- */
-static inline bool
-layout_set(const core_state *state, PyObject *obj, PyTypeObject *type,
-           uint8_t slot, PyObject *value)
+/* The values of an instance of `type`, if attributes can be made there: it may
+ * have no dict, which would count. Else NULL. Good until code may run. */
+static inline layout_values *
+layout_open(const core_state *state, PyObject *obj, PyTypeObject *type)
 {
     layout_values *values =
         Py_TYPE(obj) == type ? layout_values_of(state, obj) : NULL;
-    if (values == NULL || ((PyObject **)obj)[LAYOUT_DICT_AT] != NULL ||
-        slot >= values->capacity || values->used >= values->capacity ||
+    return values != NULL && ((PyObject **)obj)[LAYOUT_DICT_AT] == NULL
+               ? values
+               : NULL;
+}
+
+/* Make an attribute, unless there is one. Steals the value, if it returns true.
+ */
+static inline bool
+layout_fill(layout_values *values, uint8_t slot, PyObject *value)
+{
+    if (slot >= values->capacity || values->used >= values->capacity ||
         values->values[slot] != NULL) {
         return false;
     }

@@ -260,7 +260,9 @@ instance_with(const core_state *state, PyObject *cls, PyObject *names, bool own)
                 (!own || layout_slots(state, type, names, slots));
     for (Py_ssize_t i = 0; good && i < PyTuple_GET_SIZE(names); i++) {
         PyObject *name = PyTuple_GET_ITEM(names, i);
-        good = own ? layout_set(state, obj, type, slots[i], Py_NewRef(name))
+        layout_values *values = own ? layout_open(state, obj, type) : NULL;
+        good = own ? values != NULL &&
+                         layout_fill(values, slots[i], Py_NewRef(name))
                    : PyObject_GenericSetAttr(obj, name, name) == 0;
     }
     if (!good) {

@@ -108,39 +108,52 @@ enc_float_run(encoder *e, PyObject *const *items, Py_ssize_t left)
 
 /* If a run of numbers begins at items[0], append it; returns its length, 0 if
  * it is none, -1 with an exception. Runs no code. */
-static Py_ssize_t
-enc_run(encoder *e, PyObject *const *items, Py_ssize_t left)
+static inline Py_ssize_t
+enc_run_at(encoder *e, unsigned char **at, PyObject *const *items,
+           Py_ssize_t left)
 {
+    bool is_int = PyLong_CheckExact(items[0]);
+    if (left < RUN_MIN || (!is_int && !PyFloat_CheckExact(items[0]))) {
+        return 0;
+    }
     left = left < UINT32_MAX ? left : UINT32_MAX;
-    return PyLong_CheckExact(items[0]) ? enc_int_run(e, items, left)
-                                       : enc_float_run(e, items, left);
+    e->at = *at;
+    Py_ssize_t run = is_int ? enc_int_run(e, items, left)
+                            : enc_float_run(e, items, left);
+    *at = e->at;
+    return run;
 }
 
-static int
+/* Entered when it comes to the first item that is no atom: many have none. */
+int
 enc_tuple(encoder *e, PyObject *obj, int memo)
 {
-    Py_ssize_t count = PyTuple_GET_SIZE(obj);
+    Py_ssize_t count = PyTuple_GET_SIZE(obj), run = 0;
     if (enc_head(e, TAG_TUPLE8, TAG_TUPLE, memo, count) < 0) {
         return -1;
     }
     PyObject *const *items = ((PyTupleObject *)obj)->ob_item;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (PyLong_CheckExact(items[i]) || PyFloat_CheckExact(items[i])) {
-            Py_ssize_t run = enc_run(e, items + i, count - i);
-            if (run != 0) {
-                if (run < 0) {
-                    return -1;
-                }
-                i += run - 1;
-                continue;
-            }
+    unsigned char *at = e->at;
+    bool entered = false;
+    for (Py_ssize_t i = 0; i < count && run >= 0; i += run) {
+        run = enc_run_at(e, &at, items + i, count - i);
+        if (run == 0) {
+            run = enc_quick_at(e, &at, items[i]);
         }
-        if (enc_item(e, items[i]) < 0) {
+        if (run == 0) {
+            entered = entered || enc_enter() == 0;
+            run = entered && enc_compound(e, items[i]) == 0 ? 1 : -1;
+            at = e->at;
+        }
+        if (run < 0) {
             enc_path(e, "[%zd]", i);
-            return -1;
         }
     }
-    return 0;
+    if (entered) {
+        Py_LeaveRecursiveCall();
+    }
+    e->at = at;
+    return run < 0 ? -1 : 0;
 }
 
 /* The items that are there when their turn comes, but no more than there were:
@@ -153,26 +166,22 @@ enc_list(encoder *e, PyObject *obj, int memo)
     if (where < 0) {
         return -1;
     }
+    unsigned char *at = e->at;
     while (i < count && i < PyList_GET_SIZE(obj)) {
-        PyObject **items = ((PyListObject *)obj)->ob_item;
-        if (PyLong_CheckExact(items[i]) || PyFloat_CheckExact(items[i])) {
-            Py_ssize_t left = PyList_GET_SIZE(obj) - i;
-            Py_ssize_t run =
-                enc_run(e, items + i, left < count - i ? left : count - i);
-            if (run != 0) {
-                if (run < 0) {
-                    return -1;
-                }
-                i += run;
-                continue;
-            }
+        PyObject **items = ((PyListObject *)obj)->ob_item + i;
+        Py_ssize_t left = PyList_GET_SIZE(obj) - i;
+        Py_ssize_t run = enc_run_at(e, &at, items,
+                                    left < count - i ? left : count - i);
+        if (run == 0) {
+            run = enc_item_at(e, &at, *items) < 0 ? -1 : 1;
         }
-        if (enc_item(e, items[i]) < 0) {
+        if (run < 0) {
             enc_path(e, "[%zd]", i);
             return -1;
         }
-        i++;
+        i += run;
     }
+    e->at = at;
     if (i < count) {
         enc_patch(e, where, count <= UINT8_MAX, i);
     }
@@ -227,7 +236,7 @@ enc_loud_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
 {
     Py_INCREF(key);
     Py_INCREF(value);
-    int rc = enc_item(e, key);
+    int rc = enc_object(e, key);
     if (rc < 0) {
         enc_path(e, " key");
     }
@@ -275,7 +284,7 @@ enc_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
     if (!is_quiet(key)) {
         return enc_loud_pair(e, dict, key, value, count);
     }
-    return enc_item(e, key) < 0 ? -1 : enc_value(e, dict, key, value, count);
+    return enc_object(e, key) < 0 ? -1 : enc_value(e, dict, key, value, count);
 }
 
 static int
@@ -346,7 +355,7 @@ enc_new_form(encoder *e, form *f, PyObject *dict, Py_ssize_t count, int memo)
         return -1;
     }
     for (i = 0; i < count; i++) {
-        if (enc_item(e, PyTuple_GET_ITEM(keys, i)) < 0) {
+        if (enc_object(e, PyTuple_GET_ITEM(keys, i)) < 0) {
             return -1;
         }
     }
@@ -391,18 +400,21 @@ enc_formed(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys)
     PyObject *const *expected = ((PyTupleObject *)keys)->ob_item;
     const layout_pair *pairs = layout_pairs(e->state, dict);
     Py_ssize_t i = 0;
+    unsigned char *at = e->at;
     while (i < count && pairs != NULL && pairs[i].key == expected[i]) {
         PyObject *value = pairs[i].value;
-        int done = enc_quick(e, value);
+        int done = enc_quick_at(e, &at, value);
         if (done == 0) {
             done = enc_loud_value(e, dict, expected[i], value, count);
             pairs = layout_pairs(e->state, dict); /* another table, maybe */
+            at = e->at;
         }
         if (done < 0) {
             return -1;
         }
         i++;
     }
+    e->at = at;
     return i == count ? 0 : enc_formed_from(e, dict, count, keys, i, i);
 }
 
@@ -453,7 +465,7 @@ enc_set(encoder *e, PyObject *obj, int tag, int memo)
     int rc = iter == NULL ? -1 : 0;
     while (rc == 0 && (item = PyIter_Next(iter)) != NULL) {
         /* The iterator complains if the set changes. */
-        rc = enc_item(e, item);
+        rc = enc_object(e, item);
         if (rc < 0) {
             enc_path(e, " item");
         }
@@ -471,8 +483,8 @@ static int
 enc_slice(encoder *e, PyObject *obj, int memo)
 {
     PySliceObject *slice = (PySliceObject *)obj;
-    if (enc_tag(e, TAG_SLICE | memo) < 0 || enc_item(e, slice->start) < 0 ||
-        enc_item(e, slice->stop) < 0 || enc_item(e, slice->step) < 0) {
+    if (enc_tag(e, TAG_SLICE | memo) < 0 || enc_object(e, slice->start) < 0 ||
+        enc_object(e, slice->stop) < 0 || enc_object(e, slice->step) < 0) {
         return -1;
     }
     return 0;
@@ -486,9 +498,6 @@ enc_container(encoder *e, PyObject *obj, PyTypeObject *type, int memo)
     }
     if (type == &PyList_Type) {
         return enc_list(e, obj, memo);
-    }
-    if (type == &PyTuple_Type) {
-        return enc_tuple(e, obj, memo);
     }
     if (type == &PySet_Type || type == &PyFrozenSet_Type) {
         return enc_set(e, obj,

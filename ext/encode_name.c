@@ -93,12 +93,12 @@ names_of(PyObject *obj, PyObject **module, PyObject **qualname)
 
 /* -------------------------------------------------------------- by value */
 
-/* atoll._pickle.<name>, kept in *slot. Borrowed. */
-PyObject *
-enc_helper(PyObject **slot, const char *name)
+/* <module>.<name>, kept in *slot. Borrowed. */
+static PyObject *
+imported(PyObject **slot, const char *from, const char *name)
 {
     if (*slot == NULL) {
-        PyObject *module = PyImport_ImportModule("atoll._pickle");
+        PyObject *module = PyImport_ImportModule(from);
         PyObject *function =
             module == NULL ? NULL : PyObject_GetAttrString(module, name);
         Py_XDECREF(module);
@@ -108,6 +108,12 @@ enc_helper(PyObject **slot, const char *name)
         Py_XSETREF(*slot, function);
     }
     return *slot;
+}
+
+PyObject *
+enc_helper(PyObject **slot, const char *name)
+{
+    return imported(slot, "atoll._pickle", name);
 }
 
 /* Is the current exception one that says that `obj` cannot be pickled? */
@@ -137,12 +143,13 @@ enc_says_unpicklable(PyObject *obj)
     return matches;
 }
 
-/* A function that is constant, as one pickle that both sides keep by its digest:
- * atoll._pickle.constant(obj) -> (digest, pickle). 1; 0 if it is not; or -1. */
+/* A function that is constant, as bytes that both sides keep by their digest:
+ * atoll._constant.constant(obj) -> (digest, bytes). 1; 0 if it is not; or -1. */
 static int
 enc_constant_function(encoder *e, PyObject *obj)
 {
-    PyObject *function = enc_helper(&e->state->constant, "constant");
+    PyObject *function =
+        imported(&e->state->constant, "atoll._constant", "constant");
     PyObject *pair =
         function == NULL ? NULL : PyObject_CallOneArg(function, obj);
     if (pair == NULL || pair == Py_None) {

@@ -218,45 +218,45 @@ enc_dict_values(encoder *e, PyObject *obj, Py_ssize_t from, Py_ssize_t count)
     return rc;
 }
 
-/* The values beside an instance, and from where it has a dict with values of
- * its own those: code of a value's may change it. */
-static int
-enc_values(encoder *e, PyObject *obj, PyTypeObject *type, Py_ssize_t count)
+/* The values beside an instance from the i-th on, up to one that is no atom.
+ * Returns the index of that, or `count`; -1 with an exception. Nothing changes
+ * meanwhile. */
+static inline Py_ssize_t
+enc_atoms(encoder *e, layout_values *values, Py_ssize_t i, Py_ssize_t count)
 {
-    layout_values *values = values_of(e, obj, type);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (values == NULL) {
-            return enc_dict_values(e, obj, i, count);
-        }
+    const uint8_t *order = layout_order(values);
+    unsigned char *at = e->at;
+    int done = 1;
+    while (i < count &&
+           (done = enc_quick_at(e, &at, values->values[order[i]])) > 0) {
+        i++;
+    }
+    e->at = at;
+    return done < 0 ? -1 : i;
+}
+
+/* The values beside an instance from the i-th on, and from where it has a dict
+ * with values of its own those: code of a value's may change it. */
+static int
+enc_values(encoder *e, PyObject *obj, PyTypeObject *type,
+           layout_values *values, Py_ssize_t i, Py_ssize_t count)
+{
+    while (values != NULL) {
         if (values->used != count) {
             return raise_changed();
         }
-        PyObject *value = values->values[layout_order(values)[i]];
-        int done = enc_quick(e, value);
-        if (done == 0) {
-            done = enc_attribute(e, name_at(type, values, i), value);
-            values = values_of(e, obj, type);
+        i = enc_atoms(e, values, i, count);
+        if (i < 0 || i == count) {
+            return i < 0 ? -1 : 0;
         }
-        if (done < 0) {
+        PyObject *value = values->values[layout_order(values)[i]];
+        if (enc_attribute(e, name_at(type, values, i), value) < 0) {
             return -1;
         }
+        i++;
+        values = values_of(e, obj, type);
     }
-    return values == NULL         ? enc_dict_values(e, obj, count, count)
-           : values->used != count ? raise_changed()
-                                   : 0;
-}
-
-/* An instance with a shape that is known. */
-static int
-enc_shaped(encoder *e, PyObject *obj, uint32_t number, Py_ssize_t count)
-{
-    int memo = 0, known = e->shared ? enc_memo(e, obj, &memo) : 0;
-    if (known != 0) {
-        return known < 0 ? -1 : 0;
-    }
-    return enc_put(e, TAG_INSTANCE | memo, &number, sizeof(number)) < 0
-               ? -1
-               : enc_values(e, obj, Py_TYPE(obj), count);
+    return enc_dict_values(e, obj, i, count);
 }
 
 /* `shape` is borrowed: it is used before any code can run. */
@@ -282,11 +282,17 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
     if (same) {
         uint32_t number =
             (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(shape, 0));
+        Py_ssize_t count = PyTuple_GET_SIZE(PyTuple_GET_ITEM(shape, 1));
         if (values != NULL) {
             note_order(e, type, number, values);
         }
-        return enc_shaped(e, obj, number,
-                          PyTuple_GET_SIZE(PyTuple_GET_ITEM(shape, 1)));
+        int memo = 0, known = shared ? enc_memo(e, obj, &memo) : 0;
+        if (known != 0) {
+            return known < 0 ? -1 : 0;
+        }
+        return enc_put(e, TAG_INSTANCE | memo, &number, sizeof(number)) < 0
+                   ? -1
+                   : enc_values(e, obj, type, values, 0, count);
     }
     /* With a new shape the class comes first, and so does its number. */
     int known = shared ? enc_known(e, obj) : 0;
@@ -297,19 +303,52 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
     if (count < 0 || (shared && enc_number(e, obj) < 0)) {
         return -1;
     }
-    return enc_values(e, obj, type, count);
+    return enc_values(e, obj, type, values_of(e, obj, type), 0, count);
 }
 
-/* Does the instance have the attributes of the last one? */
+/* Does an instance with these values have the attributes of the last one? */
 static inline bool
-has_last_order(const encoder *e, PyObject *obj, PyTypeObject *type)
+has_last_order(const encoder *e, layout_values *values)
 {
-    if (type != e->order_type) {
+    const uint8_t *order = layout_order(values);
+    Py_ssize_t count = e->order_count, i = 0;
+    if (values->used != count) {
         return false;
     }
+    while (i < count && order[i] == e->order[i]) {
+        i++; /* too few for memcmp() to be worth its call */
+    }
+    return i == count;
+}
+
+/* Entered when it comes to the first value that is no atom. */
+int
+enc_again(encoder *e, PyObject *obj)
+{
     layout_values *values = layout_values_of(e->state, obj);
-    return values != NULL && values->used == e->order_count &&
-           memcmp(layout_order(values), e->order, values->used) == 0;
+    if (values == NULL || !has_last_order(e, values)) {
+        return 0;
+    }
+    uint32_t number = e->order_number;
+    int memo = 0, known = enc_memo(e, obj, &memo);
+    if (known != 0) {
+        return known;
+    }
+    if (enc_put(e, TAG_INSTANCE | memo, &number, sizeof(number)) < 0) {
+        return -1;
+    }
+    Py_ssize_t count = values->used, i = enc_atoms(e, values, 0, count);
+    if (i < 0 || i == count) {
+        return i < 0 ? -1 : 1;
+    }
+    if (enc_enter() < 0) {
+        return -1;
+    }
+    Py_INCREF(obj); /* as in enc_compound() */
+    int rc = enc_values(e, obj, Py_TYPE(obj), values, i, count);
+    Py_DECREF(obj);
+    Py_LeaveRecursiveCall();
+    return rc < 0 ? -1 : 1;
 }
 
 /* ----------------------------------------------------------- registered types */
@@ -415,9 +454,6 @@ enc_other(encoder *e, PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
     if (type == e->last_type) {
-        if (has_last_order(e, obj, type)) {
-            return enc_shaped(e, obj, e->order_number, e->order_count);
-        }
         PyObject *shape = PyDict_GetItemWithError(e->types, (PyObject *)type);
         return shape == NULL ? -1 : enc_plain(e, obj, shape);
     }

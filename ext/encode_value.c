@@ -60,7 +60,14 @@ enc_str(encoder *e, PyObject *obj, int memo)
 {
     size_t length = (size_t)PyUnicode_GET_LENGTH(obj);
     if (length <= UINT8_MAX && PyUnicode_IS_COMPACT_ASCII(obj)) {
-        return enc_ascii8(e, obj, length, memo);
+        unsigned char *at = enc_reserve(e, 2 + length);
+        if (at == NULL) {
+            return -1;
+        }
+        at[0] = (unsigned char)(TAG_ASCII8 | memo);
+        at[1] = (unsigned char)length;
+        memcpy(at + 2, PyUnicode_1BYTE_DATA(obj), length);
+        return 0;
     }
     size_t bytes = length * (size_t)PyUnicode_KIND(obj);
     if (bytes >= ADOPT_MIN) {
@@ -78,6 +85,34 @@ enc_str(encoder *e, PyObject *obj, int memo)
     memcpy(at + 1 + sizeof(maxchar), &n, sizeof(n));
     memcpy(at + 1 + sizeof(maxchar) + sizeof(n), PyUnicode_DATA(obj), bytes);
     return 0;
+}
+
+int
+enc_atom(encoder *e, PyObject *obj)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+    int rc, memo = 0;
+    if (type == &PyUnicode_Type) {
+        int known = enc_memo(e, obj, &memo);
+        if (known != 0) {
+            return known;
+        }
+        rc = enc_str(e, obj, memo);
+    }
+    else if (type == &PyLong_Type) {
+        rc = enc_int(e, obj);
+    }
+    else if (type == &PyFloat_Type) {
+        double value = PyFloat_AS_DOUBLE(obj);
+        rc = enc_put(e, TAG_FLOAT, &value, sizeof(value));
+    }
+    else if (obj == Py_None || PyBool_Check(obj)) {
+        rc = enc_tag(e, constant_tag(obj));
+    }
+    else {
+        return 0;
+    }
+    return rc < 0 ? -1 : 1;
 }
 
 static int
@@ -185,61 +220,87 @@ is_late(PyTypeObject *type)
 int
 enc_object(encoder *e, PyObject *obj)
 {
-    return enc_item(e, obj);
+    int done = enc_quick(e, obj);
+    return done == 0 ? enc_compound(e, obj) : done < 0 ? -1 : 0;
+}
+
+/* What has no parts, and is no own handle. 1; 0: it is none of these; -1. */
+static int
+enc_whole(encoder *e, PyObject *obj, PyTypeObject *type)
+{
+    int rc, memo = 0, constant = constant_tag(obj);
+    if (constant != 0) {
+        rc = enc_tag(e, constant);
+    }
+    else if (type == &PyBytes_Type || type == &PyByteArray_Type) {
+        int known = enc_memo(e, obj, &memo);
+        if (known != 0) {
+            return known;
+        }
+        rc = type == &PyBytes_Type ? enc_bytes(e, obj, memo)
+                                   : enc_bytearray(e, obj, memo);
+    }
+    else if (type == &PyComplex_Type) {
+        Py_complex c = PyComplex_AsCComplex(obj);
+        rc = enc_put(e, TAG_COMPLEX, &c, sizeof(c));
+    }
+    else {
+        return 0;
+    }
+    return rc < 0 ? -1 : 1;
+}
+
+/* Held while it is walked: code that runs may drop the last other reference.
+ * What is in the memo is held already, but some are not there before the end. */
+static int
+enc_walked(encoder *e, PyObject *obj, PyTypeObject *type)
+{
+    bool late = is_late(type);
+    int rc = -1, memo = 0;
+    if (Py_REFCNT(obj) > 1) {
+        int known = late ? enc_known(e, obj) : enc_memo(e, obj, &memo);
+        if (known != 0) {
+            return known < 0 ? -1 : 0;
+        }
+        memo = MEMO;
+    }
+    Py_INCREF(obj);
+    if (type == &PyTuple_Type) {
+        rc = enc_tuple(e, obj, memo);
+    }
+    else if (enc_enter() == 0) {
+        rc = enc_container(e, obj, type, memo);
+        Py_LeaveRecursiveCall();
+    }
+    if (rc == 0 && late && memo != 0) {
+        rc = enc_number_late(e, obj) < 0 ? -1 : 0;
+    }
+    Py_DECREF(obj);
+    return rc;
 }
 
 int
 enc_compound(encoder *e, PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
-    int memo = 0, constant = constant_tag(obj);
-    if (constant != 0) {
-        return enc_tag(e, constant);
+    if (is_container(type)) {
+        return enc_walked(e, obj, type);
     }
-    if (type == &PyBytes_Type || type == &PyByteArray_Type) {
-        int known = enc_memo(e, obj, &memo);
-        if (known != 0) {
-            return known < 0 ? -1 : 0;
-        }
-        return type == &PyBytes_Type ? enc_bytes(e, obj, memo)
-                                     : enc_bytearray(e, obj, memo);
+    int done = type == e->order_type ? enc_again(e, obj)
+                                     : enc_whole(e, obj, type);
+    if (done != 0) {
+        return done < 0 ? -1 : 0;
     }
-    if (type == &PyComplex_Type) {
-        Py_complex c = PyComplex_AsCComplex(obj);
-        return enc_put(e, TAG_COMPLEX, &c, sizeof(c));
-    }
-    bool container = is_container(type), late = is_late(type);
-    if (container && Py_REFCNT(obj) > 1) {
-        int known = late ? enc_known(e, obj) : enc_memo(e, obj, &memo);
-        if (known != 0) {
-            return known < 0 ? -1 : 0;
-        }
-        if (late) {
-            memo = MEMO;
-        }
-    }
-    if (Py_EnterRecursiveCall(" while an object is sent")) {
-        return -1;
-    }
-    /* Held from here on: code that runs may drop the last other reference.
-     * What is in the memo is held already. */
-    int rc;
     e->shared = Py_REFCNT(obj) > 1;
     Py_INCREF(obj);
-    if (container) {
-        rc = enc_container(e, obj, type, memo);
-        if (rc == 0 && late && memo != 0) {
-            rc = enc_number_late(e, obj) < 0 ? -1 : 0;
+    done = enc_enter();
+    if (done == 0) {
+        done = enc_own_handle(e, obj, type);
+        if (done == 0) {
+            done = enc_other(e, obj);
         }
-    }
-    else {
-        rc = enc_own_handle(e, obj, type);
-        if (rc == 0) {
-            rc = enc_other(e, obj);
-        }
-        rc = rc < 0 ? -1 : 0;
+        Py_LeaveRecursiveCall();
     }
     Py_DECREF(obj);
-    Py_LeaveRecursiveCall();
-    return rc;
+    return done < 0 ? -1 : 0;
 }

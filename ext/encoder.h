@@ -120,7 +120,7 @@ enc_patch(encoder *e, Py_ssize_t where, bool small, Py_ssize_t count)
     }
 }
 
-/* Append any object (encode_value.c), or one that enc_quick() does not know. */
+/* Append any object (encode_value.c), or one that enc_atom() does not know. */
 int enc_object(encoder *e, PyObject *obj);
 int enc_compound(encoder *e, PyObject *obj);
 int enc_int(encoder *e, PyObject *obj);
@@ -188,76 +188,117 @@ is_container(PyTypeObject *type)
         ;
 }
 
-/* A container, whose number is seen to (encode_container.c). */
-int enc_container(encoder *e, PyObject *obj, PyTypeObject *type, int memo);
-
-/* A short ASCII str. */
+/* Around the parts of an object that are no atoms. -1 with RecursionError. */
 static inline int
-enc_ascii8(encoder *e, PyObject *str, size_t length, int memo)
+enc_enter(void)
 {
-    unsigned char *at = enc_reserve(e, 2 + length);
-    if (at == NULL) {
-        return -1;
-    }
-    at[0] = (unsigned char)(TAG_ASCII8 | memo);
-    at[1] = (unsigned char)length;
-    memcpy(at + 2, PyUnicode_1BYTE_DATA(str), length);
-    return 0;
+    return Py_EnterRecursiveCall(" while an object is sent") ? -1 : 0;
 }
 
-/* The commonest items, without a call: None, bool, an int, a float, a str. 1; 0
- * when `obj` is none of these; -1 with an exception. Runs no code. */
+/* A container that is held, and whose number is seen to (encode_container.c). */
+int enc_container(encoder *e, PyObject *obj, PyTypeObject *type, int memo);
+/* A tuple likewise, which need not be entered before. */
+int enc_tuple(encoder *e, PyObject *obj, int memo);
+
+/* A str, an int, a float, None or a bool (encode_value.c): 1; 0: none of these;
+ * -1 with an exception. Runs no code. */
+int enc_atom(encoder *e, PyObject *obj);
+
+/* The same, without a call for the commonest of them. `*at` is the caller's own
+ * e->at, which the compiler can keep in a register through a loop: where the
+ * next value goes is what each one has to wait for. e->at is right again when 0
+ * or -1 is returned, and the caller's to set otherwise. */
+__attribute__((always_inline)) static inline int
+enc_quick_at(encoder *e, unsigned char **at, PyObject *obj)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+    unsigned char *to = *at;
+    size_t room = (size_t)(e->end - to);
+    if (type == &PyUnicode_Type) {
+        size_t length = (size_t)PyUnicode_GET_LENGTH(obj);
+        if (Py_REFCNT(obj) == 1 && length <= UINT8_MAX && room >= 2 + length &&
+            PyUnicode_IS_COMPACT_ASCII(obj)) {
+            to[0] = TAG_ASCII8;
+            to[1] = (unsigned char)length;
+            memcpy(to + 2, PyUnicode_1BYTE_DATA(obj), length);
+            *at = to + 2 + length;
+            return 1;
+        }
+    }
+    else if (type == &PyLong_Type) {
+        int64_t value;
+        if (compat_int64(obj, &value) && value == (int32_t)value &&
+            room >= 1 + sizeof(int32_t)) {
+            if (value == (int8_t)value) {
+                to[0] = TAG_INT8;
+                to[1] = (unsigned char)value;
+                *at = to + 2;
+                return 1;
+            }
+            int32_t narrow = (int32_t)value;
+            to[0] = TAG_INT32;
+            memcpy(to + 1, &narrow, sizeof(narrow));
+            *at = to + 1 + sizeof(narrow);
+            return 1;
+        }
+    }
+    else if (type == &PyFloat_Type) {
+        double value = PyFloat_AS_DOUBLE(obj);
+        if (room >= 1 + sizeof(value)) {
+            to[0] = TAG_FLOAT;
+            memcpy(to + 1, &value, sizeof(value));
+            *at = to + 1 + sizeof(value);
+            return 1;
+        }
+    }
+    else {
+        int tag = obj == Py_None    ? TAG_NONE
+                  : obj == Py_True  ? TAG_TRUE
+                  : obj == Py_False ? TAG_FALSE
+                                    : 0;
+        if (tag == 0) {
+            e->at = to;
+            return 0;
+        }
+        if (room >= 1) {
+            to[0] = (unsigned char)tag;
+            *at = to + 1;
+            return 1;
+        }
+    }
+    e->at = to;
+    int done = enc_atom(e, obj);
+    *at = e->at;
+    return done;
+}
+
 static inline int
 enc_quick(encoder *e, PyObject *obj)
 {
-    PyTypeObject *type = Py_TYPE(obj);
-    if (type == &PyUnicode_Type) {
-        int memo = 0;
-        if (Py_REFCNT(obj) > 1) {
-            int known = enc_memo(e, obj, &memo);
-            if (known != 0) {
-                return known;
-            }
-        }
-        size_t length = (size_t)PyUnicode_GET_LENGTH(obj);
-        bool is_short = length <= UINT8_MAX && PyUnicode_IS_COMPACT_ASCII(obj);
-        int rc = is_short ? enc_ascii8(e, obj, length, memo)
-                          : enc_str(e, obj, memo);
-        return rc < 0 ? -1 : 1;
-    }
-    if (type == &PyLong_Type) {
-        int64_t value;
-        if (!compat_int64(obj, &value) || value != (int32_t)value) {
-            return enc_int(e, obj) < 0 ? -1 : 1;
-        }
-        if (value == (int8_t)value) {
-            return enc_put(e, TAG_INT8, &(int8_t){(int8_t)value}, 1) < 0 ? -1
-                                                                         : 1;
-        }
-        return enc_put(e, TAG_INT32, &(int32_t){(int32_t)value}, 4) < 0 ? -1
-                                                                        : 1;
-    }
-    if (type == &PyFloat_Type) {
-        double value = PyFloat_AS_DOUBLE(obj);
-        return enc_put(e, TAG_FLOAT, &value, sizeof(value)) < 0 ? -1 : 1;
-    }
-    int tag = obj == Py_None    ? TAG_NONE
-              : obj == Py_True  ? TAG_TRUE
-              : obj == Py_False ? TAG_FALSE
-                                : 0;
-    return tag == 0 ? 0 : enc_tag(e, tag) < 0 ? -1 : 1;
+    unsigned char *at = e->at;
+    int done = enc_quick_at(e, &at, obj);
+    e->at = at;
+    return done;
 }
 
 /* Any item. */
 static inline int
-enc_item(encoder *e, PyObject *obj)
+enc_item_at(encoder *e, unsigned char **at, PyObject *obj)
 {
-    int done = enc_quick(e, obj);
-    return done == 0 ? enc_compound(e, obj) : done < 0 ? -1 : 0;
+    int done = enc_quick_at(e, at, obj);
+    if (done == 0) {
+        done = enc_compound(e, obj);
+        *at = e->at;
+    }
+    return done < 0 ? -1 : 0;
 }
 
 /* Everything that is not built in (encode_object.c). */
 int enc_other(encoder *e, PyObject *obj);
+/* Another instance of e->order_type, which need be neither held nor entered: 1;
+ * 0, and nothing is written: its attributes are not those of the last one; -1
+ * with an exception. */
+int enc_again(encoder *e, PyObject *obj);
 /* Does `type` inherit `name` from `base` (NULL: does it have none)? */
 bool enc_inherits(PyTypeObject *type, PyTypeObject *base, const char *name);
 

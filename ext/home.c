@@ -1,83 +1,22 @@
-/* The life of a home: its thread, the table of all, the end of the process.
- * See home.h; what runs inside is in job.c. */
+/* The life of a home and its thread. See home.h; what runs inside is in job.c, the
+ * end of the process in home_exit.c. */
 #include "home.h"
 #include "isolate.h"
 #include "mailbox.h"
+#include "pool.h"
+#include "spare.h"
 
 #include <string.h>
 
 #include "detach.h"
 #include "output.h"
+#include "xfer.h"
 
 /* As large as the main thread's by default: OpenBLAS and deep recursion crash
  * on less. It is address space, not memory. */
 #define STACK_BYTES ((size_t)8 << 20)
 
-/* How long what still runs at process exit gets to obey its interrupt. */
-#define EXIT_GRACE_NS INT64_C(1000000000)
-
 static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
-
-/* ---------------------------------------------------------------- the table */
-
-static atoll_lock table_lock;
-static home *table;        /* guarded by table_lock: all that have not ended */
-static home *zombies;      /* guarded by table_lock: ended, to be joined */
-static bool shutting_down; /* guarded by table_lock */
-
-static void
-table_remove(home *h)
-{
-    atoll_lock_acquire(&table_lock);
-    home **link = &table;
-    while (*link != NULL && *link != h) {
-        link = &(*link)->next;
-    }
-    if (*link == h) {
-        *link = h->next;
-        h->next = zombies;
-        zombies = h; /* the table's reference goes with it */
-    }
-    atoll_lock_release(&table_lock);
-}
-
-void
-home_reap(void)
-{
-    atoll_lock_acquire(&table_lock);
-    home *list = zombies;
-    zombies = NULL;
-    atoll_lock_release(&table_lock);
-    while (list != NULL) {
-        home *next = list->next;
-        atoll_thread_join(list->thread); /* it is on its last lines */
-        home_unref(list);
-        list = next;
-    }
-}
-
-home *
-home_find(int64_t id, bool any)
-{
-    atoll_lock_acquire(&table_lock);
-    home *h = table;
-    while (h != NULL && h->id != id) {
-        h = h->next;
-    }
-    if (h != NULL) {
-        atoll_lock_acquire(&h->lock);
-        bool usable = h->state == HOME_IDLE || h->state == HOME_RUNNING ||
-                      (any && h->state != HOME_ENDED);
-        if (usable) {
-            h->handles++;
-            home_ref(h);
-        }
-        atoll_lock_release(&h->lock);
-        h = usable ? h : NULL;
-    }
-    atoll_lock_release(&table_lock);
-    return h;
-}
 
 /* ---------------------------------------------------------- counting, state */
 
@@ -94,6 +33,9 @@ home_unref(home *h)
         return;
     }
     atoll_msg_drop(&h->setup);
+    if (h->pool != NULL) {
+        pool_unref(h->pool);
+    }
     atoll_chan_unref(h->inbox);
     if (h->mailbox != NULL) {
         mailbox_unref(h->mailbox);
@@ -167,8 +109,8 @@ home_submit(home *h, job *j)
 static bool
 close_if_unused_locked(home *h)
 {
-    if ((h->handles > 0 && !h->exiting) || h->state != HOME_IDLE ||
-        h->refused) {
+    bool wanted = h->handles > 0 && !h->exiting && !h->dismissed;
+    if (wanted || h->state != HOME_IDLE || h->refused) {
         return false;
     }
     job *j = job_new(JOB_CLOSE, NULL);
@@ -180,6 +122,21 @@ close_if_unused_locked(home *h)
     return closing;
 }
 
+bool
+home_ask_to_end(home *h)
+{
+    bool mute = false;
+    atoll_lock_acquire(&h->lock);
+    if (h->state == HOME_RUNNING && h->current->from_main) {
+        mute = h->current->muted = true; /* before the interrupt ends it */
+    }
+    h->exiting = true;  /* closes as soon as it is idle */
+    h->refused = false; /* one more try */
+    close_if_unused_locked(h);
+    atoll_lock_release(&h->lock);
+    return home_interrupt(h, NULL, mute);
+}
+
 void
 home_handle_ref(home *h)
 {
@@ -188,11 +145,12 @@ home_handle_ref(home *h)
     atoll_lock_release(&h->lock);
 }
 
-void
-home_handle_unref(home *h)
+static void
+give_handle_back(home *h, bool dismiss)
 {
     atoll_lock_acquire(&h->lock);
     h->handles--;
+    h->dismissed |= dismiss;
     bool closing = close_if_unused_locked(h);
     int64_t id = h->id;
     atoll_lock_release(&h->lock);
@@ -200,6 +158,18 @@ home_handle_unref(home *h)
         /* It will end in its own time; its messages are orphans from now. */
         atoll_chan_orphan_all(id);
     }
+}
+
+void
+home_handle_unref(home *h)
+{
+    give_handle_back(h, false);
+}
+
+void
+home_dismiss(home *h)
+{
+    give_handle_back(h, true);
 }
 
 /* --------------------------------------------------------------- the thread */
@@ -264,41 +234,116 @@ new_interpreter(home *h)
     return ts;
 }
 
-/* Serve jobs until one of them is the end; returns it (counted). */
+static void
+becomes_idle_locked(home *h, const job *j)
+{
+    h->current = NULL;
+    h->state = HOME_IDLE;
+    h->refused = j->op == JOB_CLOSE;
+    close_if_unused_locked(h);
+}
+
+void
+home_becomes_idle(home *h, const job *j)
+{
+    atoll_lock_acquire(&h->lock);
+    becomes_idle_locked(h, j);
+    atoll_lock_release(&h->lock);
+}
+
+bool
+home_is_exiting(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    bool exiting = h->exiting;
+    atoll_lock_release(&h->lock);
+    return exiting;
+}
+
+void
+home_is_hopeless(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->hopeless = true;
+    atoll_lock_release(&h->lock);
+}
+
+/* `j` has ended: the next one of the pool, or none. */
 static job *
-serve(home *h, core_state *state, PyThreadState *ts)
+next_job(home *h, job *j, job_status status)
+{
+    atoll_lock_acquire(&h->lock);
+    bool pooled = h->pool != NULL;
+    if (!pooled) {
+        becomes_idle_locked(h, j);
+    }
+    atoll_lock_release(&h->lock);
+    return pooled ? pool_next(h, j, status) : NULL;
+}
+
+/* Wait for a job; attached on entry and return. */
+static job *
+receive(home *h, PyThreadState *ts)
+{
+    atoll_msg msg;
+    atoll_err err;
+    PyEval_SaveThread();
+    do { /* it succeeds: nobody closes an inbox */
+        err = atoll_chan_recv(h->inbox, &msg, &forever);
+    } while (err != ATOLL_OK);
+    PyEval_RestoreThread(ts);
+    return msg.u.heap.ptr;
+}
+
+/* Serve jobs, beginning with `j` (NULL: wait for one), until one of them is the
+ * end; returns it (counted). */
+static job *
+serve(home *h, core_state *state, PyThreadState *ts, job *j)
 {
     for (;;) {
-        atoll_msg msg;
-        PyEval_SaveThread();
-        atoll_err err = atoll_chan_recv(h->inbox, &msg, &forever);
-        PyEval_RestoreThread(ts);
-        if (err != ATOLL_OK) {
-            continue; /* cannot be: nobody closes an inbox */
+        if (j == NULL) {
+            j = receive(h, ts);
         }
-        job *j = msg.u.heap.ptr;
         atoll_lock_acquire(&h->lock);
         h->interruptible = j->op != JOB_CLOSE;
         atoll_lock_release(&h->lock);
-        if (job_run(h, state, j)) {
+        outcome out;
+        bool last = job_run(h, state, j, &out);
+        uint64_t printed = last ? 0 : sink_job_over(state, h);
+        if (!job_settle(j, out.status, &out.reply, printed)) {
+            atoll_msg_drop(&out.reply);
+        }
+        if (last) {
             return j;
         }
-        j->printed = sink_job_over(state, h);
+        job *next = next_job(h, j, out.status);
         atoll_lock_acquire(&h->lock);
-        h->current = NULL;
-        h->state = HOME_IDLE;
-        h->refused = j->op == JOB_CLOSE;
         bool muted = j->muted;
         bool stuck = h->refused && h->exiting;
-        close_if_unused_locked(h);
         atoll_lock_release(&h->lock);
         if (!muted) {
-            atoll_event_set(&j->done);
+            job_announce(j);
+        }
+        if (j->task) {
+            atoll_event_set(&j->over);
         }
         if (stuck) {
             atoll_event_set(&h->ended); /* main need not wait */
         }
         job_unref(j);
+        j = next;
+    }
+}
+
+/* It is gone, as far as its pool is concerned. */
+static void
+leave_pool(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    bool pooled = h->pool != NULL;
+    atoll_lock_release(&h->lock);
+    if (pooled) {
+        pool_home_ended(h);
     }
 }
 
@@ -314,7 +359,8 @@ linger(home *h, core_state *state, job *last)
     bool exiting = h->exiting;
     atoll_lock_release(&h->lock);
     atoll_chan_orphan_all(h->id);
-    atoll_event_set(&last->done);
+    leave_pool(h);
+    job_announce(last);
     job_unref(last);
     if (exiting) {
         atoll_event_set(&h->ended); /* main need not wait */
@@ -357,11 +403,12 @@ finish(home *h, job *last)
     h->state = HOME_ENDED;
     h->current = NULL;
     atoll_lock_release(&h->lock);
+    leave_pool(h);
     home_ref(h); /* the table's goes to the zombies, who may be reaped */
-    table_remove(h);
+    homes_retire(h);
     if (last != NULL) {
         last->printed = h->printed; /* to the last word: it has ended */
-        atoll_event_set(&last->done);
+        job_announce(last);
         job_unref(last);
     }
     atoll_event_set(&h->ended);
@@ -382,9 +429,7 @@ home_main(void *arg)
         return NULL;
     }
     h->ident = PyThread_get_thread_ident();
-    atoll_lock_acquire(&table_lock);
-    h->id = PyInterpreterState_GetID(PyInterpreterState_Get());
-    atoll_lock_release(&table_lock);
+    homes_set_id(h, PyInterpreterState_GetID(PyInterpreterState_Get()));
     core_state *state = job_boot(h);
     if (state == NULL) {
         h->start_error = exception_text();
@@ -397,12 +442,16 @@ home_main(void *arg)
     atoll_lock_acquire(&h->lock);
     h->interp = PyInterpreterState_Get();
     h->mailbox = mailbox_ref(state->mailbox);
-    h->state = HOME_IDLE;
-    close_if_unused_locked(h); /* its creator may have given up */
+    bool pooled = h->pool != NULL;
+    if (!pooled) {
+        h->state = HOME_IDLE;
+        close_if_unused_locked(h); /* its creator may have given up */
+    }
     atoll_lock_release(&h->lock);
+    job *first = pooled ? pool_hello(h) : NULL;
     atoll_event_set(&h->started);
 
-    job *last = serve(h, state, ts);
+    job *last = serve(h, state, ts, first);
     if (mailbox_close(state->mailbox) > 0 || h->endless) {
         linger(h, state, last);
         last = NULL;
@@ -413,220 +462,140 @@ home_main(void *arg)
     return NULL;
 }
 
-/* Enter the table, unless the process is leaving. */
-static bool
-table_add(home *h)
+static void
+free_new(home *h)
 {
-    atoll_lock_acquire(&table_lock);
-    bool welcome = !shutting_down;
-    if (welcome) {
-        h->next = table;
-        table = h;
+    if (h->inbox != NULL) {
+        atoll_chan_unref(h->inbox);
     }
-    atoll_lock_release(&table_lock);
-    return welcome;
+    atoll_msg_drop(&h->setup);
+    atoll_free(h->name);
+    atoll_free(h);
 }
 
-atoll_err
-home_new(const char *name, bool isolated, const atoll_msg *setup, home **out)
+/* A home without a thread. */
+static atoll_err
+make(const char *name, const home_plan *plan, home **out)
 {
-    atoll_err err = ATOLL_ERR_NOMEM;
-    home_reap();
     home *h = atoll_alloc(sizeof(*h));
     if (h == NULL) {
-        return err;
+        return ATOLL_ERR_NOMEM;
     }
     memset(h, 0, sizeof(*h));
     h->id = -1;
+    h->wake_fd = -1;
     h->handles = 1;
-    h->isolated = isolated;
+    h->isolated = plan->isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */
     h->name = copy_text(name);
-    if (h->name == NULL) {
-        goto no_name;
+    atoll_err err = h->name == NULL ? ATOLL_ERR_NOMEM
+                                    : xfer_clone(&plan->setup, &h->setup);
+    if (err == ATOLL_OK) {
+        err = atoll_chan_new(ATOLL_UNBOUNDED, 0, &h->inbox);
     }
-    err = atoll_chan_new(ATOLL_UNBOUNDED, 0, &h->inbox);
     if (err != ATOLL_OK) {
-        goto no_inbox;
-    }
-    h->setup = *setup;
-    if (!table_add(h)) {
-        err = ATOLL_ERR_CLOSED;
-        goto no_thread;
-    }
-    err = atoll_thread_start(STACK_BYTES, home_main, h, &h->thread);
-    if (err != ATOLL_OK) {
-        atoll_lock_acquire(&table_lock);
-        home **link = &table;
-        while (*link != h) {
-            link = &(*link)->next;
-        }
-        *link = h->next;
-        atoll_lock_release(&table_lock);
-        goto no_thread;
+        h->inbox = NULL;
+        free_new(h);
+        return err;
     }
     *out = h;
     return ATOLL_OK;
+}
 
-no_thread:
-    atoll_chan_unref(h->inbox);
-no_inbox:
-    atoll_free(h->name);
-no_name:
-    atoll_free(h);
+/* Begin its life; what fails leaves it as it was made. */
+static atoll_err
+begin(home *h)
+{
+    if (!homes_add(h)) {
+        return ATOLL_ERR_CLOSED;
+    }
+    atoll_err err = atoll_thread_start(STACK_BYTES, home_main, h, &h->thread);
+    if (err != ATOLL_OK) {
+        homes_remove(h);
+    }
     return err;
 }
 
-/* ---------------------------------------------------- the end of the process */
-
-/* All homes, each with a reference, chained in a plain array; NULL-ended. */
-static home **
-all_homes(void)
-{
-    size_t count = 0, i = 0;
-    atoll_lock_acquire(&table_lock);
-    shutting_down = true;
-    for (home *h = table; h != NULL; h = h->next) {
-        count++;
-    }
-    home **homes = atoll_alloc((count + 1) * sizeof(*homes));
-    if (homes != NULL) {
-        for (home *h = table; h != NULL; h = h->next) {
-            home_ref(h);
-            homes[i++] = h;
-        }
-        homes[i] = NULL;
-    }
-    atoll_lock_release(&table_lock);
-    return homes;
-}
-
-/* Ask it to end. Returns whether it was running something. Callers that are
- * left in the main interpreter are daemon threads: they stay blocked, as daemon
- * threads do, rather than print an error of our making. Callers elsewhere get
- * their error, since their interpreters are still to end in good order. */
-static bool
-ask_to_end(home *h)
-{
-    bool mute = false;
-    atoll_lock_acquire(&h->lock);
-    if (h->state == HOME_RUNNING && h->current->from_main) {
-        mute = h->current->muted = true; /* before the interrupt ends it */
-    }
-    h->exiting = true;  /* closes as soon as it is idle */
-    h->refused = false; /* one more try */
-    close_if_unused_locked(h);
-    atoll_lock_release(&h->lock);
-    return home_interrupt(h, NULL, mute);
-}
-
 static atoll_err
-wait_ended(void *arg, const atoll_wait *wait)
+new_home(const char *name, const home_plan *plan, bool spare, home **out)
 {
-    return atoll_event_wait(&((home *)arg)->ended, wait);
+    home *h;
+    home_reap();
+    atoll_err err = make(name, plan, &h);
+    if (err != ATOLL_OK) {
+        return err;
+    }
+    h->spare = spare;
+    err = begin(h);
+    if (err != ATOLL_OK) {
+        free_new(h);
+        return err;
+    }
+    *out = h;
+    return ATOLL_OK;
 }
 
-/* Take it out of CPython's list. False if it is being ended at this moment, or
- * has been: then that is to be waited for. */
-static bool
-abandon(home *h)
+atoll_err
+home_new(const char *name, const home_plan *plan, home **out)
 {
+    return new_home(name, plan, false, out);
+}
+
+atoll_err
+home_new_spare(const home_plan *plan, home **out)
+{
+    return new_home("", plan, true, out);
+}
+
+bool
+home_unspare(home *h, const char *name)
+{
+    char *copy = copy_text(name);
     atoll_lock_acquire(&h->lock);
-    bool can = !h->ending && h->state != HOME_ENDED;
-    if (can) {
-        h->abandoned = true;
-        if (h->mailbox != NULL) {
-            mailbox_kill(h->mailbox);
-        }
-        if (h->interp != NULL) {
-            runtime_unlink(h->interp);
-        }
+    bool idle = copy != NULL && h->state == HOME_IDLE;
+    if (idle) {
+        char *old = h->name;
+        h->name = copy;
+        copy = old;
+        h->spare = false;
     }
     atoll_lock_release(&h->lock);
-    return can;
+    atoll_free(copy);
+    return idle;
 }
 
-int
-home_shutdown_all(core_state *state)
+/* From now on it works for `p`. */
+static void
+join(home *h, pool *p, worker *w)
 {
-    home **homes = all_homes();
-    if (homes == NULL) {
-        PyErr_NoMemory();
-        return -1;
+    pool_ref(p);
+    h->worker = w;
+    h->counted = true;
+    h->pool = p;
+}
+
+atoll_err
+home_start(pool *p, worker *w)
+{
+    home *h = spare_take(&p->plan, p->name);
+    spare_expect(&p->plan);
+    if (h != NULL) {
+        atoll_lock_acquire(&h->lock);
+        join(h, p, w);
+        atoll_lock_release(&h->lock);
+        pool_adopt(h);
+        return ATOLL_OK;
     }
-    int rc = 0;
-    int64_t grace = ATOLL_FOREVER;
-    Py_BEGIN_ALLOW_THREADS
-    callers_note();
-    for (home **h = homes; *h != NULL; h++) {
-        if (ask_to_end(*h)) {
-            grace = atoll_now() + EXIT_GRACE_NS;
-        }
-    }
-    Py_END_ALLOW_THREADS
-    for (home **h = homes; *h != NULL; h++) {
-        /* Idle ones end by themselves, once their threads do; a busy one has
-         * the grace. Ctrl-C ends the patience with all. */
-        home_state now = home_state_now(*h);
-        int64_t deadline = ATOLL_FOREVER;
-        if (now == HOME_RUNNING) {
-            deadline = grace;
-        }
-        else if (now == HOME_IDLE || now == HOME_LINGERING) {
-            /* There was no memory to close it; or it ends with views that may
-             * be our own. */
-            deadline = ATOLL_NOW;
-        }
-        atoll_err err = ATOLL_ERR_TIMEOUT;
-        if (rc == 0) {
-            rc = detach_wait(state, wait_ended, *h, deadline, NULL, &err);
-        }
-        if (rc < 0 || err != ATOLL_OK || home_state_now(*h) != HOME_ENDED) {
-            if (!abandon(*h)) {
-                Py_BEGIN_ALLOW_THREADS
-                err = atoll_event_wait(&(*h)->gone, &forever);
-                Py_END_ALLOW_THREADS
-            }
-        }
-        home_unref(*h);
-    }
-    Py_BEGIN_ALLOW_THREADS
     home_reap();
-    if (rc == 0) {
-        callers_wait(atoll_now() + EXIT_GRACE_NS);
+    atoll_err err = make(p->name, &p->plan, &h);
+    if (err != ATOLL_OK) {
+        return err;
     }
-    Py_END_ALLOW_THREADS
-    atoll_free(homes);
-    return rc;
-}
-
-/* --------------------------------------------------------------------- fork */
-
-void
-home_fork_prepare(void)
-{
-    atoll_lock_acquire(&table_lock);
-}
-
-void
-home_fork_parent(void)
-{
-    atoll_lock_release(&table_lock);
-}
-
-void
-home_fork_child(void)
-{
-    /* None of the threads is here. Handles find their home ENDED; what the
-     * interpreters owned is lost memory. */
-    table_lock.word = 0;
-    for (home *h = table; h != NULL; h = h->next) {
-        h->lock.word = 0;
-        h->kick = (atoll_kick){0};
-        h->state = HOME_ENDED;
-        h->interp = NULL;
-        h->current = NULL;
+    join(h, p, w);
+    err = begin(h);
+    if (err != ATOLL_OK) {
+        pool_unref(p);
+        free_new(h);
     }
-    table = NULL;
-    zombies = NULL;
+    return err;
 }

@@ -16,13 +16,13 @@
  * calls in a circle (A calls B calls A) are an error, not a deadlock. CLOSING
  * goes back to IDLE only when thread states that nobody can end are in the way.
  *
- * Lock order: the table of homes, a home's lock, then the core's locks. No
+ * Lock order: a pool, the table of homes, a home's lock, then the core's locks. No
  * lock is held while Python code runs or a GIL is taken.
  */
 #ifndef EXT_HOME_H
 #define EXT_HOME_H
 
-#include "state.h"
+#include "job.h"
 
 typedef enum home_state {
     HOME_STARTING,
@@ -32,32 +32,6 @@ typedef enum home_state {
     HOME_LINGERING, /* closed for everybody, but others look at its memory */
     HOME_ENDED,
 } home_state;
-
-typedef enum job_op { JOB_EXEC, JOB_CALL, JOB_PREPARE, JOB_CLOSE } job_op;
-
-typedef enum job_status {
-    JOB_PENDING,
-    JOB_RETURNED, /* reply: the result */
-    JOB_RAISED,   /* reply: the error as a tuple, see atoll/_boot.py */
-    JOB_UNSENT,   /* reply: why the result cannot cross, a str */
-    JOB_REFUSED,  /* close only; reply: how many threads are in the way */
-    JOB_BUSY,     /* no reply: somebody else runs the interpreter */
-    JOB_LOST,     /* no reply: out of memory there */
-} job_status;
-
-/* Work for a home. Counted: the caller may give up before it is done. */
-typedef struct job {
-    uint32_t refs; /* atomic */
-    job_op op;
-    bool from_main;    /* constant: its caller is in the main interpreter */
-    job_status status; /* written before `done` is set */
-    bool unwanted;     /* guarded by the home's lock: nobody reads the reply */
-    bool muted;        /* guarded by the home's lock: `done` stays unset */
-    uint64_t printed;  /* written before `done` is set: see output.h */
-    atoll_msg request; /* owned */
-    atoll_msg reply;   /* owned */
-    atoll_event done;
-} job;
 
 typedef struct home {
     atoll_lock lock;
@@ -83,6 +57,17 @@ typedef struct home {
     atoll_kick kick;     /* interrupts the home thread's waits */
     struct cq_link *loops; /* guarded by lock: its event loops; see cqobj.h */
     atoll_chan *inbox;   /* jobs */
+    struct pool *pool;   /* that it works for, counted; written once, with the
+                            lock held */
+    struct worker *worker; /* guarded by the pool's lock: its place there, or
+                              NULL when it has none (any more) */
+    bool counted;        /* guarded by the pool's lock: one of its `live` */
+    bool stray;          /* guarded by the pool's lock: abandoned, and busy */
+    bool dismissed;      /* guarded by lock: closes when it is idle, even if
+                            somebody has handles */
+    int wake_fd;         /* guarded by lock: an eventfd that ends a wait of the
+                            home thread's which is not atoll's, or -1 */
+    bool hopeless;       /* guarded by lock: it has not obeyed in its time */
     bool isolated;       /* constant: extensions="isolate" */
     struct isolate *isolate; /* constant once booted; or NULL */
     atoll_spin spin;     /* of callers that wait for jobs to be done */
@@ -92,22 +77,22 @@ typedef struct home {
     atoll_event gone;  /* it has ended */
     atoll_msg setup;     /* for job_boot; owned until started */
     char *start_error;   /* written before `started` is set */
-    char *name;          /* UTF-8; constant */
+    bool spare;          /* guarded by lock: nobody has it, see spare.h */
+    char *name;          /* UTF-8; constant once it is no spare */
     struct home *next;   /* guarded by the table's lock */
 } home;
 
-/* --- jobs (job.c) */
+/* --- what runs inside (job.c) */
 
-/* A job that owns `request` (NULL: none); NULL when out of memory, request
- * untouched. */
-job *job_new(job_op op, const atoll_msg *request);
-void job_ref(job *j);
-void job_unref(job *j);
+/* What a job has come to, before anybody else knows. */
+typedef struct outcome {
+    job_status status;
+    atoll_msg reply; /* owned */
+} outcome;
 
-/* Run a job in the home's thread, attached: fills status and reply. Returns
- * true if the interpreter is to end now; then `done` is not to be set before it
- * has. */
-bool job_run(home *h, core_state *state, job *j);
+/* Run a job in the home's thread, attached; fills *out. Returns true if the
+ * interpreter is to end now; then `done` is not to be set before it has. */
+bool job_run(home *h, core_state *state, job *j, outcome *out);
 
 /* Prepare the new interpreter: sys.path, threading, atoll itself, its streams.
  * Attached to it. NULL with an exception. */
@@ -115,12 +100,34 @@ core_state *job_boot(home *h);
 
 /* --- life (home.c) */
 
-/* Start a thread with a new interpreter; do not wait for it. `setup` (see
- * create in atoll/interpreter.py) is owned by the home on success. `isolated`:
- * its extension modules are private copies (isolate.h). The caller
- * gets a reference and a handle. Returns NOMEM, SYSTEM, or CLOSED at process exit. */
-atoll_err home_new(const char *name, bool isolated, const atoll_msg *setup,
-                   home **out);
+/* How to make an interpreter. */
+typedef struct home_plan {
+    atoll_msg setup; /* owned: see make_setup in atoll/interpreter.py */
+    char *key;       /* owned: the same for plans that come to the same */
+    size_t key_size;
+    bool isolated;   /* its extension modules are private copies (isolate.h) */
+} home_plan;
+
+/* Of the tuple (setup, key) that Python has. -1 with an exception. */
+int plan_parse(core_state *state, PyObject *setup, bool isolated,
+               home_plan *plan);
+/* NOMEM, or as xfer_clone. */
+atoll_err plan_clone(const home_plan *plan, home_plan *copy);
+void plan_drop(home_plan *plan);
+
+/* Start a thread with a new interpreter; do not wait for it. The home has copies
+ * of what it needs. The caller gets a reference and a handle. Returns NOMEM,
+ * SYSTEM, or CLOSED at process exit. */
+atoll_err home_new(const char *name, const home_plan *plan, home **out);
+
+/* The same for a worker of `p`, at the place `w` that has been reserved for it; it
+ * may be a spare. The reference and the handle are the place's. */
+atoll_err home_start(struct pool *p, struct worker *w);
+
+/* As home_new, but nobody can see it yet. And: give it `name` and let it be seen,
+ * if it is idle; false if it is not, or without memory. */
+atoll_err home_new_spare(const home_plan *plan, home **out);
+bool home_unspare(home *h, const char *name);
 
 void home_ref(home *h);
 void home_unref(home *h);
@@ -138,16 +145,35 @@ has_ended(home *h)
 }
 
 /* The home of interpreter `id`, with a reference and a handle, or NULL. With
- * `any` also one that is closing. */
+ * `any` also one that is being made, closed, or a spare. */
 home *home_find(int64_t id, bool any);
 
 /* Hand a job over; the home takes a reference of its own. OK; AGAIN when it is
  * running; CLOSED when it is closing or gone; NOMEM. */
 atoll_err home_submit(home *h, job *j);
 
+/* For pools, whose lock may be held. Its last job, `j`, has ended and no other
+ * follows; does the process end; it has been told to stop and has not. */
+void home_becomes_idle(home *h, const job *j);
+/* Give a handle back; it closes as soon as it is idle, whoever else has one. */
+void home_dismiss(home *h);
+bool home_is_exiting(home *h);
+void home_is_hopeless(home *h);
+
 /* The job under way, with a reference, or NULL. */
 job *home_current(home *h);
 
+/* --- the table (homes.c) */
+
+/* Enter it, unless the process is ending; leave it again, never having begun. */
+bool homes_add(home *h);
+void homes_remove(home *h);
+/* It has ended: its thread is to be joined by whoever comes next. */
+void homes_retire(home *h);
+void homes_set_id(home *h, int64_t id);
+/* Let nobody in any more. All homes, each with a reference: an array that the
+ * caller frees, with a NULL at its end; NULL when out of memory. */
+home **homes_close(void);
 /* Join the threads of homes that have ended. Without a GIL. */
 void home_reap(void);
 
@@ -172,7 +198,13 @@ void home_wait_over(home *h);
  * whether anybody still wants the reply. */
 bool home_job_over(home *h);
 
-/* --- the process */
+/* Ask it to end. Returns whether it was running something. Callers that are
+ * left in the main interpreter are daemon threads: they stay blocked, as daemon
+ * threads do, rather than print an error of our making. Callers elsewhere get
+ * their error, since their interpreters are still to end in good order. */
+bool home_ask_to_end(home *h);
+
+/* --- the process (home_exit.c) */
 
 /* Close all, interrupting what runs; called by main's atexit, with the GIL.
  * What cannot be stopped within the grace is unlinked from the runtime. Returns
@@ -200,6 +232,8 @@ void callers_fork_child(void);
 void arena_init(void);
 /* Unmap what interpreter `owner`, which has ended, has left behind. */
 void arena_release_all(int64_t owner);
+/* How much CPython's small-object allocator has taken for it from the system. */
+size_t arena_bytes(int64_t owner);
 void arena_fork_prepare(void);
 void arena_fork_parent(void);
 void arena_fork_child(void);

@@ -2,7 +2,9 @@
  * see is Python (atoll/interpreter.py); this is the part that waits. */
 #include "detach.h"
 #include "home.h"
+#include "jobobj.h"
 #include "output.h"
+#include "spare.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -117,7 +119,7 @@ raise_running(core_state *state)
 /* What the job has come to, as (status, value): True and the result, False and
  * the error's description. */
 static PyObject *
-outcome(core_state *state, job *j)
+outcome_of(core_state *state, job *j)
 {
     if (j->status == JOB_LOST) {
         return PyErr_NoMemory();
@@ -163,7 +165,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
             give_up(h, j);
         }
         else if (output_catch_up(state, j->printed) == 0) {
-            result = outcome(state, j);
+            result = outcome_of(state, j);
         }
     }
     else if (err == ATOLL_ERR_AGAIN) {
@@ -212,6 +214,20 @@ static PyObject *
 homeobj_call(PyObject *obj, PyObject *request)
 {
     return run_job((homeobj *)obj, JOB_CALL, request);
+}
+
+PyDoc_STRVAR(submit_doc,
+"submit(target, function, args, kwargs, limit)\n--\n\n"
+"Queue a call there: as Pool.submit.");
+
+static PyObject *
+homeobj_submit(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    homeobj *self = (homeobj *)obj;
+    if (has_ended(self->home)) {
+        return raise_gone(self->state, self->home);
+    }
+    return pool_submit_to_home(self->state, self->home, args, nargs);
 }
 
 PyDoc_STRVAR(prepare_doc,
@@ -273,13 +289,20 @@ raise_busy(core_state *state, const home *h, const char *how)
     return NULL;
 }
 
-/* Wait for `j` to be done. 1: it is; 0: not in time; -1: exception. */
+static atoll_err
+wait_over(void *arg, const atoll_wait *wait)
+{
+    return atoll_event_wait(&((job *)arg)->over, wait);
+}
+
+/* Wait for `j` to be done, a task also to have stopped. 1: it is; 0: not in time;
+ * -1: exception. */
 static int
 wait_for(homeobj *self, job *j, int64_t deadline)
 {
     atoll_err err;
-    if (detach_wait(self->state, wait_done, j, deadline, &self->home->spin,
-                    &err) < 0) {
+    if (detach_wait(self->state, j->task ? wait_over : wait_done, j, deadline,
+                    &self->home->spin, &err) < 0) {
         return -1;
     }
     return err == ATOLL_OK;
@@ -413,6 +436,8 @@ homeobj_note(PyObject *obj, PyObject *Py_UNUSED(ignored))
 static PyMethodDef homeobj_methods[] = {
     {"exec", homeobj_exec, METH_O, exec_doc},
     {"call", homeobj_call, METH_O, call_doc},
+    {"submit", (PyCFunction)(void (*)(void))homeobj_submit, METH_FASTCALL,
+     submit_doc},
     {"prepare", homeobj_prepare, METH_O, prepare_doc},
     {"interrupt", homeobj_interrupt, METH_NOARGS, interrupt_doc},
     {"is_running", homeobj_is_running, METH_NOARGS, is_running_doc},
@@ -480,29 +505,34 @@ raise_not_made(core_state *state, atoll_err err)
 PyDoc_STRVAR(create_doc,
 "_create(name, isolated, setup)\n--\n\n"
 "Make an interpreter; returns its Home. `isolated`: with private copies of\n"
-"extension modules. `setup` is a tuple: its sys.path (a tuple of str), what atoll._registry.inherit() takes, and the two arguments of\n"
-"atoll._stream.install().");
+"extension modules. `setup` is a pair: a tuple, and a key (bytes) that is the same\n"
+"for equal ones. The tuple: its sys.path (a tuple of str), what\n"
+"atoll._registry.inherit() takes, the two arguments of atoll._stream.install(),\n"
+"and the modules to import (a tuple of str).");
 
 static PyObject *
 core_create(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
     const char *name;
-    PyObject *start;
-    atoll_msg setup;
+    PyObject *setup;
+    home_plan plan;
     home *h;
     int isolated;
     if (!PyArg_ParseTuple(args, "spO!:_create", &name, &isolated,
-                          &PyTuple_Type, &start) ||
-        xfer_encode(state, start, &setup) < 0) {
+                          &PyTuple_Type, &setup) ||
+        plan_parse(state, setup, isolated, &plan) < 0) {
         return NULL;
     }
-    atoll_err err;
+    atoll_err err = ATOLL_OK;
     Py_BEGIN_ALLOW_THREADS
-    err = home_new(name, isolated, &setup, &h);
+    h = spare_take(&plan, name);
+    if (h == NULL) {
+        err = home_new(name, &plan, &h);
+    }
+    plan_drop(&plan);
     Py_END_ALLOW_THREADS
     if (err != ATOLL_OK) {
-        atoll_msg_drop(&setup);
         return raise_not_made(state, err);
     }
     PyObject *result = NULL;
@@ -515,6 +545,42 @@ core_create(PyObject *module, PyObject *args)
     }
     xfer_handle_unref(HANDLE_HOME, h); /* home_new's; closes it on failure */
     return result;
+}
+
+PyDoc_STRVAR(warm_doc,
+"_warm(count, isolated, setup, wait)\n--\n\n"
+"See atoll.warm. Returns how many there are.");
+
+static PyObject *
+core_warm(PyObject *module, PyObject *args)
+{
+    core_state *state = PyModule_GetState(module);
+    unsigned count, have = 0;
+    int isolated, wait;
+    PyObject *setup;
+    home_plan plan;
+    if (!PyArg_ParseTuple(args, "IpO!p:_warm", &count, &isolated,
+                          &PyTuple_Type, &setup, &wait) ||
+        plan_parse(state, setup, isolated, &plan) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    if (count == 0) {
+        spare_off();
+    }
+    else {
+        have = spare_set(&plan, count);
+    }
+    Py_END_ALLOW_THREADS
+    home *h = NULL;
+    atoll_err err;
+    int rc = 0;
+    while (rc == 0 && wait && (h = spare_unready()) != NULL) {
+        rc = detach_wait(state, wait_started, h, ATOLL_FOREVER, NULL, &err);
+        home_unref(h);
+    }
+    plan_drop(&plan);
+    return rc < 0 ? NULL : PyLong_FromUnsignedLong(have);
 }
 
 PyDoc_STRVAR(find_home_doc,
@@ -622,6 +688,7 @@ PyMethodDef home_functions[] = {
     {"_register", core_register, METH_VARARGS, register_doc},
     {"_set_inherit", core_set_inherit, METH_O, set_inherit_doc},
     {"_set_interpreter_class", core_set_class, METH_O, set_class_doc},
+    {"_warm", core_warm, METH_VARARGS, warm_doc},
     {"is_shareable", core_is_shareable, METH_O, is_shareable_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -7,6 +7,7 @@
 #include "home.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 /* Runs in one of the interpreter's threads, attached. */
 static int
@@ -47,6 +48,11 @@ home_interrupt(home *h, const job *j, bool unwanted)
         h->interrupt_due = true;
         h->current->unwanted |= unwanted;
         atoll_kick_set(&h->kick);
+        if (h->wake_fd >= 0) {
+            uint64_t one = 1;
+            ssize_t put = write(h->wake_fd, &one, sizeof(one));
+            (void)put; /* full: it is awake */
+        }
         if (!h->call_in_flight && h->interp != NULL) {
             home_ref(h);
             h->call_in_flight = true;
@@ -182,7 +188,29 @@ get_signal(PyObject *Py_UNUSED(module), PyObject *arg)
     return handler;
 }
 
+/* For the time that an event loop runs in a home thread. */
+static PyObject *
+set_wake_fd(PyObject *module, PyObject *arg)
+{
+    core_state *state = PyModule_GetState(module);
+    int fd = PyLong_AsInt(arg);
+    if (fd == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    home *h = home_of_thread(state);
+    if (h != NULL) {
+        atoll_lock_acquire(&h->lock);
+        h->wake_fd = fd;
+        atoll_lock_release(&h->lock);
+    }
+    Py_RETURN_NONE;
+}
+
 PyMethodDef interrupt_functions[] = {
+    {"_set_wake_fd", set_wake_fd, METH_O,
+     "_set_wake_fd(fd)\n--\n\n"
+     "An eventfd that an interrupt of this interpreter writes to, or -1: it wakes an\n"
+     "event loop, which is then at a bytecode. The caller owns it."},
     {"_getsignal", get_signal, METH_O,
      "_getsignal(signum)\n--\n\n"
      "signal.getsignal in interpreters of atoll's: no object of main's."},

@@ -6,9 +6,11 @@
 #include "isolate.h"
 #include "mailbox.h"
 #include "output.h"
+#include "pool.h"
 #include "xfer.h"
 
 #include <marshal.h>
+#include <string.h>
 
 /* -------------------------------------------------------------------- jobs */
 
@@ -37,8 +39,96 @@ job_unref(job *j)
     if (atoll_count_down(&j->refs)) {
         atoll_msg_drop(&j->request);
         atoll_msg_drop(&j->reply);
+        if (j->pool != NULL) {
+            pool_unref(j->pool);
+        }
         atoll_free(j);
     }
+}
+
+bool
+job_settle(job *j, job_status status, atoll_msg *reply, uint64_t printed)
+{
+    atoll_lock_acquire(&j->lock);
+    bool first = j->status == JOB_PENDING;
+    if (first) {
+        if (reply != NULL) {
+            j->reply = *reply;
+        }
+        j->printed = printed;
+        j->status = status;
+    }
+    atoll_lock_release(&j->lock);
+    return first;
+}
+
+void
+job_announce(job *j)
+{
+    atoll_event_set(&j->done);
+}
+
+/* Call atoll._boot.<name>(arg). */
+static PyObject *
+call_boot(const char *name, PyObject *arg)
+{
+    PyObject *module = PyImport_ImportModule("atoll._boot");
+    PyObject *function =
+        module == NULL ? NULL : PyObject_GetAttrString(module, name);
+    PyObject *result =
+        function == NULL ? NULL : PyObject_CallOneArg(function, arg);
+    Py_XDECREF(function);
+    Py_XDECREF(module);
+    return result;
+}
+
+/* ------------------------------------------------------------------- plans */
+
+int
+plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan)
+{
+    PyObject *tuple;
+    const char *key;
+    Py_ssize_t size;
+    *plan = (home_plan){.isolated = isolated};
+    if (!PyArg_ParseTuple(setup, "O!y#", &PyTuple_Type, &tuple, &key, &size)) {
+        return -1;
+    }
+    plan->key_size = (size_t)size;
+    plan->key = atoll_alloc(plan->key_size + 1);
+    if (plan->key == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(plan->key, key, plan->key_size);
+    if (xfer_encode(state, tuple, &plan->setup) < 0) {
+        atoll_free(plan->key);
+        return -1;
+    }
+    return 0;
+}
+
+atoll_err
+plan_clone(const home_plan *plan, home_plan *copy)
+{
+    *copy = *plan;
+    copy->key = atoll_alloc(plan->key_size + 1);
+    if (copy->key == NULL) {
+        return ATOLL_ERR_NOMEM;
+    }
+    memcpy(copy->key, plan->key, plan->key_size);
+    atoll_err err = xfer_clone(&plan->setup, &copy->setup);
+    if (err != ATOLL_OK) {
+        atoll_free(copy->key);
+    }
+    return err;
+}
+
+void
+plan_drop(home_plan *plan)
+{
+    atoll_msg_drop(&plan->setup);
+    atoll_free(plan->key);
 }
 
 /* -------------------------------------------------------------------- boot */
@@ -104,6 +194,26 @@ set_isolate(core_state *state)
     return isolate_install(state);
 }
 
+/* What it is to have imported. */
+static int
+preload(const home *h, PyObject *setup)
+{
+    PyObject *names = PyTuple_GET_ITEM(setup, 4);
+    if (PyTuple_GET_SIZE(names) > 0) {
+        PyObject *done = call_boot("preload", names);
+        Py_XDECREF(done);
+        if (done == NULL) {
+            return -1;
+        }
+    }
+    if (h->spare) { /* there is time: what most first tasks need */
+        PyObject *module = PyImport_ImportModule("atoll._constant");
+        Py_XDECREF(module);
+        return module == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
 core_state *
 job_boot(home *h)
 {
@@ -119,7 +229,8 @@ job_boot(home *h)
         if ((h->isolated && set_isolate(state) < 0) ||
             datetime_block() < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
             sink_boot(PyTuple_GET_ITEM(setup, 2),
-                      PyTuple_GET_ITEM(setup, 3)) < 0) {
+                      PyTuple_GET_ITEM(setup, 3)) < 0 ||
+            preload(h, setup) < 0) {
             state = NULL;
         }
     }
@@ -206,6 +317,9 @@ run(core_state *state, job *j)
         break;
     case JOB_CALL:
         result = run_call(request);
+        if (j->task && result != NULL && PyCoro_CheckExact(result)) {
+            Py_SETREF(result, call_boot("run_coroutine", result));
+        }
         break;
     case JOB_PREPARE:
         result = run_prepare(request);
@@ -217,29 +331,36 @@ run(core_state *state, job *j)
     return result;
 }
 
-/* Call atoll._boot.<name>(arg). */
-static PyObject *
-call_boot(const char *name, PyObject *arg)
+/* The initializer of a pool has failed: print it, since its caller is far away,
+ * and keep its text for those who get to know that the pool is broken. */
+static void
+note_failed_init(home *h, PyObject *exc, PyObject *info)
 {
-    PyObject *module = PyImport_ImportModule("atoll._boot");
-    PyObject *function =
-        module == NULL ? NULL : PyObject_GetAttrString(module, name);
-    PyObject *result =
-        function == NULL ? NULL : PyObject_CallOneArg(function, arg);
-    Py_XDECREF(function);
-    Py_XDECREF(module);
-    return result;
+    const char *text =
+        info == NULL ? NULL : PyUnicode_AsUTF8(PyTuple_GET_ITEM(info, 4));
+    if (text != NULL && h->start_error == NULL) {
+        size_t size = strlen(text) + 1;
+        h->start_error = atoll_alloc(size);
+        if (h->start_error != NULL) {
+            memcpy(h->start_error, text, size);
+        }
+    }
+    PyErr_Clear();
+    PyErr_DisplayException(exc);
 }
 
 /* Turn the current exception into the reply; clears it. */
 static void
-reply_with_error(core_state *state, job *j)
+reply_with_error(core_state *state, job *j, outcome *out)
 {
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *info = call_boot("capture", exc);
-    j->status = JOB_RAISED;
-    if (info == NULL || xfer_encode_error(state, info, exc, &j->reply) < 0) {
-        j->status = JOB_LOST;
+    if (j->init) {
+        note_failed_init(state->home, exc, info);
+    }
+    out->status = JOB_RAISED;
+    if (info == NULL || xfer_encode_error(state, info, exc, &out->reply) < 0) {
+        out->status = JOB_LOST;
         PyErr_Clear();
     }
     Py_XDECREF(info);
@@ -248,13 +369,13 @@ reply_with_error(core_state *state, job *j)
 
 /* The result is an object that cannot cross: reply with the reason. */
 static void
-reply_with_reason(core_state *state, job *j)
+reply_with_reason(core_state *state, outcome *out)
 {
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *text = PyObject_Str(exc);
-    j->status = JOB_UNSENT;
-    if (text == NULL || xfer_encode(state, text, &j->reply) < 0) {
-        j->status = JOB_LOST;
+    out->status = JOB_UNSENT;
+    if (text == NULL || xfer_encode(state, text, &out->reply) < 0) {
+        out->status = JOB_LOST;
         PyErr_Clear();
     }
     Py_XDECREF(text);
@@ -308,7 +429,7 @@ join_threads(void)
  * ending the interpreter under a thread's feet is fatal on 3.13 and leaves the
  * thread with freed memory on later versions. */
 static bool
-run_close(core_state *state, job *j)
+run_close(core_state *state, outcome *out)
 {
     struct isolate *iso = state->home->isolate;
     mailbox_close(state->mailbox); /* a thread state less, for good */
@@ -326,7 +447,7 @@ run_close(core_state *state, job *j)
     bool closed = iso == NULL || isolate_close(iso, atoll_now() + LEAVE_NS);
     others = count_threads() - 1;
     if (others == 0 && closed) {
-        j->status = JOB_RETURNED;
+        out->status = JOB_RETURNED;
         return true;
     }
     if (closed && iso != NULL) {
@@ -334,9 +455,9 @@ run_close(core_state *state, job *j)
     }
     mailbox_reopen(state->mailbox);
     PyObject *count = PyLong_FromSize_t(others);
-    j->status = JOB_REFUSED;
-    if (count == NULL || xfer_encode(state, count, &j->reply) < 0) {
-        j->status = JOB_LOST;
+    out->status = JOB_REFUSED;
+    if (count == NULL || xfer_encode(state, count, &out->reply) < 0) {
+        out->status = JOB_LOST;
         PyErr_Clear();
     }
     Py_XDECREF(count);
@@ -344,15 +465,16 @@ run_close(core_state *state, job *j)
 }
 
 bool
-job_run(home *h, core_state *state, job *j)
+job_run(home *h, core_state *state, job *j, outcome *out)
 {
+    *out = (outcome){.status = JOB_LOST};
     if (j->op == JOB_CLOSE) {
-        return run_close(state, j);
+        return run_close(state, out);
     }
     if (compat_begin_main() < 0) {
         PyErr_Clear(); /* the standard library is running it */
         home_job_over(h);
-        j->status = JOB_BUSY;
+        out->status = JOB_BUSY;
         return false;
     }
     if (h->isolate != NULL) {
@@ -360,7 +482,7 @@ job_run(home *h, core_state *state, job *j)
     }
     PyObject *result =
         home_take_interrupt(h, false) ? NULL : run(state, j);
-    int rc = result == NULL ? -1 : xfer_encode(state, result, &j->reply);
+    int rc = result == NULL ? -1 : xfer_encode(state, result, &out->reply);
     compat_end_main();
     bool unsent = result != NULL && rc < 0;
     if (rc < 0 && !PyErr_Occurred()) {
@@ -368,17 +490,16 @@ job_run(home *h, core_state *state, job *j)
     }
     bool wanted = home_job_over(h);
     if (rc == 0) {
-        j->status = JOB_RETURNED;
+        out->status = JOB_RETURNED;
     }
     else if (!wanted) {
         PyErr_Clear();
-        j->status = JOB_LOST;
     }
     else if (unsent && cannot_cross(state)) {
-        reply_with_reason(state, j);
+        reply_with_reason(state, out);
     }
     else {
-        reply_with_error(state, j);
+        reply_with_error(state, j, out);
     }
     Py_XDECREF(result); /* may run destructors: after the reply is made */
     return false;

@@ -5,8 +5,10 @@
 #include "detach.h"
 #include "dict_layout.h"
 #include "home.h"
+#include "jobobj.h"
 #include "mailbox.h"
 #include "output.h"
+#include "spare.h"
 #include "state.h"
 #include "view.h"
 
@@ -35,8 +37,14 @@ static PyObject *
 core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyModule_GetState(module);
+    Py_BEGIN_ALLOW_THREADS
+    spare_end();
+    Py_END_ALLOW_THREADS
     int rc = home_shutdown_all(state);
     PyObject *exc = rc < 0 ? PyErr_GetRaisedException() : NULL;
+    Py_BEGIN_ALLOW_THREADS
+    atoll_timers_end();
+    Py_END_ALLOW_THREADS
     output_shutdown(state);
     if (rc < 0) {
         PyErr_SetRaisedException(exc);
@@ -126,6 +134,33 @@ ask_main_to_import(void)
     }
 }
 
+/* The types and functions of all files. */
+static int
+add_all(core_state *state)
+{
+    static int (*const types[])(core_state *) = {
+        view_add_types, queue_add_type, channel_add_types, home_add_type,
+        job_add_type,   pool_add_type,  sink_add_type,     cq_add_types,
+    };
+    static PyMethodDef *const tables[] = {
+        moved_functions,   layout_functions,    view_functions,
+        queue_functions,   channel_functions,   home_functions,
+        output_functions,  sink_functions,      cq_functions,
+        isolate_functions, interrupt_functions,
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
+        if (types[i](state) < 0) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(tables); i++) {
+        if (PyModule_AddFunctions(state->module, tables[i]) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int
 core_exec(PyObject *module)
 {
@@ -143,20 +178,7 @@ core_exec(PyObject *module)
     layout_init(state);
     if (state->handles == NULL || state->errors == NULL ||
         state->reducers == NULL || state->mailbox == NULL ||
-        runtime_init() < 0 || view_add_types(state) < 0 ||
-        PyModule_AddFunctions(module, moved_functions) < 0 ||
-        PyModule_AddFunctions(module, layout_functions) < 0 ||
-        PyModule_AddFunctions(module, view_functions) < 0 || queue_add_type(state) < 0 ||
-        channel_add_types(state) < 0 || home_add_type(state) < 0 ||
-        sink_add_type(state) < 0 || cq_add_types(state) < 0 ||
-        PyModule_AddFunctions(module, cq_functions) < 0 ||
-        PyModule_AddFunctions(module, queue_functions) < 0 ||
-        PyModule_AddFunctions(module, channel_functions) < 0 ||
-        PyModule_AddFunctions(module, home_functions) < 0 ||
-        PyModule_AddFunctions(module, output_functions) < 0 ||
-        PyModule_AddFunctions(module, sink_functions) < 0 ||
-        PyModule_AddFunctions(module, interrupt_functions) < 0 ||
-        PyModule_AddFunctions(module, isolate_functions) < 0) {
+        runtime_init() < 0 || add_all(state) < 0) {
         return -1;
     }
     if (!state->is_main) {
@@ -172,14 +194,14 @@ core_exec(PyObject *module)
 }
 
 #define STATE_OBJECTS(X)                                                    \
-    X(queue_type) X(send_type) X(recv_type) X(home_type)                    \
+    X(queue_type) X(send_type) X(recv_type) X(home_type) X(job_type)        \
     X(interpreter_class) X(handles) X(errors) X(constant) X(by_value)      \
     X(reduce) X(exception_state)                                            \
     X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
-    X(fd_type) X(sink_type) X(cq_type) X(op_type) X(aio) X(drain) X(single_phase)                        \
+    X(fd_type) X(sink_type) X(failure) X(drain) X(single_phase)             \
     X(create_extension) X(create_builtin) X(exec_extension)                 \
-    X(exec_builtin) X(ctypes_dlopen)
+    X(exec_builtin) X(ctypes_dlopen) X(cq_type) X(op_type) X(aio)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)

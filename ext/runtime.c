@@ -11,6 +11,7 @@
 
 #include "detach.h"
 #include "home.h"
+#include "spare.h"
 #include "isolate.h"
 #include "mailbox.h"
 #include "output.h"
@@ -94,6 +95,7 @@ after_fork_in_child(void)
     arena_fork_child();
     atoll_fork_child();
     home_fork_child();
+    spare_fork_child();
     output_fork_child();
     xfer_fork_child();
     service_fork_child();

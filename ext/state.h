@@ -29,7 +29,7 @@ struct dict_layout {
 typedef struct core_state {
     PyObject *module; /* borrowed: the state lives in it */
     PyTypeObject *queue_type, *send_type, *recv_type, *home_type,
-        *sink_type, *cq_type, *op_type;
+        *sink_type, *job_type, *cq_type, *op_type;
     PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
     PyObject *handles;           /* channel id and end -> address of the live
                                     Python object, borrowed: one per id */
@@ -44,6 +44,7 @@ typedef struct core_state {
     struct block *spare;         /* see wire.h; or NULL */
     bool can_adopt;              /* see adopt.h */
     struct dict_layout layout;
+    PyObject *failure;           /* of atoll._future, on demand */
     PyObject *drain;             /* main: of atoll._output, on demand */
     PyObject *single_phase;      /* isolated: see isolate_import.c */
     PyObject *create_extension, *create_builtin, *exec_extension,

@@ -61,7 +61,7 @@ enum {
     TAG_SLICE,   /* three items */
     TAG_REF,     /* uint32_t number in the memo */
     TAG_GLOBAL,  /* module and qualified name, two str */
-    TAG_CONSTANT, /* 16 bytes of digest, size, pickle: a constant function */
+    TAG_CONSTANT, /* 16 bytes of digest, size, bytes: a constant function */
     TAG_CALL,    /* callable, a tuple of arguments; then what BUILD_ says */
     TAG_NEW,     /* class, a tuple of arguments for __new__; then as CALL */
     TAG_SHAPE,   /* class, count, names: a shape, numbered; then as INSTANCE */

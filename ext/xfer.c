@@ -1,6 +1,8 @@
 /* Handles inside messages, and the token of this process. */
 #include "xfer.h"
 
+#include <fcntl.h>
+#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -129,6 +131,65 @@ wire_drop_block(atoll_msg *msg)
 {
     wire_drop_handles(msg->u.heap.ptr);
     atoll_free(msg->u.heap.ptr);
+}
+
+/* ------------------------------------------------------------------ clones */
+
+static atoll_err
+clone_handle(const handle *from, handle *to)
+{
+    *to = *from;
+    switch (from->kind) {
+    case HANDLE_NONE:
+        return ATOLL_OK;
+    case HANDLE_MOVED:
+        return ATOLL_ERR_CLOSED;
+    case HANDLE_BLOB:
+        to->ptr = adopt_clone(from->ptr);
+        return to->ptr == NULL ? ATOLL_ERR_NOMEM : ATOLL_OK;
+    case HANDLE_FD: {
+        int fd = fcntl((int)(intptr_t)from->ptr, F_DUPFD_CLOEXEC, 0);
+        to->ptr = (void *)(intptr_t)fd;
+        return fd < 0 ? ATOLL_ERR_NOMEM : ATOLL_OK;
+    }
+    default:
+        xfer_handle_ref(from->kind, from->ptr);
+        return ATOLL_OK;
+    }
+}
+
+atoll_err
+xfer_clone(const atoll_msg *msg, atoll_msg *out)
+{
+    *out = *msg;
+    if (msg->tag != TAG_BLOCK) {
+        return ATOLL_OK; /* all of it is inside */
+    }
+    const block *from = msg->u.heap.ptr;
+    block *copy = atoll_alloc(sizeof(block) + from->size);
+    if (copy == NULL) {
+        return ATOLL_ERR_NOMEM;
+    }
+    *copy = (block){.size = from->size, .room = from->size};
+    memcpy(copy->data, from->data, from->size);
+    if (from->nhandles > 0) {
+        copy->handles = atoll_alloc(from->nhandles * sizeof(handle));
+    }
+    atoll_err err = from->nhandles > 0 && copy->handles == NULL
+                        ? ATOLL_ERR_NOMEM
+                        : ATOLL_OK;
+    while (err == ATOLL_OK && copy->nhandles < from->nhandles) {
+        err = clone_handle(&from->handles[copy->nhandles],
+                           &copy->handles[copy->nhandles]);
+        copy->nhandles += err == ATOLL_OK;
+    }
+    if (err != ATOLL_OK) {
+        wire_drop_handles(copy);
+        atoll_free(copy);
+        return err;
+    }
+    out->u.heap.ptr = copy;
+    return ATOLL_OK;
 }
 
 /* ------------------------------------------------------- the process token */

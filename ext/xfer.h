@@ -31,6 +31,10 @@ int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc,
  * Returns a new reference, or NULL with an exception. */
 PyObject *xfer_decode(core_state *state, atoll_msg *msg);
 
+/* A copy of *msg that is received or dropped on its own. NOMEM; CLOSED if there is
+ * something in it that only one can have: what atoll.move() took. Any thread. */
+atoll_err xfer_clone(const atoll_msg *msg, atoll_msg *out);
+
 /* Would `obj` cross without pickle? Does not fail. */
 bool xfer_is_shareable(core_state *state, PyObject *obj);
 

@@ -45,7 +45,7 @@ from .errors import (
     RemoteError,
     RemoteTraceback,
 )
-from .interpreter import Interpreter, create, get_current, get_main, list_all
+from .interpreter import Interpreter, create, get_current, get_main, list_all, warm
 
 __all__ = [
     "KEEP",
@@ -53,6 +53,7 @@ __all__ = [
     "UNBOUND_ERROR",
     "UNBOUND_REMOVE",
     "AtollError",
+    "BrokenInterpreterPool",
     "Buffer",
     "ChannelClosed",
     "ChannelEmpty",
@@ -63,12 +64,15 @@ __all__ = [
     "Diagnosis",
     "ExecutionFailed",
     "ForkedError",
+    "Future",
     "Interpreter",
     "InterpreterError",
     "InterpreterNotFoundError",
+    "InterpreterPoolExecutor",
     "ItemInterpreterDestroyed",
     "Moved",
     "NotShareableError",
+    "PoolStats",
     "Queue",
     "QueueEmpty",
     "QueueError",
@@ -79,6 +83,9 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "SendChannel",
+    "Task",
+    "TaskGroup",
+    "WorkerStats",
     "create",
     "create_channel",
     "create_queue",
@@ -92,7 +99,9 @@ __all__ = [
     "move",
     "register",
     "share",
+    "spawn",
     "stats",
+    "warm",
 ]
 
 __version__ = "0.1.0"
@@ -101,31 +110,49 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
+    from ._future import Future as Future
     from ._registry import register as register
+    from ._task import Task as Task
+    from ._task import TaskGroup as TaskGroup
+    from ._task import spawn as spawn
+    from .errors import (
+        BrokenInterpreterPool as BrokenInterpreterPool,
+    )
     from .errors import ChannelEmpty, ChannelFull, QueueFull, QueueShutDown
+    from .executor import InterpreterPoolExecutor as InterpreterPoolExecutor
+    from .executor import PoolStats as PoolStats
+    from .executor import WorkerStats as WorkerStats
 
-# These need the module `queue`, which costs more to import than all of atoll.
-_LAZY = ("QueueFull", "QueueShutDown", "ChannelEmpty", "ChannelFull")
+# What is imported when it is first looked at: `queue` or `concurrent.futures` alone
+# cost more than all of atoll.
+_LAZY = {
+    "BrokenInterpreterPool": "errors",
+    "ChannelEmpty": "errors",
+    "ChannelFull": "errors",
+    "Diagnosis": "_doctor",
+    "Future": "_future",
+    "InterpreterPoolExecutor": "executor",
+    "PoolStats": "executor",
+    "QueueFull": "errors",
+    "QueueShutDown": "errors",
+    "Task": "_task",
+    "TaskGroup": "_task",
+    "WorkerStats": "executor",
+    "doctor": "_doctor",
+    "register": "_registry",
+    "spawn": "_task",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name == "register":
-        from ._registry import register
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        globals()[name] = register
-        return register
-    if name in ("Diagnosis", "doctor"):
-        from . import _doctor
-
-        value = globals()[name] = getattr(_doctor, name)
-        return value
-    if name in _LAZY:
-        from . import errors
-
-        value = globals()[name] = getattr(errors, name)
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, "Diagnosis", "doctor", "register"})
+    return sorted({*globals(), *_LAZY})

@@ -92,8 +92,64 @@ def use_c_datetime() -> None:
         reload(zoneinfo)
 
 
+def preload(names: tuple[str, ...]) -> None:
+    """Import modules before the first job."""
+    from importlib import import_module
+
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as exc:
+            raise ImportError(f"cannot preload {name!r}: {type(exc).__name__}: {exc}") from exc
+
+
+# Of this interpreter, kept from one coroutine to the next: an asyncio.Runner, and
+# the eventfd that wakes its loop for an interrupt.
+_runner: Any = None
+_wake_fd = -1
+
+
+def run_coroutine(coroutine: Any) -> Any:
+    """Run what a task has returned, if that is a coroutine, in a loop of its own."""
+    global _runner, _wake_fd
+    import asyncio
+    import os
+
+    from . import _core
+
+    if _runner is None:
+        _runner = asyncio.Runner()
+        _wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        _runner.get_loop().add_reader(_wake_fd, os.eventfd_read, _wake_fd)
+    loop = _runner.get_loop()
+    _core._set_wake_fd(_wake_fd)
+    try:
+        return _runner.run(coroutine)
+    except KeyboardInterrupt:
+        # It came between two bytecodes: the loop has been left with the task in it.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        raise
+    finally:
+        _core._set_wake_fd(-1)
+
+
+def _close_loop() -> None:
+    global _runner, _wake_fd
+    if _runner is not None:
+        import os
+
+        _runner.close()
+        os.close(_wake_fd)
+        _runner, _wake_fd = None, -1
+
+
 def join_threads(_: object) -> None:
     """Before the end: run threading's exit handlers, join its threads."""
+    _close_loop()
     threading = sys.modules.get("threading")
     if threading is None:
         return

@@ -189,6 +189,10 @@ _LAZY = {
 
 if TYPE_CHECKING:
 
+    from concurrent.futures import BrokenExecutor
+
+    class BrokenInterpreterPool(BrokenExecutor): ...
+
     class QueueFull(QueueError, Full): ...
 
     class QueueShutDown(QueueError, ShutDown): ...
@@ -198,7 +202,22 @@ if TYPE_CHECKING:
     class ChannelFull(ChannelError, Full): ...
 
 
+def _broken_pool() -> type:
+    """Also the standard library's class of that name, where it has one."""
+    try:
+        from concurrent.futures.interpreter import (  # type: ignore[import-not-found]
+            BrokenInterpreterPool as Base,
+        )
+    except ImportError:  # before 3.14
+        from concurrent.futures import BrokenExecutor as Base
+    doc = "The workers of a pool cannot be had, or their initializer has failed."
+    namespace = {"__doc__": doc, "__module__": __name__}
+    return type("BrokenInterpreterPool", (Base,), namespace)
+
+
 def __getattr__(name: str) -> Any:
+    if name == "BrokenInterpreterPool":
+        return globals().setdefault(name, _broken_pool())
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import queue

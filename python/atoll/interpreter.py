@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _interpreters
+import marshal
 import sys
 from _weakref import ref  # the module weakref takes longer to import than atoll
 
@@ -21,9 +22,11 @@ if TYPE_CHECKING:  # typing itself takes too long to import
     from types import CodeType, SimpleNamespace, TracebackType
     from typing import Any, Literal, Self, TypeVar
 
+    from ._task import Task
+
     T = TypeVar("T")
 
-__all__ = ["Interpreter", "create", "get_current", "get_main", "list_all"]
+__all__ = ["Interpreter", "create", "get_current", "get_main", "list_all", "warm"]
 
 # Where an interpreter that is not atoll's was made, in PEP 734's words.
 _WHENCE = {
@@ -84,7 +87,7 @@ class Interpreter:
             if handle is None:
                 _interpreters.whence(id)  # raises InterpreterNotFoundError
                 if _core._find_home(id, True) is not None:
-                    raise InterpreterNotFoundError(f"interpreter {id} is closing")
+                    raise InterpreterNotFoundError(f"interpreter {id} is being made or closed")
             self = cls._new(id, handle)
         else:
             self.is_running()  # raises if it is closed
@@ -194,7 +197,7 @@ class Interpreter:
         handle = self._own()
         ok, value = handle.exec(_as_source(source))
         if not ok:
-            excinfo, cause = _describe(value)
+            excinfo, cause = describe(value)
             raise ExecutionFailed(excinfo) from cause
 
     def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
@@ -211,9 +214,25 @@ class Interpreter:
             raise TypeError(f"expected a callable, got {type(function).__name__}")
         ok, value = self._own().call((function, args, kwargs))
         if not ok:
-            excinfo, cause = _describe(value)
+            excinfo, cause = describe(value)
             raise ExecutionFailed(excinfo) from cause
         return value  # type: ignore[no-any-return]
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task:
+        """Queue ``function(*args, **kwargs)`` there and return its Task at once.
+
+        Tasks run one after the other, between calls of exec() and call(); what is
+        queued when the interpreter is closed ends with InterpreterNotFoundError.
+        Arguments and result are copied, as in call(). Does not block.
+
+        Raises NotShareableError; InterpreterError if it works for an executor;
+        InterpreterNotFoundError.
+        """
+        from ._task import Task
+
+        task = Task._queued(self)
+        self._own().submit(task, function, args, kwargs, None)
+        return task
 
     def call_in_thread(
         self, function: Callable[..., object], /, *args: Any, **kwargs: Any
@@ -255,7 +274,7 @@ class Interpreter:
                 raise ValueError(f"names must not contain null characters, got {name!r}")
         ok, value = self._own().prepare(names)
         if not ok:
-            excinfo, cause = _describe(value)
+            excinfo, cause = describe(value)
             raise ExecutionFailed(excinfo) from cause
 
     def interrupt(self) -> bool:
@@ -310,7 +329,7 @@ def _as_source(source: object) -> str | CodeType:
     return code
 
 
-def _describe(value: tuple[Any, ...]) -> tuple[SimpleNamespace, BaseException]:
+def describe(value: tuple[Any, ...]) -> tuple[SimpleNamespace, BaseException]:
     """The reply to a job that raised, as (excinfo, cause).
 
     `value` is what atoll._boot.capture returned, and the exception; or, if that
@@ -349,7 +368,10 @@ def _unpickle(id: int, token: int) -> Interpreter:
 
 
 def create(
-    name: str | None = None, *, extensions: Literal["isolate", "strict"] = "isolate"
+    name: str | None = None,
+    *,
+    extensions: Literal["isolate", "strict"] = "isolate",
+    preload: Iterable[str] = (),
 ) -> Interpreter:
     """Make an interpreter and return it, idle.
 
@@ -363,22 +385,79 @@ def create(
         "isolate": load a private copy of the module's shared object, with
         static data of its own (Linux with glibc, x86-64 and aarch64). "strict":
         CPython's own behaviour: ImportError.
+      preload (iterable of str): modules to import there at once.
 
     Raises:
       ValueError: `extensions` is neither.
-      InterpreterError: CPython or the operating system refused.
+      InterpreterError: CPython or the operating system refused, or a module of
+        `preload` cannot be imported.
     """
+    setup = make_setup(preload)
+    handle = _core._create(check_name(name), is_isolated(extensions), setup)
+    return Interpreter._from_handle(handle)
+
+
+def warm(
+    count: int = 1,
+    *,
+    preload: Iterable[str] = (),
+    extensions: Literal["isolate", "strict"] = "isolate",
+    wait: bool = True,
+) -> int:
+    """Keep interpreters ready, so that making one takes no time.
+
+    create(), executors and tasks take such a spare if it fits: the same `preload` and
+    `extensions`, and the `sys.path`, registered types, streams and logging levels of
+    now. Another one is then made in the background. Without this function executors
+    and tasks have one spare made for the next one of their kind; the environment
+    variable ATOLL_SPARES is another number for that, 0 for none.
+
+    Args:
+      count (int): how many, up to 16. 0: close all, and make none unasked.
+      preload, extensions: as of create().
+      wait (bool): until they are ready.
+
+    Returns how many there are (int).
+    """
+    if count < 0:
+        raise ValueError(f"count must be 0 or more, not {count}")
+    return _core._warm(count, is_isolated(extensions), make_setup(preload), wait)
+
+
+def check_name(name: object) -> str:
     if name is None:
-        name = ""
-    elif not isinstance(name, str):
+        return ""
+    if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
+    return name
+
+
+def is_isolated(extensions: object) -> bool:
     if extensions not in ("isolate", "strict"):
         raise ValueError(f"extensions must be 'isolate' or 'strict', not {extensions!r}")
+    return extensions == "isolate"
+
+
+def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
+    """What a new interpreter takes over from this one: for _core._create, Pool.
+
+    And a key that is the same whenever that is.
+    """
+    if isinstance(preload, str):
+        raise TypeError("preload must be a sequence of module names, not one str")
+    names = tuple(preload)
+    for module in names:
+        if not isinstance(module, str):
+            raise TypeError(f"preload must contain names of modules, not {module!r}")
     path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
     registry = sys.modules.get("atoll._registry")
     inherited = () if registry is None else registry.inherited()
-    handle = _core._create(name, extensions == "isolate", (path, inherited, *_surroundings()))
-    return Interpreter._from_handle(handle)
+    setup = (path, inherited, *_surroundings(), names)
+    return setup, marshal.dumps(setup, 2)  # type: ignore[arg-type]
+
+
+# As logging is when nobody has set anything: nothing disabled, WARNING.
+_USUAL_LEVELS = (0, 30)
 
 
 def _surroundings() -> tuple[object, object]:
@@ -401,7 +480,8 @@ def _surroundings() -> tuple[object, object]:
     loggers = list(root.manager.loggerDict.items())
     levels = [(name, _ask(logger, "level", int)) for name, logger in loggers]
     levels = [(name, level) for name, level in levels if level]
-    return streams, (int(root.manager.disable), int(root.level), *levels)
+    found = (int(root.manager.disable), int(root.level), *levels)
+    return streams, None if found == _USUAL_LEVELS else found
 
 
 def _ask(obj: object, name: str, cls: Callable[[Any], object]) -> Any:

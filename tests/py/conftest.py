@@ -11,6 +11,9 @@ from support import SLACK, open_interpreters, until
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Each test looks for interpreters that are left; test_spares.py has its own.
+atoll.warm(0)
+
 #: The ids of interpreters that a whole module of tests uses.
 KEPT = set()
 

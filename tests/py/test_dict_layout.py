@@ -507,6 +507,22 @@ def test_the_collector_knows_of_what_it_has_to(trip):
         assert gc.is_tracked(one)
 
 
+def test_the_collector_need_not_know_of_tuples_of_atoms(trip):
+    leaf, shared = (1, 2.5), []
+    got = trip([
+        (1, "two", str(n := 12345), n * 0.5), tuple(range(9)), leaf, leaf, (), (1, leaf),
+        (1, []), (shared, 1), (shared, 2), (shared,),
+    ])
+    assert not any(map(gc.is_tracked, got[:5])) and got[2] is got[3]
+    assert all(map(gc.is_tracked, got[6:]))
+    got[7][0].append(got[8])  # a cycle through a tuple that it was not on
+    got[7][0].append(shapes.Bag(n=1))
+    gone = weakref.ref(got[7][0][1])
+    del got
+    gc.collect()
+    assert gone() is None
+
+
 def test_cycles_are_collected(trip):
     sent = [{"id": n, "node": shapes.Bag(n=n), "back": None} for n in range(10)]
     for one in sent:

@@ -135,6 +135,43 @@ print(tried, q.get())
     assert out == f"{7 * 5 * 3 * 4} fine"
 
 
+def test_what_is_walked_may_be_dropped_meanwhile():
+    """Tuples and instances that nobody holds any more but the encoder."""
+    out = check_python(
+        SNEAKY
+        + """
+from sendable import Node
+def drop():
+    box.clear()
+    kept.clear()
+    gc.collect()
+    return [Holder(a=n, b=(n, [n]), c=(n,)) for n in range(100)]
+def tuples(item): return [(1, item, "x" * 10, [2])]
+def instances(item):
+    return [Holder(a=n, b="y" * n, c=(n,)) for n in range(2)] + [
+        Holder(a=1, b=item, c="x" * 10), Holder(a=1, b=2, c=[item])]
+def both(item): return [Holder(a=1, b=2), Holder(a=(item, 1, "x" * 10), b=[3])]
+for make in (tuples, instances, both):
+    for shared in (False, True):
+        for before in range(3):
+            box = [0] * before
+            kept = []
+            box += make(Reducing(drop))
+            if shared:
+                kept = [box[-1], box[-2] if len(box) > 1 else 0]
+            whole = box
+            q.put(whole)
+            got = q.get()
+            assert got[:before] == [0] * before
+            item = got[-1] if make is tuples else None
+            assert item is None or item == (1, 0, "x" * 10, [2]), item
+            gc.collect()
+print("fine")
+"""
+    )
+    assert out == "fine"
+
+
 def test_freed_parts_are_not_taken_for_later_ones():
     """An address that is used again is another object."""
     check_python(

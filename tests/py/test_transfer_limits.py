@@ -100,7 +100,9 @@ def receive():
             done.append(1)
             return
 keep, done = [], []
-for size, target in ((512 << 20, send), (256 << 10, receive)):
+# CPython 3.13 counts calls and does not look at the stack.
+small = 256 << 10 if sys.version_info >= (3, 14) else 16 << 20
+for size, target in ((512 << 20, send), (small, receive)):
     threading.stack_size(size)
     thread = threading.Thread(target=target)
     thread.start()

@@ -1,0 +1,483 @@
+/* atoll._core.Job: what a future holds on to, and how it waits. The rest of a
+ * future is Python (atoll/_future.py). */
+#include "jobobj.h"
+
+#include "cqobj.h"
+#include "detach.h"
+#include "home.h"
+#include "output.h"
+#include "pool.h"
+#include "xfer.h"
+
+PyObject *
+jobobj_new(core_state *state, PyTypeObject *cls)
+{
+    jobobj *self = (jobobj *)cls->tp_alloc(cls, 0);
+    if (self != NULL) {
+        self->state = state;
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+jobobj_tp_new(PyTypeObject *cls, PyObject *Py_UNUSED(args),
+              PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *module = PyType_GetModuleByDef(cls, &core_module);
+    return module == NULL ? NULL
+                          : jobobj_new(PyModule_GetState(module), cls);
+}
+
+static int
+jobobj_traverse(PyObject *obj, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(obj));
+    Py_VISIT(((jobobj *)obj)->value);
+    return 0;
+}
+
+static int
+jobobj_clear(PyObject *obj)
+{
+    Py_CLEAR(((jobobj *)obj)->value);
+    return 0;
+}
+
+static void
+jobobj_dealloc(PyObject *obj)
+{
+    jobobj *self = (jobobj *)obj;
+    PyTypeObject *type = Py_TYPE(obj);
+    PyObject_GC_UnTrack(obj);
+    Py_CLEAR(self->value);
+    if (self->job != NULL) {
+        job_unref(self->job);
+    }
+    type->tp_free(obj);
+    Py_DECREF(type);
+}
+
+/* --------------------------------------------------------------- its state */
+
+/* Its job, begun in this process; else NULL with an exception. */
+static job *
+job_of(jobobj *self)
+{
+    if (self->job == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the task has not been started");
+        return NULL;
+    }
+    if (self->job->pool->process != xfer_process_token()) {
+        raise_err(self->state, ATOLL_ERR_FORKED, "task");
+        return NULL;
+    }
+    return self->job;
+}
+
+static bool
+is_done(const jobobj *self)
+{
+    return self->job != NULL && atoll_event_is_set(&self->job->done);
+}
+
+static bool
+is_cancelled(const jobobj *self)
+{
+    return is_done(self) && self->job->status == JOB_CANCELLED;
+}
+
+static bool
+is_started(jobobj *self)
+{
+    if (self->job == NULL) {
+        return false;
+    }
+    pool *p = self->job->pool;
+    atoll_lock_acquire(&p->lock);
+    bool started = self->job->phase == JOB_STARTED;
+    atoll_lock_release(&p->lock);
+    return started;
+}
+
+PyDoc_STRVAR(done_doc,
+"done()\n--\n\nHas it ended, or been cancelled? (bool)");
+
+static PyObject *
+jobobj_done(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(is_done((jobobj *)obj));
+}
+
+PyDoc_STRVAR(cancelled_doc,
+"cancelled()\n--\n\nHas it been cancelled? (bool)");
+
+static PyObject *
+jobobj_cancelled(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(is_cancelled((jobobj *)obj));
+}
+
+PyDoc_STRVAR(running_doc,
+"running()\n--\n\nIs it running, its outcome still open? (bool)");
+
+static PyObject *
+jobobj_running(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    jobobj *self = (jobobj *)obj;
+    return PyBool_FromLong(!is_done(self) && is_started(self));
+}
+
+PyDoc_STRVAR(is_alive_doc,
+"is_alive()\n--\n\n"
+"Has it been started, and has its code not ended? (bool) One that was cancelled\n"
+"is alive until it has obeyed.");
+
+static PyObject *
+jobobj_is_alive(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    jobobj *self = (jobobj *)obj;
+    return PyBool_FromLong(self->job != NULL &&
+                           !atoll_event_is_set(&self->job->over));
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+static atoll_err
+wait_done(void *arg, const atoll_wait *wait)
+{
+    return atoll_event_wait(&((job *)arg)->done, wait);
+}
+
+static atoll_err
+wait_over(void *arg, const atoll_wait *wait)
+{
+    return atoll_event_wait(&((job *)arg)->over, wait);
+}
+
+static atoll_err
+wait_opened(void *arg, const atoll_wait *wait)
+{
+    return atoll_event_wait(arg, wait);
+}
+
+/* As detach_deadline, but what is negative is now, as in concurrent.futures. */
+static int
+parse_timeout(PyObject *timeout, int64_t *deadline)
+{
+    if (timeout != NULL && PyFloat_Check(timeout) &&
+        PyFloat_AS_DOUBLE(timeout) < 0) {
+        *deadline = ATOLL_NOW;
+        return 0;
+    }
+    if (timeout != NULL && PyLong_Check(timeout)) {
+        int negative = 0;
+        (void)PyLong_AsLongAndOverflow(timeout, &negative);
+        if (negative < 0 || (negative == 0 && PyLong_AsLong(timeout) < 0)) {
+            *deadline = ATOLL_NOW;
+            return 0;
+        }
+    }
+    return detach_deadline(timeout, deadline);
+}
+
+/* Wait with `op`. 1: it has happened; 0: not in time; -1 with an exception. */
+static int
+wait_for(jobobj *self, detach_op op, PyObject *timeout)
+{
+    int64_t deadline;
+    atoll_err err;
+    job *j = job_of(self);
+    if (j == NULL || parse_timeout(timeout, &deadline) < 0) {
+        return -1;
+    }
+    job_ref(j);
+    callers_enter(self->state);
+    int rc = detach_wait(self->state, op, j, deadline, &j->pool->spin, &err);
+    PyObject *exc = PyErr_GetRaisedException();
+    callers_leave(self->state);
+    PyErr_SetRaisedException(exc);
+    job_unref(j);
+    return rc < 0 ? -1 : err == ATOLL_OK;
+}
+
+/* One optional argument, `timeout`, by position or name. */
+static int
+parse_args(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+           PyObject **timeout)
+{
+    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    *timeout = NULL;
+    if (nargs + named > 1 ||
+        (named == 1 &&
+         PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0),
+                                          "timeout") != 0)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "expected at most one argument, timeout");
+        return -1;
+    }
+    if (nargs + named == 1) {
+        *timeout = args[0];
+    }
+    return 0;
+}
+
+/* Make an exception of an outcome that is none of the user's values:
+ * atoll._future.failure(status, value, task). */
+static PyObject *
+failure(jobobj *self, PyObject *value)
+{
+    core_state *state = self->state;
+    if (state->failure == NULL) {
+        PyObject *module = PyImport_ImportModule("atoll._future");
+        if (module != NULL) {
+            state->failure = PyObject_GetAttrString(module, "failure");
+            Py_DECREF(module);
+        }
+    }
+    const pool *p = self->job->pool;
+    return state->failure == NULL
+               ? NULL
+               : PyObject_CallFunction(
+                     state->failure, "iOsLz", (int)self->job->status, value,
+                     p->name, (long long)self->job->limit, p->why);
+}
+
+/* Its reply, as an object or an exception; only one thread at a time. */
+static void
+open_reply(jobobj *self)
+{
+    job *j = self->job;
+    PyObject *value = Py_NewRef(Py_None);
+    if (j->status == JOB_RETURNED || j->status == JOB_RAISED ||
+        j->status == JOB_UNSENT) {
+        Py_SETREF(value, xfer_decode(self->state, &j->reply));
+    }
+    self->raised = j->status != JOB_RETURNED;
+    if (value != NULL && self->raised) {
+        Py_SETREF(value, failure(self, value));
+    }
+    if (value == NULL) {
+        self->raised = true;
+        value = PyErr_GetRaisedException();
+    }
+    self->value = value;
+}
+
+/* Wait for the outcome and make its object. 1; 0: not in time; -1. */
+static int
+resolve(jobobj *self, PyObject *timeout)
+{
+    if (self->value != NULL) {
+        return 1;
+    }
+    int rc = wait_for(self, wait_done, timeout);
+    if (rc <= 0 || is_cancelled(self)) {
+        return rc;
+    }
+    if (output_catch_up(self->state, self->job->printed) < 0) {
+        return -1;
+    }
+    while (self->value == NULL && self->opening) {
+        /* Another thread of this interpreter is at it. */
+        atoll_err err;
+        if (detach_wait(self->state, wait_opened, &self->opened,
+                        ATOLL_FOREVER, NULL, &err) < 0) {
+            return -1;
+        }
+    }
+    if (self->value == NULL) {
+        self->opening = true;
+        open_reply(self);
+        atoll_event_set(&self->opened);
+    }
+    return 1;
+}
+
+static PyObject *
+raise_value(PyObject *exc)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    return NULL;
+}
+
+/* For the two methods: 1, with self->value; else the exception is set. */
+static int
+resolve_or_raise(jobobj *self, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    PyObject *timeout;
+    if (parse_args(args, nargs, kwnames, &timeout) < 0) {
+        return -1;
+    }
+    int rc = resolve(self, timeout);
+    if (rc == 0) {
+        PyErr_SetNone(PyExc_TimeoutError);
+        return -1;
+    }
+    if (rc > 0 && self->value == NULL) { /* cancelled: a new one each time */
+        PyObject *exc = failure(self, Py_None);
+        if (exc != NULL) {
+            raise_value(exc);
+            Py_DECREF(exc);
+        }
+        return -1;
+    }
+    return rc;
+}
+
+PyDoc_STRVAR(result_doc,
+"result(timeout=None)\n--\n\n"
+"Wait for the task and return its result, or raise its exception.\n\n"
+"Blocks for up to `timeout` seconds (float; None: for ever). The result is a\n"
+"copy, made at the first call here; later calls return the same object.\n"
+"Raises TimeoutError; CancelledError; InterpreterNotFoundError if the\n"
+"interpreter was closed before the task began; BrokenInterpreterPool.");
+
+static PyObject *
+jobobj_result(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+              PyObject *kwnames)
+{
+    jobobj *self = (jobobj *)obj;
+    if (resolve_or_raise(self, args, nargs, kwnames) < 0) {
+        return NULL;
+    }
+    return self->raised ? raise_value(self->value) : Py_NewRef(self->value);
+}
+
+PyDoc_STRVAR(exception_doc,
+"exception(timeout=None)\n--\n\n"
+"Wait for the task and return its exception, or None. As result() else.");
+
+static PyObject *
+jobobj_exception(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    jobobj *self = (jobobj *)obj;
+    if (resolve_or_raise(self, args, nargs, kwnames) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(self->raised ? self->value : Py_None);
+}
+
+PyDoc_STRVAR(wait_doc,
+"_wait(timeout)\n--\n\nWait for its code to end; returns whether it has.");
+
+static PyObject *
+jobobj_wait(PyObject *obj, PyObject *timeout)
+{
+    int rc = wait_for((jobobj *)obj, wait_over, timeout);
+    return rc < 0 ? NULL : PyBool_FromLong(rc);
+}
+
+PyDoc_STRVAR(cancel_doc,
+"_cancel(queued)\n--\n\n"
+"See Future.cancel; with `queued`, only if it has not begun. Returns whether this\n"
+"call did it.");
+
+static PyObject *
+jobobj_cancel(PyObject *obj, PyObject *queued)
+{
+    jobobj *self = (jobobj *)obj;
+    job *j = job_of(self);
+    int only = j == NULL ? -1 : PyObject_IsTrue(queued);
+    if (only < 0) {
+        return NULL;
+    }
+    bool mine;
+    job_ref(j);
+    Py_BEGIN_ALLOW_THREADS
+    mine = only ? pool_cancel_queued(j) : pool_cancel(j, JOB_CANCELLED);
+    Py_END_ALLOW_THREADS
+    job_unref(j);
+    return PyBool_FromLong(mine);
+}
+
+static void
+release_job(void *j)
+{
+    job_unref(j);
+}
+
+PyDoc_STRVAR(watch_doc,
+"_watch(cq, token)\n--\n\n"
+"Have cq.drain() return `token` when it is done. Returns the Operation, or None if\n"
+"it is done already.");
+
+static PyObject *
+jobobj_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    jobobj *self = (jobobj *)obj;
+    job *j = job_of(self);
+    if (j == NULL) {
+        return NULL;
+    }
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "_watch() takes two arguments");
+        return NULL;
+    }
+    PyObject *op;
+    job_ref(j);
+    int rc = cq_watch(self->state, args[0], &j->done, args[1], release_job, j,
+                      &op);
+    if (rc > 0) {
+        return op;
+    }
+    job_unref(j);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(failed_doc,
+"_failed()\n--\n\nIt has ended: did it fail? (bool) Decodes nothing.");
+
+static PyObject *
+jobobj_failed(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    jobobj *self = (jobobj *)obj;
+    return PyBool_FromLong(is_done(self) &&
+                           self->job->status != JOB_RETURNED);
+}
+
+static PyMethodDef jobobj_methods[] = {
+    {"done", jobobj_done, METH_NOARGS, done_doc},
+    {"cancelled", jobobj_cancelled, METH_NOARGS, cancelled_doc},
+    {"running", jobobj_running, METH_NOARGS, running_doc},
+    {"is_alive", jobobj_is_alive, METH_NOARGS, is_alive_doc},
+    {"result", (PyCFunction)(void (*)(void))jobobj_result,
+     METH_FASTCALL | METH_KEYWORDS, result_doc},
+    {"exception", (PyCFunction)(void (*)(void))jobobj_exception,
+     METH_FASTCALL | METH_KEYWORDS, exception_doc},
+    {"_wait", jobobj_wait, METH_O, wait_doc},
+    {"_cancel", jobobj_cancel, METH_O, cancel_doc},
+    {"_watch", (PyCFunction)(void (*)(void))jobobj_watch, METH_FASTCALL,
+     watch_doc},
+    {"_failed", jobobj_failed, METH_NOARGS, failed_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot jobobj_slots[] = {
+    {Py_tp_new, jobobj_tp_new},
+    {Py_tp_dealloc, jobobj_dealloc},
+    {Py_tp_traverse, jobobj_traverse},
+    {Py_tp_clear, jobobj_clear},
+    {Py_tp_methods, jobobj_methods},
+    {Py_tp_doc, "The core of a future: a task, wherever it runs."},
+    {0, NULL},
+};
+
+static PyType_Spec jobobj_spec = {
+    .name = "atoll._core.Job",
+    .basicsize = sizeof(jobobj),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = jobobj_slots,
+};
+
+int
+job_add_type(core_state *state)
+{
+    state->job_type = (PyTypeObject *)PyType_FromModuleAndSpec(
+        state->module, &jobobj_spec, NULL);
+    return state->job_type == NULL
+               ? -1
+               : PyModule_AddType(state->module, state->job_type);
+}

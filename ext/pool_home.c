@@ -1,0 +1,258 @@
+/* What a worker's home does for its pool: it comes, takes tasks, and leaves, or is
+ * left. See pool.h. */
+#include "pool_parts.h"
+
+#include <stdio.h>
+
+#include "xfer.h"
+
+/* A pool with more strays than this, and two for each place, is broken. */
+#define STRAYS_MAX 8
+
+/* Make `j` the current job of `h`, in whose thread this is. */
+static void
+set_current(home *h, job *j)
+{
+    atoll_lock_acquire(&h->lock);
+    h->current = j;
+    h->job_over = false;
+    h->state = HOME_RUNNING;
+    atoll_lock_release(&h->lock);
+}
+
+/* The next one of the queue, begun; the caller gets the queue's reference. */
+static job *
+take(pool *p, worker *w)
+{
+    job *j = p->first;
+    if (j != NULL) {
+        pool_unlink(p, j);
+        pool_begin(w, j);
+    }
+    return j;
+}
+
+/* The job that prepares a worker. NULL when out of memory. */
+static job *
+init_job(pool *p)
+{
+    atoll_msg msg;
+    job *j = NULL;
+    if (xfer_clone(&p->init, &msg) == ATOLL_OK) {
+        j = job_new(JOB_CALL, &msg);
+        if (j == NULL) {
+            atoll_msg_drop(&msg);
+        }
+        else {
+            j->init = true;
+        }
+    }
+    return j;
+}
+
+job *
+pool_hello(home *h)
+{
+    pool *p = h->pool;
+    job *j = p->prepares ? init_job(p) : NULL;
+    if (p->prepares && j == NULL) {
+        pool_break(p, "not enough memory for the initializer");
+    }
+    atoll_lock_acquire(&p->lock);
+    worker *w = h->worker;
+    w->starting = false;
+    w->home = h;
+    if (j == NULL) {
+        j = take(p, w);
+    }
+    if (j != NULL) {
+        set_current(h, j);
+        atoll_lock_release(&p->lock);
+        return j;
+    }
+    atoll_lock_acquire(&h->lock);
+    h->state = HOME_IDLE;
+    atoll_lock_release(&h->lock);
+    pool_idle_push(p, w);
+    if (p->closed) {
+        pool_release_idle(p);
+    }
+    else {
+        atoll_lock_release(&p->lock);
+    }
+    return NULL;
+}
+
+void
+pool_adopt(home *h)
+{
+    pool *p = h->pool;
+    job *j = p->prepares ? init_job(p) : NULL;
+    if (p->prepares && j == NULL) {
+        pool_break(p, "not enough memory for the initializer");
+    }
+    atoll_lock_acquire(&p->lock);
+    worker *w = h->worker;
+    w->starting = false;
+    w->home = h;
+    /* If it does not take the job it is about to end, and will say so. */
+    if (j == NULL || home_submit(h, j) != ATOLL_OK) {
+        pool_idle_push(p, w);
+        if (p->pending > 0) {
+            pool_give(p);
+        }
+    }
+    if (p->closed && p->pending == 0) {
+        pool_release_idle(p);
+    }
+    else {
+        atoll_lock_release(&p->lock);
+    }
+    if (j != NULL) {
+        job_unref(j);
+    }
+}
+
+/* Its task is over: for the books. Returns whether `w` had a reference to it. */
+static bool
+account(worker *w, job *j)
+{
+    bool known = w != NULL && w->job == j;
+    if (known) {
+        w->busy += atoll_now() - w->since;
+        w->tasks++;
+        w->served++;
+        w->job = NULL;
+    }
+    j->phase = JOB_OVER;
+    return known;
+}
+
+job *
+pool_next(home *h, job *j, job_status status)
+{
+    pool *p = h->pool;
+    job *next = NULL;
+    home *left = NULL, *at = NULL;
+    worker *vacant = NULL;
+    bool dropped = false;
+    if (j->init && status != JOB_RETURNED) {
+        char why[256];
+        snprintf(why, sizeof(why), "the initializer failed: %s",
+                 h->start_error == NULL ? "no memory" : h->start_error);
+        pool_break(p, why);
+    }
+    atoll_lock_acquire(&p->lock);
+    worker *w = h->worker;
+    if (j->task) {
+        dropped = account(w, j);
+        at = j->home;
+        j->home = NULL;
+    }
+    bool keep = w != NULL && !(p->max_tasks > 0 && w->served >= p->max_tasks);
+    if (keep && !home_is_exiting(h)) {
+        next = take(p, w);
+        keep = !p->closed || p->fixed;
+    }
+    if (h->stray) {
+        h->stray = false;
+        p->strays--;
+    }
+    if (next != NULL) {
+        set_current(h, next);
+    }
+    else {
+        home_becomes_idle(h, j);
+        if (w != NULL && keep) {
+            pool_idle_push(p, w);
+        }
+        else if (w != NULL) {
+            left = pool_vacate(p, w);
+            vacant = pool_reserve(p);
+            w->restarts += vacant != NULL;
+        }
+    }
+    pool_release(p);
+    pool_unwatch(j);
+    pool_let_go(p, left);
+    if (at != NULL) {
+        home_unref(at);
+    }
+    if (dropped) {
+        job_unref(j);
+    }
+    if (vacant != NULL) {
+        pool_start(p, vacant);
+    }
+    return next;
+}
+
+void
+pool_home_ended(home *h)
+{
+    pool *p = h->pool;
+    home *left = NULL;
+    job *chain = NULL;
+    worker *vacant = NULL;
+    atoll_lock_acquire(&p->lock);
+    worker *w = h->worker;
+    if (w != NULL) {
+        w->home = h; /* it may not have come to say so */
+        w->starting = false;
+        left = pool_vacate(p, w);
+        w->restarts++;
+        p->restarts++;
+    }
+    if (h->counted) {
+        h->counted = false;
+        p->live--;
+    }
+    bool failed = h->start_error != NULL && p->live == 0 && !p->fixed;
+    if (p->fixed) {
+        p->closed = true;
+        chain = pool_take_all(p);
+    }
+    else if (!failed) {
+        vacant = pool_reserve(p);
+    }
+    pool_release(p);
+    if (failed) {
+        pool_break(p, h->start_error);
+    }
+    pool_settle_all(chain, JOB_GONE);
+    pool_let_go(p, left);
+    if (vacant != NULL) {
+        pool_start(p, vacant);
+    }
+}
+
+void
+pool_abandon(pool *p, worker *w)
+{
+    job *dropped = w->job;
+    w->job = NULL;
+    home *h = pool_vacate(p, w);
+    h->stray = true;
+    h->counted = false;
+    p->live--;
+    p->strays++;
+    p->restarts++;
+    w->restarts++;
+    bool many = p->strays > STRAYS_MAX + 2 * p->max_workers;
+    worker *vacant = NULL;
+    if (!many && (!p->closed || p->pending > 0) && p->why == NULL) {
+        vacant = w;
+        w->starting = true;
+        p->live++;
+    }
+    pool_release(p);
+    home_is_hopeless(h);
+    pool_let_go(p, h);
+    job_unref(dropped);
+    if (many) {
+        pool_break(p, "too many tasks could not be stopped");
+    }
+    if (vacant != NULL) {
+        pool_start(p, vacant);
+    }
+}

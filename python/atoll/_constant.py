@@ -1,0 +1,370 @@
+"""Functions that never change, by value.
+
+A function of ``__main__``, a lambda or a closure that refers to nothing but what is
+constant (numbers and text, modules, what can be imported, other such functions) is
+constant itself. It is written once, kept by its digest on both sides, and written
+here: cloudpickle could do it, but to import that takes longer than to make an
+interpreter, and most scripts send nothing else. What is not so simple (annotations
+that cannot be written, type parameters) is cloudpickle's all the same.
+
+Called by the core.
+"""
+
+from __future__ import annotations
+
+import marshal
+import sys
+from _functools import reduce  # type: ignore[import-not-found]
+from _operator import or_
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    GenericAlias,
+    ModuleType,
+    UnionType,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_PROTOCOL = 5
+
+# Objects that never change. A function that refers to nothing else is itself
+# constant: its pickle can be kept, and so can what was made of it.
+_ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, type(...)))
+
+# id of a function -> (function, what it depends on, digest, pickle)
+_sent: dict[int, tuple[FunctionType, list[_Part], bytes, bytes]] = {}
+# digest -> function
+_received: dict[bytes, Any] = {}
+_KEEP = 512  # of each; the oldest goes first
+_KEEP_SIZE = 65536  # bytes; what is larger is not kept
+
+_MISSING: Any = object()
+
+
+class _Part:
+    """A function, and the state of it that its pickle was made from."""
+
+    __slots__ = ("cells", "code", "defaults", "function", "kwdefaults", "names")
+
+    def __init__(self, function: FunctionType) -> None:
+        known = function.__globals__
+        self.function = function
+        self.code = function.__code__
+        self.defaults = function.__defaults__
+        self.kwdefaults = dict(function.__kwdefaults__ or ())
+        self.cells = _cells(function)
+        # A name that is missing may be a built-in one, or be defined later.
+        self.names = {name: known.get(name, _MISSING) for name in _names(self.code)}
+
+    def values(self) -> Iterator[Any]:
+        yield from self.defaults or ()
+        yield from self.kwdefaults.values()
+        yield from self.cells
+        yield from (value for value in self.names.values() if value is not _MISSING)
+
+    def is_current(self) -> bool:
+        function = self.function
+        known = function.__globals__
+        keywords = function.__kwdefaults__ or {}
+        return (
+            function.__code__ is self.code
+            and function.__defaults__ is self.defaults
+            and not function.__dict__
+            and keywords.keys() == self.kwdefaults.keys()
+            and all(keywords[name] is value for name, value in self.kwdefaults.items())
+            and all(a is b for a, b in zip(_cells(function), self.cells, strict=True))
+            and all(known.get(name, _MISSING) is value for name, value in self.names.items())
+        )
+
+
+def _cells(function: FunctionType) -> tuple[Any, ...]:
+    found = []
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # not bound yet
+            found.append(cell)
+    return tuple(found)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _codes(const)
+
+
+def _names(code: CodeType) -> set[str]:
+    """All names that may be global: attributes are among them, which is harmless."""
+    return {name for each in _codes(code) for name in each.co_names}
+
+
+def _assigns(code: CodeType) -> bool:
+    """Does it assign to what outlives a call: a global name, or a captured one?"""
+    import opcode
+
+    to_global = {opcode.opmap["STORE_GLOBAL"], opcode.opmap["DELETE_GLOBAL"]}
+    to_cell = {opcode.opmap["STORE_DEREF"], opcode.opmap["DELETE_DEREF"]}
+    captured = set(code.co_freevars)
+    for each in _codes(code):
+        bytecode = each.co_code
+        cells = [name for name in each.co_cellvars if name not in each.co_varnames]
+        slots = (*each.co_varnames, *cells, *each.co_freevars)
+        high = 0
+        for op, arg in zip(bytecode[::2], bytecode[1::2], strict=True):
+            if op in to_global:
+                return True
+            if op in to_cell and slots[high | arg] in captured:
+                return True
+            high = (high | arg) << 8 if op == opcode.EXTENDED_ARG else 0
+    return False
+
+
+def _is_importable(obj: Any) -> bool:
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    if module is None or module.__name__ == "__main__":
+        return False
+    found: Any = module
+    for name in obj.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is obj
+
+
+def _parts(function: FunctionType) -> list[_Part] | None:
+    """`function` and those that it refers to; None if it is not constant."""
+    parts: dict[int, _Part] = {}
+    todo: list[Any] = [function]
+    while todo:
+        value = todo.pop()
+        kind = type(value)
+        if kind in _ATOMS or id(value) in parts:
+            continue
+        if kind is tuple or kind is frozenset:
+            todo.extend(value)
+        elif kind is ModuleType:
+            if value.__name__ == "__main__" or sys.modules.get(value.__name__) is not value:
+                return None
+        elif kind is FunctionType and not _is_importable(value):
+            if value.__dict__ or _assigns(value.__code__):
+                return None
+            part = parts[id(value)] = _Part(value)
+            todo.extend(part.values())
+        elif isinstance(value, (type, BuiltinFunctionType, FunctionType)):
+            if not _is_importable(value):
+                return None
+        else:
+            return None
+    return list(parts.values())
+
+
+def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(cache) >= _KEEP:
+        cache.pop(next(iter(cache)), None)
+    cache[key] = value
+
+
+def _digest(data: bytes) -> bytes:
+    try:  # hashlib would load a cryptography library
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    return blake2b(data, digest_size=16).digest()
+
+
+def constant(obj: FunctionType) -> tuple[bytes, bytes] | None:
+    """A function that is constant, as (digest, bytes for loads()); else None.
+
+    Receivers keep what they make of it.
+    """
+    known = _sent.get(id(obj))
+    if known is not None and all(part.is_current() for part in known[1]):
+        return known[2], known[3]
+    _sent.pop(id(obj), None)
+    parts = _parts(obj)
+    if parts is None:
+        return None
+    data = _Writer(parts).written()
+    if data is None:
+        import cloudpickle
+
+        data = cloudpickle.dumps(obj, _PROTOCOL)
+    if len(data) > _KEEP_SIZE:
+        return None
+    digest = _digest(data)
+    _keep(_sent, id(obj), (obj, parts, digest, data))
+    return digest, data
+
+
+def loads(data: memoryview, digest: bytes) -> Any:
+    """Rebuild what constant() gave; `data` is released."""
+    with data:
+        obj = _received.get(digest)
+        if obj is None:
+            if data[0] == _PICKLE:
+                import _pickle
+
+                obj = _pickle.loads(data)
+            else:
+                obj = _read(marshal.loads(data))
+            _keep(_received, digest, obj)
+        return obj
+
+
+# ------------------------------------------------------- writing and reading
+
+# How a pickle begins; what marshal writes for a tuple does not.
+_PICKLE = 0x80
+# What a value is, in a pair with what it is made of.
+_ATOM, _MODULE, _NAME, _FUNCTION, _TUPLE, _FROZENSET, _ALIAS, _UNION = range(8)
+
+
+class _NotWritten(Exception):
+    """Something is not so simple."""
+
+
+class _Writer:
+    """Functions as tuples that marshal can write.
+
+    The first part is the function that is asked for. Functions that have one dict of
+    globals get one again, with the names that they use.
+    """
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._parts = parts
+        self._index = {id(part.function): n for n, part in enumerate(parts)}
+        self._names = {name for part in parts for name in _names(part.code)}
+
+    def written(self) -> bytes | None:
+        globals_index: dict[int, int] = {}
+        shared: list[dict[str, Any]] = []
+        functions = []
+        try:
+            for part in self._parts:
+                known = part.function.__globals__
+                number = globals_index.setdefault(id(known), len(globals_index))
+                if number == len(shared):
+                    names = ("__name__", "__package__", "__file__")
+                    shared.append({n: (_ATOM, known[n]) for n in names if _is_atom(known, n)})
+                for name, value in part.names.items():
+                    if value is not _MISSING:
+                        shared[number][name] = self._value(value)
+                functions.append((number, *self._function(part)))
+            return marshal.dumps((tuple(functions), tuple(shared)))
+        except (_NotWritten, ValueError):  # marshal's: code that it cannot write
+            return None
+
+    def _function(self, part: _Part) -> tuple[Any, ...]:
+        function = part.function
+        if getattr(function, "__type_params__", ()):
+            raise _NotWritten
+        return (
+            part.code,
+            function.__name__,
+            function.__qualname__,
+            function.__module__,
+            self._value(function.__doc__),
+            self._value(part.defaults),
+            {name: self._value(value) for name, value in part.kwdefaults.items()},
+            tuple(self._value(value) for value in part.cells),
+            self._annotations(function),
+        )
+
+    def _annotations(self, function: FunctionType) -> dict[str, Any]:
+        if sys.version_info >= (3, 14) and function.__annotate__ is None:
+            return {}
+        try:
+            found = function.__annotations__
+        except Exception as exc:  # a name that is not defined
+            raise _NotWritten from exc
+        return {name: self._value(value) for name, value in found.items()}
+
+    def _value(self, value: Any) -> tuple[Any, ...]:
+        kind = type(value)
+        if kind in _ATOMS:
+            return _ATOM, value
+        if kind is tuple or kind is frozenset:
+            tag = _TUPLE if kind is tuple else _FROZENSET
+            return tag, tuple(self._value(item) for item in value)
+        if kind is ModuleType:
+            return _MODULE, value.__name__, self._submodules(value.__name__)
+        if kind is GenericAlias:
+            return _ALIAS, self._value(value.__origin__), self._value(value.__args__)
+        if kind is UnionType:
+            return _UNION, self._value(value.__args__)
+        if id(value) in self._index:
+            return _FUNCTION, self._index[id(value)]
+        if value is type(None):  # of annotations
+            return _NAME, "types", "NoneType"
+        if isinstance(value, (type, BuiltinFunctionType, FunctionType)):
+            if _is_importable(value):
+                return _NAME, value.__module__, value.__qualname__
+        raise _NotWritten
+
+
+    def _submodules(self, package: str) -> tuple[str, ...]:
+        """Those that have been imported and that the code seems to use, by an
+        attribute of the package."""
+        prefix = f"{package}."
+        found = [name for name in sys.modules if name.startswith(prefix)]
+        return tuple(n for n in found if self._names.issuperset(n[len(prefix) :].split(".")))
+
+
+def _is_atom(space: dict[str, Any], name: str) -> bool:
+    return name in space and type(space[name]) in _ATOMS
+
+
+def _read(data: tuple[Any, ...]) -> FunctionType:
+    functions, shared = data
+    made: list[FunctionType] = []
+
+    def value_of(value: tuple[Any, ...]) -> Any:
+        tag, what = value[0], value[1]
+        if tag == _ATOM:
+            return what
+        if tag == _TUPLE:
+            return tuple(map(value_of, what))
+        if tag == _FROZENSET:
+            return frozenset(map(value_of, what))
+        if tag == _FUNCTION:
+            return made[what]
+        if tag == _ALIAS:
+            return GenericAlias(value_of(what), value_of(value[2]))
+        if tag == _UNION:
+            return reduce(or_, value_of(what))
+        __import__(what)
+        found: Any = sys.modules[what]
+        if tag == _MODULE:
+            for name in value[2]:
+                __import__(name)
+        if tag == _NAME:
+            for name in value[2].split("."):
+                found = getattr(found, name)
+        return found
+
+    # Functions refer to each other, so all of them are made first.
+    spaces: list[dict[str, Any]] = [{"__builtins__": __builtins__} for _ in shared]
+    for number, code, name, *_ in functions:
+        cells = tuple(CellType() for _ in code.co_freevars)
+        made.append(FunctionType(code, spaces[number], name, None, cells))
+    for space, names in zip(spaces, shared, strict=True):
+        for name, value in names.items():
+            space[name] = value_of(value)
+    for function, parts in zip(made, functions, strict=True):
+        _, _, _, qualname, module, doc, defaults, kwdefaults, cells, annotations = parts
+        function.__qualname__ = qualname
+        function.__module__ = module
+        function.__doc__ = value_of(doc)
+        function.__defaults__ = value_of(defaults)
+        if kwdefaults:
+            function.__kwdefaults__ = {k: value_of(v) for k, v in kwdefaults.items()}
+        if annotations:
+            function.__annotations__ = {k: value_of(v) for k, v in annotations.items()}
+        for cell, value in zip(function.__closure__ or (), cells, strict=True):
+            cell.cell_contents = value_of(value)
+    return made[0]

@@ -1,0 +1,439 @@
+"""InterpreterPoolExecutor: what runs, what comes back, how it ends."""
+
+import concurrent.futures
+import gc
+import operator
+import pickle
+import threading
+import time
+import weakref
+
+import atoll
+import pytest
+import tasks
+from support import SLACK, count_fds, count_threads, open_interpreters, parked, until
+from workers import MyError, Point
+from workers import fail as fail_with
+
+
+@pytest.fixture
+def pool():
+    with atoll.InterpreterPoolExecutor(2) as pool:
+        yield pool
+
+
+def test_results(pool):
+    assert pool.submit(tasks.square, 3).result() == 9
+    assert pool.submit(tasks.add, 1, b=2).result(timeout=SLACK) == 3
+    assert pool.submit(operator.add, [1], [2]).result() == [1, 2]
+    assert pool.submit(lambda x, *y, **z: (x, y, z), 1, 2, k=3).result() == (1, (2,), {"k": 3})
+
+
+def test_a_future_is_one_of_concurrent_futures(pool):
+    future = pool.submit(tasks.square, 3)
+    assert isinstance(future, concurrent.futures.Future)
+    assert isinstance(pool, concurrent.futures.Executor)
+    assert future.result() is future.result()
+    assert (future.done(), future.running(), future.cancelled()) == (True, False, False)
+    assert future.exception() is None
+    assert not future.cancel()
+    assert "finished returned int" in repr(future)
+
+
+def test_work_is_done_elsewhere_and_at_once(pool):
+    ready, go = atoll.create_queue(), atoll.create_queue()
+    both = [pool.submit(tasks.wait_for, go, ready) for _ in range(2)]
+    for _ in both:
+        ready.get(timeout=SLACK)
+    assert [f.running() for f in both] == [True, True]
+    third = pool.submit(tasks.who)
+    assert not third.running()
+    assert "state=pending" in repr(third)
+    assert "state=running" in repr(both[0])
+    for n in range(2):
+        go.put(n)
+    assert sorted(f.result(SLACK) for f in both) == [0, 1]
+    assert third.result(SLACK) != 0
+
+
+def test_exceptions(pool):
+    with pytest.raises(ValueError, match="no") as info:
+        pool.submit(tasks.fail).result()
+    assert "tasks.py" in str(info.value.__cause__)
+    future = pool.submit(fail_with, 7, "text")
+    exc = future.exception()
+    assert (type(exc), exc.code) == (MyError, 7)
+    assert "raised MyError" in repr(future)
+    with pytest.raises(MyError):
+        future.result()
+    with pytest.raises(SystemExit, match="3"):
+        pool.submit(tasks.exit_with, 3).result()
+    with pytest.raises(RecursionError):
+        pool.submit(tasks.recurse).result()
+    with pytest.raises(MemoryError):
+        pool.submit(bytes, 1 << 60).result()
+    assert pool.submit(tasks.square, 2).result() == 4
+
+
+def test_what_cannot_cross(pool):
+    with pytest.raises(atoll.NotShareableError, match=r"at \[1\]\[0\]"):
+        pool.submit(tasks.square, (i for i in ()))
+    with pytest.raises(atoll.NotShareableError, match="the result"):
+        pool.submit(tasks.generator).result()
+    with pytest.raises(TypeError):
+        pool.submit("not callable")
+    with pytest.raises(TypeError):
+        pool.submit()
+    assert pool.submit(tasks.square, 2).result() == 4
+
+
+def test_arguments_are_copies(pool):
+    point = Point(1, [2])
+    other = pool.submit(tasks.add, point, b=Point(0)).exception()
+    assert isinstance(other, TypeError)
+    got = pool.submit(lambda p: (p, p), point).result()
+    assert got[0] == point and got[0] is got[1] and got[0] is not point
+
+
+def test_timeouts(pool):
+    go = atoll.create_queue()
+    future = pool.submit(tasks.wait_for, go)
+    for timeout in (0, 0.01, -1, -1.5):
+        with pytest.raises(TimeoutError):
+            future.result(timeout)
+        with pytest.raises(TimeoutError):
+            future.exception(timeout=timeout)
+    with pytest.raises(TypeError):
+        future.result("soon")
+    with pytest.raises(TypeError):
+        future.result(1, 2)
+    go.put(5)
+    assert future.result(SLACK) == 5
+
+
+def test_many_threads_get_one_result(pool):
+    go = atoll.create_queue()
+    future = pool.submit(tasks.wait_for, go)
+    waiters = [parked(future.result, SLACK) for _ in range(5)]
+    go.put(["x"])
+    results = [w.result() for w in waiters]
+    assert all(r is results[0] for r in results)
+
+
+def test_order_and_number_of_results(pool):
+    assert list(pool.map(tasks.square, range(1000))) == [x * x for x in range(1000)]
+    assert list(pool.map(tasks.add, range(10), range(5))) == [0, 2, 4, 6, 8]
+    assert list(pool.map(tasks.square, [])) == []
+    assert list(pool.map(tasks.square, range(100), chunksize=7)) == [x * x for x in range(100)]
+
+
+def test_map_fails(pool):
+    results = pool.map(lambda n: 1 // (n - 3), range(10))
+    assert [next(results) for _ in range(3)] == [-1, -1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    for bad in ({"chunksize": 0}, {"buffersize": 0}):
+        with pytest.raises(ValueError, match="must be"):
+            pool.map(tasks.square, [1], **bad)
+    with pytest.raises(TypeError):
+        pool.map(tasks.square, [1], buffersize=1.5)
+    go = atoll.create_queue()
+    results = pool.map(tasks.wait_for, [go, go, go], timeout=0.05)
+    with pytest.raises(TimeoutError):
+        next(results)
+    go.put(1)
+    go.put(2)
+    go.put(3)
+
+
+def test_map_takes_no_more_than_its_buffer(pool):
+    taken = []
+
+    def numbers():
+        for n in range(100):
+            taken.append(n)
+            yield n
+
+    for chunksize in (1, 3):
+        taken.clear()
+        results = pool.map(tasks.square, numbers(), buffersize=4, chunksize=chunksize)
+        assert len(taken) == 4 * chunksize
+        assert next(results) == 0
+        assert len(taken) <= 5 * chunksize
+        assert list(results) == [n * n for n in range(1, 100)]
+
+
+def test_a_dropped_map_cancels_what_has_not_begun():
+    go = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        results = pool.map(tasks.wait_for, [go] * 5)
+        go.put(1)
+        assert next(results) == 1
+        until(lambda: pool.stats().queued == 3)
+        results.close()
+        assert pool.stats().queued == 0
+        for n in range(4):
+            go.put(n)
+    assert go.qsize() == 3  # the one that ran has come to its end
+
+
+def test_the_initializer_and_preload():
+    with atoll.InterpreterPoolExecutor(
+        2, initializer=tasks.remember, initargs=("x",), preload=["colorsys"]
+    ) as pool:
+        assert pool.submit(tasks.remembered).result() == ["x"]
+        assert pool.submit(tasks.imported, "colorsys").result()
+        assert not pool.submit(tasks.imported, "wave").result()
+
+
+def test_each_worker_is_initialised():
+    log, ready, go = (atoll.create_queue() for _ in range(3))
+    with atoll.InterpreterPoolExecutor(3, initializer=tasks.append, initargs=(log, 1)) as pool:
+        futures = [pool.submit(tasks.wait_for, go, ready) for _ in range(3)]
+        for _ in futures:
+            ready.get(timeout=SLACK)
+        for _ in futures:
+            go.put(None)
+    assert log.qsize() == 3
+
+
+def test_initargs_of_every_kind():
+    big = "x" * 100_000
+    args = (big, b"y" * 100_000, bytearray(50_000), [atoll.create_queue()])
+    with atoll.InterpreterPoolExecutor(2, initializer=lambda *a: None, initargs=args) as pool:
+        assert list(pool.map(tasks.square, range(20))) == [n * n for n in range(20)]
+    with pytest.raises(atoll.NotShareableError, match="every worker"):
+        atoll.InterpreterPoolExecutor(
+            initializer=tasks.remember, initargs=(atoll.move(bytearray(5000)),)
+        )
+
+
+def test_a_failing_initializer_breaks_the_pool(capfd):
+    with atoll.InterpreterPoolExecutor(2, initializer=tasks.fail, initargs=("bad",)) as pool:
+        future = pool.submit(tasks.square, 1)
+        with pytest.raises(atoll.BrokenInterpreterPool, match="ValueError: bad"):
+            future.result(SLACK)
+        with pytest.raises(atoll.BrokenInterpreterPool, match="ValueError: bad"):
+            pool.submit(tasks.square, 1)
+        assert "initializer" in pool.stats().broken
+    assert issubclass(atoll.BrokenInterpreterPool, concurrent.futures.BrokenExecutor)
+
+
+def test_what_cannot_be_preloaded_breaks_the_pool():
+    with atoll.InterpreterPoolExecutor(2, preload=["no_such_module"]) as pool:
+        with pytest.raises(atoll.BrokenInterpreterPool, match="no_such_module"):
+            pool.submit(tasks.square, 1).result(SLACK)
+
+
+def test_bad_arguments():
+    for bad in (
+        {"max_workers": 0},
+        {"max_workers": -1},
+        {"max_workers": 10**6},
+        {"max_tasks_per_child": 0},
+        {"grace": -1},
+        {"exit_grace": -1},
+        {"extensions": "some"},
+    ):
+        with pytest.raises(ValueError):
+            atoll.InterpreterPoolExecutor(**bad)
+    for bad in (
+        {"initializer": 1},
+        {"max_tasks_per_child": 1.5},
+        {"preload": "json"},
+        {"preload": [1]},
+        {"name": 1},
+    ):
+        with pytest.raises(TypeError):
+            atoll.InterpreterPoolExecutor(**bad)
+
+
+def test_workers_are_made_as_needed():
+    with atoll.InterpreterPoolExecutor(8, name="few") as pool:
+        assert pool._max_workers == 8
+        for _ in range(20):
+            pool.submit(tasks.square, 1).result()
+            until(lambda: all(w.running is None for w in pool.stats().workers))
+        stats = pool.stats()
+        assert sum(w.interpreter is not None for w in stats.workers) <= 2
+        assert sum(w.tasks for w in stats.workers) == 20
+        names = {i.name for i in atoll.list_all()}
+        assert "few" in names
+        assert "'few'" in repr(pool)
+        assert max(w.memory for w in stats.workers) > 1 << 20
+
+
+def test_max_tasks_per_child():
+    with atoll.InterpreterPoolExecutor(1, max_tasks_per_child=2) as pool:
+        ids = [pool.submit(tasks.who).result(SLACK) for _ in range(6)]
+        assert len(set(ids)) == 3
+        assert ids == sorted(ids)
+        futures = [pool.submit(tasks.who) for _ in range(7)]
+        assert len({f.result(SLACK) for f in futures}) == 4
+
+
+def test_a_worker_that_somebody_closes_is_replaced():
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        first = pool.submit(tasks.who).result()
+        until(lambda: not atoll.Interpreter(first).is_running())
+        atoll.Interpreter(first).close()
+        second = pool.submit(tasks.who).result(SLACK)
+        assert second != first
+        assert pool.stats().restarts == 1
+        # In the middle of things, too.
+        for _ in range(20):
+            futures = [pool.submit(tasks.who) for _ in range(5)]
+            try:
+                atoll.Interpreter(futures[0].result()).close()
+            except atoll.InterpreterError:
+                pass
+            assert all(f.result(SLACK) for f in futures)
+
+
+def test_a_worker_that_somebody_else_uses_comes_back():
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        interp = atoll.Interpreter(pool.submit(tasks.who).result())
+        until(lambda: not interp.is_running())
+        ready, go = atoll.create_queue(), atoll.create_queue()
+        other = parked(interp.call, tasks.wait_for, go)
+        future = pool.submit(tasks.square, 3)
+        with pytest.raises(TimeoutError):
+            future.result(0.05)
+        go.put(None)
+        other.result()
+        assert future.result(SLACK) == 9
+        with pytest.raises(atoll.InterpreterError, match="executor"):
+            interp.submit(tasks.square, 1)
+        del ready
+
+
+def test_shutdown():
+    pool = atoll.InterpreterPoolExecutor(2)
+    futures = [pool.submit(tasks.square, n) for n in range(100)]
+    pool.shutdown()
+    assert [f.result(0) for f in futures] == [n * n for n in range(100)]
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(tasks.square, 1)
+    pool.shutdown()
+    assert pool.stats().workers[0].interpreter is None
+    assert not open_interpreters()
+
+
+def test_shutdown_without_waiting_or_with_cancelling():
+    go, ready = atoll.create_queue(), atoll.create_queue()
+    pool = atoll.InterpreterPoolExecutor(1)
+    running = pool.submit(tasks.wait_for, go, ready)
+    queued = [pool.submit(tasks.square, n) for n in range(5)]
+    ready.get(timeout=SLACK)
+    pool.shutdown(wait=False)
+    assert not queued[0].done()
+    pool.shutdown(wait=False, cancel_futures=True)
+    assert all(f.cancelled() for f in queued)
+    assert not running.done()
+    with pytest.raises(concurrent.futures.CancelledError):
+        queued[0].result()
+    go.put(1)
+    assert running.result(SLACK) == 1
+    pool.shutdown()
+
+
+def test_an_executor_that_is_dropped_finishes_its_tasks():
+    go = atoll.create_queue()
+    pool = atoll.InterpreterPoolExecutor(1)
+    futures = [pool.submit(tasks.wait_for, go) for _ in range(3)]
+    gone = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert gone() is None
+    for n in range(3):
+        go.put(n)
+    assert [f.result(SLACK) for f in futures] == [0, 1, 2]
+    until(lambda: not open_interpreters())
+
+
+def test_an_empty_pool_makes_nothing():
+    threads = count_threads()
+    with atoll.InterpreterPoolExecutor(4):
+        assert count_threads() == threads
+    atoll.InterpreterPoolExecutor(4).shutdown()
+
+
+def test_nothing_is_left_behind():
+    def once():
+        with atoll.InterpreterPoolExecutor(2) as pool:
+            list(pool.map(tasks.square, range(50)))
+            assert pool.submit(tasks.fail).exception()
+
+    once()
+    threads, fds = count_threads(), count_fds()
+    for _ in range(10):
+        once()
+    until(lambda: count_threads() <= threads)
+    assert count_fds() == fds
+
+
+def test_futures_in_a_pool_used_by_many_threads(pool):
+    def work(base):
+        return [pool.submit(tasks.square, base + n).result(SLACK) for n in range(200)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        for base, got in enumerate(threads.map(work, range(4))):
+            assert got == [(base + n) ** 2 for n in range(200)]
+
+
+def test_coroutines_run_in_a_loop_of_the_worker():
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        assert pool.submit(tasks.coroutine, 5).result(SLACK) == 5
+        with pytest.raises(ValueError, match="in a coroutine"):
+            pool.submit(tasks.fails).result(SLACK)
+        loops = {pool.submit(tasks.loop_id).result(SLACK) for _ in range(3)}
+        assert len(loops) == 1
+        late = pool.submit_with(tasks.coroutine, (1, 30), timeout=0.1)
+        with pytest.raises(TimeoutError):
+            late.result(SLACK)
+        assert pool.submit(tasks.coroutine, 6, seconds=0.01).result(SLACK) == 6
+
+
+def test_tasks_submit_tasks(pool):
+    def outer(n):
+        with atoll.InterpreterPoolExecutor(1) as inner:
+            return inner.submit(tasks.square, n).result()
+
+    assert [pool.submit(outer, n).result(SLACK) for n in range(3)] == [0, 1, 4]
+
+
+def test_neither_pools_nor_futures_can_be_sent(pool):
+    future = pool.submit(tasks.square, 1)
+    for obj in (pool, future):
+        with pytest.raises((TypeError, pickle.PicklingError, atoll.NotShareableError)):
+            pool.submit(tasks.add, obj)
+
+
+def test_futures_are_made_by_executors_only():
+    with pytest.raises(TypeError):
+        atoll.Future()
+    future = atoll.Future.__new__(atoll.Future)
+    assert not future.done()
+    with pytest.raises(RuntimeError, match="not been started"):
+        future.result()
+
+
+def test_a_pool_is_as_parallel_as_threads_are_many():
+    """Two busy workers take the time of one, if there are two cores."""
+    import os
+
+    if os.process_cpu_count() < 2:
+        pytest.skip("one core")
+    with atoll.InterpreterPoolExecutor(2) as pool:
+        list(pool.map(tasks.square, range(10)))
+        begin = time.perf_counter()
+        futures = [pool.submit(_busy, 0.4) for _ in range(2)]
+        assert all(f.result(SLACK) for f in futures)
+        assert time.perf_counter() - begin < 5  # it says that it ends; bench/ measures
+
+
+def _busy(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,352 @@
+"""Tasks that are stopped: cancelled, late, stubborn; pools that end with them."""
+
+import concurrent.futures
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import atoll
+import pytest
+import tasks
+from support import (
+    SLACK,
+    STRESS,
+    count_threads,
+    open_interpreters,
+    python_args,
+    python_env,
+    run_python,
+    until,
+)
+
+
+@pytest.fixture
+def pool():
+    with atoll.InterpreterPoolExecutor(1, grace=0.2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def ready():
+    return atoll.create_queue()
+
+
+def test_a_running_task_is_cancelled(pool, ready):
+    future = pool.submit(tasks.spin, ready)
+    worker = ready.get(timeout=SLACK)
+    assert future.cancel()
+    assert future.cancelled() and future.done() and not future.running()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(0)
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.exception(0)
+    assert future.cancel()
+    assert future._wait(SLACK) and not future.is_alive()
+    assert "cancelled" in repr(future)
+    assert pool.submit(tasks.who).result(SLACK) == worker
+    assert pool.stats().restarts == 0
+
+
+def test_a_blocked_task_is_cancelled_at_once(pool, ready):
+    future = pool.submit(tasks.wait_for, atoll.create_queue(), ready)
+    ready.get(timeout=SLACK)
+    future.cancel()
+    assert future._wait(SLACK)
+    assert pool.stats().restarts == 0
+
+
+def test_a_queued_task_is_cancelled(pool, ready):
+    out = atoll.create_queue()
+    running = pool.submit(tasks.spin, ready)
+    queued = [pool.submit(tasks.append, out, n) for n in range(5)]
+    ready.get(timeout=SLACK)
+    assert pool.stats().queued == 5
+    assert queued[2].cancel() and queued[4].cancel() and queued[0].cancel()
+    assert not queued[2].is_alive()
+    assert pool.stats().queued == 2
+    running.cancel()
+    assert [f.result(SLACK) for f in (queued[1], queued[3])] == [None, None]
+    assert [out.get(), out.get()] == [1, 3]
+    assert out.empty()
+
+
+def test_a_task_that_has_ended_cannot_be_cancelled(pool):
+    future = pool.submit(tasks.square, 3)
+    assert future.result() == 9
+    assert not future.cancel() and not future.cancelled()
+    failed = pool.submit(tasks.fail)
+    assert failed.exception()
+    assert not failed.cancel()
+
+
+def test_a_time_limit(pool, ready):
+    future = pool.submit_with(tasks.spin, timeout=0.05)
+    with pytest.raises(TimeoutError, match=r"more than 0\.05 s"):
+        future.result(SLACK)
+    assert future.done() and not future.cancelled() and not future.cancel()
+    assert pool.submit_with(tasks.add, [1], {"b": 2}, timeout=5).result(SLACK) == 3
+    with pytest.raises(ValueError):
+        pool.submit_with(tasks.square, [1], timeout=-1)
+    # What waits in the queue is not late.
+    slow = pool.submit_with(tasks.sleep, (ready, 0.3), timeout=5)
+    quick = pool.submit_with(tasks.square, (2,), timeout=0.1)
+    assert (slow.result(SLACK), quick.result(SLACK)) == ("slept", 4)
+
+
+@pytest.mark.parametrize("how", [tasks.sleep, tasks.lock_up])
+def test_what_cannot_be_interrupted_is_left_and_replaced(pool, ready, how):
+    args = (ready, 3) if how is tasks.sleep else (ready,)
+    first = pool.submit(tasks.who).result(SLACK)
+    future = pool.submit(how, *args)
+    ready.get(timeout=SLACK)
+    next_one = pool.submit(tasks.who)
+    begin = time.monotonic()
+    future.cancel()
+    assert next_one.result(SLACK) != first
+    assert time.monotonic() - begin < 2.5  # grace 0.2, and an interpreter
+    assert future.is_alive()
+    stats = pool.stats()
+    assert (stats.abandoned, stats.restarts, stats.workers[0].restarts) == (1, 1, 1)
+    assert future._wait(SLACK)  # when it comes back, it closes
+    until(lambda: first not in open_interpreters())
+    assert pool.stats().abandoned == 0
+
+
+def test_what_ignores_interrupts_is_left_and_replaced(ready):
+    stop = atoll.create_queue()
+    log = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(
+        2, grace=0.2, initializer=tasks.append, initargs=(log, 1)
+    ) as pool:
+        futures = [pool.submit(tasks.stubborn, ready, stop) for _ in range(2)]
+        for _ in futures:
+            ready.get(timeout=SLACK)
+        for future in futures:
+            future.cancel()
+        assert list(pool.map(tasks.square, range(4), timeout=SLACK)) == [0, 1, 4, 9]
+        assert log.qsize() >= 3  # the new ones were initialised
+    assert all(f.is_alive() for f in futures)
+    stop.put(None)
+    until(lambda: not open_interpreters())
+    assert not any(f.is_alive() for f in futures)
+
+
+def test_too_many_that_do_not_stop_break_the_pool(ready):
+    stop = atoll.create_queue()
+    pool = atoll.InterpreterPoolExecutor(1, grace=0)
+    with pytest.raises(atoll.BrokenInterpreterPool, match="could not be stopped"):
+        for _ in range(30):
+            future = pool.submit(tasks.stubborn, ready, stop)
+            ready.get(timeout=SLACK)
+            future.cancel()
+            until(lambda: pool.stats().workers[0].running is None)
+            if pool.stats().broken:
+                break
+        pool.submit(tasks.square, 1)
+    pool.shutdown()
+    stop.put(None)
+    until(lambda: not open_interpreters(), 30)
+
+
+def test_without_a_grace_limit_nobody_is_left(ready):
+    with atoll.InterpreterPoolExecutor(1, grace=None) as pool:
+        future = pool.submit(tasks.sleep, ready, 0.5)
+        ready.get(timeout=SLACK)
+        future.cancel()
+        assert pool.submit(tasks.square, 2).result(SLACK) == 4
+        assert pool.stats().restarts == 0
+
+
+def test_leaving_with_an_interrupt_stops_everything(ready):
+    pool = atoll.InterpreterPoolExecutor(1, grace=0.2)
+    with pytest.raises(KeyboardInterrupt):
+        with pool:
+            future = pool.submit(tasks.spin, ready)
+            queued = pool.submit(tasks.square, 1)
+            ready.get(timeout=SLACK)
+            raise KeyboardInterrupt
+    assert future.cancelled() and queued.cancelled()
+    assert not open_interpreters()
+
+
+def test_stop(ready):
+    pool = atoll.InterpreterPoolExecutor(2, grace=0.2)
+    futures = [pool.submit(tasks.spin, ready) for _ in range(2)]
+    futures += [pool.submit(tasks.square, n) for n in range(3)]
+    ready.get(timeout=SLACK)
+    ready.get(timeout=SLACK)
+    pool.stop()
+    assert all(f.cancelled() for f in futures)
+    with pytest.raises(RuntimeError):
+        pool.submit(tasks.square, 1)
+
+
+def test_interrupting_a_worker_from_outside(pool, ready):
+    future = pool.submit(tasks.spin, ready)
+    atoll.Interpreter(ready.get(timeout=SLACK)).interrupt()
+    assert isinstance(future.exception(SLACK), KeyboardInterrupt)
+    assert pool.submit(tasks.square, 2).result(SLACK) == 4
+
+
+def test_an_interrupt_never_reaches_the_next_task():
+    """Cancel at every moment of a task's life; the one after it is untouched."""
+    out = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1, grace=None) as pool:
+        random.seed(5)
+        for n in range(300 * STRESS):
+            victim = pool.submit(tasks.square, n)
+            after = pool.submit(tasks.append, out, n)
+            for _ in range(random.randrange(200)):
+                pass
+            cancelled = victim.cancel()
+            assert cancelled == victim.cancelled()
+            if not cancelled:
+                assert victim.result(SLACK) == n * n
+            assert after.result(SLACK) is None
+            assert out.get_nowait() == n
+
+
+def test_many_threads_cancel_and_ask_at_once():
+    with atoll.InterpreterPoolExecutor(2, grace=None) as pool:
+        for _ in range(30 * STRESS):
+            futures = [pool.submit(tasks.square, n) for n in range(20)]
+            start = threading.Barrier(3)
+
+            def cancel(futures=futures, start=start):
+                start.wait()
+                return [f.cancel() for f in futures]
+
+            def ask(futures=futures, start=start):
+                start.wait()
+                return [_ended(f) for f in futures]
+
+            with concurrent.futures.ThreadPoolExecutor(3) as threads:
+                some = [threads.submit(cancel), threads.submit(cancel), threads.submit(ask)]
+                one, two, ends = (s.result(SLACK) for s in some)
+            assert one == two == [end == "cancelled" for end in ends]
+
+
+def _ended(future):
+    try:
+        future.result(SLACK)
+    except concurrent.futures.CancelledError:
+        return "cancelled"
+    return "done"
+
+
+def test_threads_go_back_to_the_start(ready):
+    threads = count_threads()
+    with atoll.InterpreterPoolExecutor(2, grace=0.1) as pool:
+        futures = [pool.submit_with(tasks.spin, timeout=0.05) for _ in range(4)]
+        assert all(isinstance(f.exception(SLACK), TimeoutError) for f in futures)
+    until(lambda: count_threads() <= threads)  # the timers' thread, too
+
+
+# ----------------------------------------------------------- end of the program
+
+PROLOGUE = """
+    import atoll, sys, tasks, time
+    atoll.warm(0)
+"""
+
+
+def script(body):
+    return textwrap.dedent(PROLOGUE) + textwrap.dedent(body)
+
+
+def test_what_is_queued_at_exit_is_done():
+    done = run_python(script("""
+        pool = atoll.InterpreterPoolExecutor(1)
+        for n in range(5):
+            pool.submit(print, n)
+        pool.submit(time.sleep, 0.3)
+        pool.submit(print, "last")
+    """))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["0", "1", "2", "3", "4", "last"]
+
+
+@pytest.mark.parametrize("grace", [0, 0.5])
+def test_what_never_ends_is_stopped_at_exit(grace):
+    begin = time.monotonic()
+    done = run_python(script(f"""
+        ready = atoll.create_queue()
+        pool = atoll.InterpreterPoolExecutor(1, exit_grace={grace}, name="P")
+        pool.submit(tasks.spin, ready)
+        pool.submit(print, "never")
+        ready.get()
+    """))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"P: 1 running and 1 queued tasks are stopped, {grace} s after" in done.stderr
+    assert time.monotonic() - begin < grace + 5
+
+
+def test_what_cannot_be_stopped_does_not_hold_up_the_exit():
+    done = run_python(script("""
+        ready, stop = atoll.create_queue(), atoll.create_queue()
+        pool = atoll.InterpreterPoolExecutor(2, exit_grace=0, grace=0.2)
+        pool.submit(tasks.stubborn, ready, stop)
+        pool.submit(tasks.sleep, ready, 100)
+        ready.get(), ready.get()
+        begin = time.monotonic()
+        import atexit
+        atexit.register(lambda: print(round(time.monotonic() - begin, 2)))
+    """), timeout=20)
+    assert done.returncode == 0
+    assert float(done.stdout) < 2
+
+
+def test_ctrl_c_ends_a_program_that_waits():
+    code = script("""
+        with atoll.InterpreterPoolExecutor(1, grace=0.2) as pool:
+            future = pool.submit(tasks.spin)
+            print("go", flush=True)
+            future.result()
+    """)
+    process = subprocess.Popen(
+        python_args("-c", code),
+        env=python_env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "go\n"
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        _, err = process.communicate(timeout=SLACK)
+        assert time.monotonic() - begin < 5
+        assert process.returncode == -signal.SIGINT
+        assert err.rstrip().endswith("KeyboardInterrupt")
+    finally:
+        process.kill()
+
+
+def test_a_forked_child_is_told():
+    if sys.platform != "linux":
+        pytest.skip("fork")
+    done = run_python(script("""
+        import os, warnings
+        warnings.simplefilter("ignore")
+        pool = atoll.InterpreterPoolExecutor(1)
+        future = pool.submit(time.sleep, 0.2)
+        pid = os.fork()
+        if pid == 0:
+            for ask in (future.result, future.cancel, lambda: pool.submit(print, 1),
+                        pool.stats, pool.shutdown):
+                try:
+                    print(ask())
+                except atoll.ForkedError as exc:
+                    assert "forked" in str(exc)
+            with atoll.InterpreterPoolExecutor(1) as own:
+                assert own.submit(tasks.square, 3).result() == 9
+            del pool, future
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert future.result() is None
+    """))
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
