@@ -254,5 +254,9 @@ async def next_async(end: Any) -> Any:
     """`async for`: until it is closed, or shut down."""
     try:
         return await get_async(end)
-    except (errors.QueueShutDown if type(end) is Queue else errors.ChannelClosed):
-        raise StopAsyncIteration from None
+    except Exception as exc:
+        # The class is made when it is asked for: not before there is an error.
+        over = errors.QueueShutDown if type(end) is Queue else errors.ChannelClosed
+        if isinstance(exc, over):
+            raise StopAsyncIteration from None
+        raise

@@ -2,6 +2,7 @@
 
 import asyncio
 
+
 def run(main):
     """asyncio.run, for a function without arguments."""
     return asyncio.run(main())

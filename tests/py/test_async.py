@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import sys
 import threading
 import time
 
@@ -19,7 +18,6 @@ from support import (
     count_threads,
     until,
 )
-
 
 # ------------------------------------------------------------ one at a time
 

@@ -27,7 +27,6 @@ from support import (
     until,
 )
 
-
 # ------------------------------------------------------- the life of the hub
 
 
