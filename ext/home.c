@@ -365,6 +365,9 @@ linger(home *h, core_state *state, job *last)
     if (exiting) {
         atoll_event_set(&h->ended); /* main need not wait */
     }
+    if (h->isolate != NULL) {
+        (void)isolate_silence(h->isolate); /* whose code stays, for now */
+    }
     mailbox_linger(state->mailbox);
     if (h->endless) {
         PyEval_SaveThread();

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "detach.h"
 
@@ -31,6 +32,7 @@ isolate_new(void)
     memset(iso, 0, sizeof(*iso));
     iso->interp = PyInterpreterState_Get();
     iso->id = PyInterpreterState_GetID(iso->interp);
+    iso->process = getpid();
     iso->home = atoll_thread_self();
     if (isolate_redirect(iso) < 0) {
         isolate_free(iso);
@@ -115,6 +117,7 @@ isolate_end(isolate *iso)
     iso->closing = iso->ended = true;
     bool unload = iso->threads == 0 && iso->visitors == NULL;
     atoll_lock_release(&iso->lock);
+    unload &= isolate_silence(iso);
     threads_end(iso);
     forks_forget(iso);
     for (isolate_exit *e = iso->exits; e != NULL; e = e->next) {

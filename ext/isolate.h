@@ -20,7 +20,7 @@
 
 #include "atoll/elf.h"
 
-#define ISOLATE_REDIRECTS 24
+#define ISOLATE_REDIRECTS 28
 #define ISOLATE_SETTERS 8
 
 /* A thread of somebody else's that is in the interpreter, or has been given the
@@ -51,6 +51,7 @@ typedef struct isolate_memory {
 typedef struct isolate {
     PyInterpreterState *interp; /* constant; dangling once it has ended */
     int64_t id;
+    int process; /* constant: getpid() */
     atoll_thread home; /* constant: the interpreter's own thread */
     atoll_elf_space *space;
     atoll_thunks *thunks;
@@ -59,6 +60,7 @@ typedef struct isolate {
     atoll_lock lock;
     bool closing;         /* guarded by lock: arrivals have to wait */
     bool ended;           /* guarded by lock: for ever */
+    atoll_event silent;   /* set: no handlers of signals any more */
     visitor *visitors;    /* guarded by lock */
     uint32_t threads;     /* guarded by lock: alive, started by copies */
     atoll_event *quiet;   /* guarded by lock: set when the last visitor goes */
@@ -124,6 +126,15 @@ void isolate_declared_fork_child(void);
 
 /* --- isolate_fork.c: forget the fork handlers of its copies */
 void forks_forget(isolate *iso);
+/* A copy of the file at `path` has been loaded. */
+void forks_found(void *handle, const char *path);
+/* One of the copies is going to fork; in the child, of whomever. */
+void forks_prepare(void);
+void forks_child(void);
+
+/* --- isolate_signals.c: take away the handlers that its copies have set. False:
+ * one still runs, or was left with a jump; its code has to stay. */
+bool isolate_silence(isolate *iso);
 
 /* --- isolate_module.c */
 
@@ -155,5 +166,9 @@ bool datetime_is_isolated(const char *name);
 /* Before the extension module at `path`, of `size` bytes, is loaded: give it the
  * C datetime if it asks for that. -1 with an exception. */
 int datetime_prepare(core_state *state, const char *path, size_t size);
+/* Before the code of `module` runs: if it is a package with such an extension
+ * module, likewise, since what it derives from datetime's classes would not do
+ * later. -1 with an exception. */
+int datetime_foresee(core_state *state, PyObject *module);
 
 #endif

@@ -252,11 +252,14 @@ static const replacement replacements[] = {
     {"__cxa_thread_atexit", OURS(api_thread_at_exit), 3},
     {"__cxa_thread_atexit_impl", OURS(api_thread_at_exit), 3},
     {"__register_atfork", OURS(api_register_atfork), 4},
+    {"fork", OURS(api_fork), 0},
     {"getenv", OURS(api_get_env), 1},
     {"pthread_create", OURS(api_thread_create), 4},
     {"pthread_key_create", OURS(api_key_create), 2},
     {"pthread_key_delete", OURS(api_key_delete), 1},
     {"secure_getenv", OURS(api_secure_get_env), 1},
+    {"sigaction", OURS(api_sigaction), 3},
+    {"signal", OURS(api_signal), 2},
 };
 
 #define REPLACED (sizeof(replacements) / sizeof(*replacements))

@@ -33,4 +33,12 @@ char *api_secure_get_env(const char *name, isolate *iso);
 int api_register_atfork(void (*prepare)(void), void (*parent)(void),
                         void (*child)(void), void *library, isolate *iso);
 
+
+/* --- isolate_signals.c */
+struct sigaction;
+int api_sigaction(int signum, const struct sigaction *action,
+                  struct sigaction *before, isolate *iso);
+void (*api_signal(int signum, void (*handler)(int), isolate *iso))(int);
+int api_fork(isolate *iso);
+
 #endif

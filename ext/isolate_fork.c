@@ -4,7 +4,13 @@
  * thread of one interpreter forks, those of the others are not to run: they may
  * take a GIL in the child (uvloop's does), where none of the others' threads are.
  * So there is one set of handlers for all copies, which calls those of the
- * interpreter that the forking thread belongs to. */
+ * interpreter that the forking thread belongs to.
+ *
+ * Those of main's own libraries are called by the system, also in the child of an
+ * interpreter's thread. uvloop's is dangerous there: it does what is due in the
+ * child of a program that main is about to start, if main is. */
+#include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "isolate_api.h"
@@ -94,6 +100,52 @@ api_register_atfork(void (*prepare)(void), void (*parent)(void),
         atoll_free(e);
     }
     return good ? 0 : 12;
+}
+
+/* ------------------------------------------------- uvloop's original, in main */
+
+static const char hook_name[] = "__forkHandler";
+static char *hook_path;  /* guarded by lock: of a file that has such a hook */
+static void **hook;      /* guarded by lock: main's; NULL: has none, or no file */
+
+void
+forks_found(void *handle, const char *path)
+{
+    if (dlsym(handle, hook_name) == NULL) {
+        return;
+    }
+    atoll_lock_acquire(&lock);
+    if (hook_path == NULL) {
+        hook_path = strdup(path);
+    }
+    atoll_lock_release(&lock);
+}
+
+void
+forks_prepare(void)
+{
+    atoll_lock_acquire(&lock);
+    const char *path = hook == NULL ? hook_path : NULL; /* for ever */
+    atoll_lock_release(&lock);
+    void *handle =
+        path == NULL ? NULL : dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle != NULL) { /* which main does not close */
+        atoll_lock_acquire(&lock);
+        hook = dlsym(handle, hook_name);
+        atoll_lock_release(&lock);
+    }
+}
+
+/* The handlers are called in the order in which they came, so this is in time
+ * unless main has started programs with uvloop before it imported atoll. */
+void
+forks_child(void)
+{
+    PyThreadState *ts = PyGILState_GetThisThreadState();
+    if (hook != NULL && ts != NULL &&
+        PyThreadState_GetInterpreter(ts) != PyInterpreterState_Main()) {
+        *hook = NULL;
+    }
 }
 
 void

@@ -273,6 +273,17 @@ exec_builtin(PyObject *module, PyObject *arg)
     return exec_and_mend(state, state->exec_builtin, &arg, 1);
 }
 
+/* SourceLoader.exec_module(self, module), and that of bytecode files */
+static PyObject *
+exec_source(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    core_state *state = PyModule_GetState(module);
+    if (count == 2 && datetime_foresee(state, args[1]) < 0) {
+        return NULL;
+    }
+    return PyObject_Vectorcall(state->exec_source, args, (size_t)count, NULL);
+}
+
 #define FAST(f) ((PyCFunction)(void (*)(void))(f))
 
 PyMethodDef isolate_functions[] = {
@@ -285,6 +296,9 @@ PyMethodDef isolate_functions[] = {
     {"_exec_extension", FAST(exec_extension), METH_FASTCALL,
      "_exec_extension(loader, module)\n--\n\n"
      "ExtensionFileLoader.exec_module of isolated interpreters."},
+    {"_exec_source", FAST(exec_source), METH_FASTCALL,
+     "_exec_source(loader, module)\n--\n\n"
+     "SourceLoader.exec_module of isolated interpreters."},
     {"_exec_builtin", exec_builtin, METH_O,
      "_exec_builtin(module)\n--\n\n"
      "BuiltinImporter.exec_module of isolated interpreters."},
@@ -332,6 +346,9 @@ isolate_install(core_state *state)
                 "_create_extension", true, &state->create_extension) == 0 &&
         replace(state, files, "ExtensionFileLoader", "exec_module",
                 "_exec_extension", true, &state->exec_extension) == 0 &&
+        (!datetime_is_isolated("_datetime") ||
+         replace(state, files, "_LoaderBasics", "exec_module", "_exec_source",
+                 true, &state->exec_source) == 0) &&
         replace(state, builtins, "BuiltinImporter", "create_module",
                 "_create_builtin", false, &state->create_builtin) == 0) {
         rc = replace(state, builtins, "BuiltinImporter", "exec_module",

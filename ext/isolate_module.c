@@ -340,6 +340,7 @@ load(request *r)
     PyObject *module = make_module(r, handle, &theirs);
     if (fresh && !theirs) {
         threads_found(r->iso, handle);
+        forks_found(handle, r->path);
     }
     if (theirs) {
         note_declared(&r->st);

@@ -201,7 +201,8 @@ core_exec(PyObject *module)
     X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
     X(fd_type) X(sink_type) X(failure) X(drain) X(single_phase)             \
     X(create_extension) X(create_builtin) X(exec_extension)                 \
-    X(exec_builtin) X(ctypes_dlopen) X(cq_type) X(op_type) X(aio)
+    X(exec_builtin) X(exec_source) X(ctypes_dlopen) X(cq_type) X(op_type)   \
+    X(aio)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)

@@ -1,4 +1,5 @@
 /* atoll._core.Pool: what an executor holds on to. See pool.h. */
+#include "cqobj.h"
 #include "detach.h"
 #include "home.h"
 #include "jobobj.h"
@@ -324,6 +325,39 @@ poolobj_wait(PyObject *obj, PyObject *timeout)
     return PyBool_FromLong(err == ATOLL_OK);
 }
 
+static void
+release_pool(void *p)
+{
+    pool_unref(p);
+}
+
+PyDoc_STRVAR(watch_doc,
+"watch(cq, token)\n--\n\n"
+"Have cq.drain() return `token` when wait() would return True. Returns the\n"
+"Operation, or None if that is so already.");
+
+static PyObject *
+poolobj_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    pool *p = pool_of(obj);
+    if (p == NULL) {
+        return NULL;
+    }
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "watch() takes two arguments");
+        return NULL;
+    }
+    PyObject *op;
+    pool_ref(p);
+    int rc = cq_watch(((poolobj *)obj)->state, args[0], &p->ended, args[1],
+                      release_pool, p, &op);
+    if (rc > 0) {
+        return op;
+    }
+    pool_unref(p);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 /* -------------------------------------------------------------------- looking */
 
 PyDoc_STRVAR(state_doc,
@@ -386,6 +420,8 @@ static PyMethodDef poolobj_methods[] = {
     {"stop", poolobj_stop, METH_NOARGS, stop_doc},
     {"grow", poolobj_grow, METH_O, grow_doc},
     {"wait", poolobj_wait, METH_O, wait_doc},
+    {"watch", (PyCFunction)(void (*)(void))poolobj_watch, METH_FASTCALL,
+     watch_doc},
     {"state", poolobj_state, METH_NOARGS, state_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -92,6 +92,7 @@ after_fork_in_parent(void)
 static void
 after_fork_in_child(void)
 {
+    forks_child();
     arena_fork_child();
     atoll_fork_child();
     home_fork_child();
@@ -105,6 +106,7 @@ after_fork_in_child(void)
     threads_fork_child();
     isolate_numbers_fork_child();
     isolate_declared_fork_child();
+    atoll_signals_fork_child();
     runtime_unlink_all();
 }
 

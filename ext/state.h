@@ -48,7 +48,7 @@ typedef struct core_state {
     PyObject *drain;             /* main: of atoll._output, on demand */
     PyObject *single_phase;      /* isolated: see isolate_import.c */
     PyObject *create_extension, *create_builtin, *exec_extension,
-        *exec_builtin, *ctypes_dlopen; /* CPython's, likewise */
+        *exec_builtin, *exec_source, *ctypes_dlopen; /* CPython's, likewise */
     PyObject *aio;               /* atoll._aio, on demand */
     struct cqobj *cqs;           /* its completion queues; see cqobj.h */
     struct buffer *buffers;      /* lines that its threads have begun */

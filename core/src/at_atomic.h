@@ -17,6 +17,9 @@
 #define at_store_rlx(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define at_store_rel(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 
+#define at_load_sc(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define at_store_sc(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+
 #define at_swap_acq(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE)
 #define at_swap_rel(p, v) __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
 #define at_swap_ar(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
@@ -24,6 +27,9 @@
 #define at_add_rlx(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 #define at_sub_rlx(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED)
 #define at_sub_ar(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)
+#define at_add_sc(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+#define at_or_sc(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
+#define at_and_sc(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
 
 /* Compare and swap of 32-bit words, strong. On failure nothing is ordered. */
 static inline bool
@@ -39,6 +45,14 @@ at_cas_rel(uint32_t *word, uint32_t expected, uint32_t desired)
     return __atomic_compare_exchange_n(word, &expected, desired, false,
                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
+
+/* The same for pointers, strong, in the total order. */
+#define at_cas_ptr_sc(place, expected, desired)                               \
+    __extension__({                                                           \
+        __typeof__(*(place)) at_seen = (expected);                            \
+        __atomic_compare_exchange_n((place), &at_seen, (desired), false,      \
+                                    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);      \
+    })
 
 /* Add one unless the count is zero already: how a reference is taken by
  * somebody who has none. */

@@ -27,7 +27,7 @@ the coroutine's next await. What has been received goes back to its place.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from . import errors
@@ -223,6 +223,18 @@ async def wait_event(watch: Watch) -> None:
         await here.wait(op, token)
 
 
+async def shielded(function: Callable[[], Awaitable[None]]) -> None:
+    """``await function()``, also in a coroutine that is being cancelled.
+
+    In asyncio, which cancels an await and not all that follow, that needs nothing.
+    """
+    if _trio_here() is None:
+        await function()
+        return
+    with sys.modules["trio"].CancelScope(shield=True):
+        await function()
+
+
 # --------------------------------------------- methods of queues and channels
 
 
@@ -252,11 +264,8 @@ async def put_async(end: Any, obj: Any, *, unbounditems: Any = None) -> None:
 
 async def next_async(end: Any) -> Any:
     """`async for`: until it is closed, or shut down."""
+    over = errors.QueueShutDown if type(end) is Queue else errors.ChannelClosed
     try:
         return await get_async(end)
-    except Exception as exc:
-        # The class is made when it is asked for: not before there is an error.
-        over = errors.QueueShutDown if type(end) is Queue else errors.ChannelClosed
-        if isinstance(exc, over):
-            raise StopAsyncIteration from None
-        raise
+    except over:
+        raise StopAsyncIteration from None

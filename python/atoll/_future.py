@@ -67,7 +67,7 @@ class Future(_core.Job, _Base):
 
     def _cancelled_by(self, mine: bool) -> bool:
         if mine and "_watch_condition" in self.__dict__:
-            self._settle()
+            self._settle(self._condition)
             self._call_back()
         return mine or self.cancelled()
 
@@ -77,6 +77,9 @@ class Future(_core.Job, _Base):
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         self._watch_it()
         condition: threading.Condition = self.__dict__["_watch_condition"]
+        if not self.__dict__["_watch_settled"] and self.done():
+            # Before the caller has it: whoever has seen the result sees the state.
+            self._settle(condition)
         return condition
 
     @property
@@ -102,17 +105,15 @@ class Future(_core.Job, _Base):
 
     @property
     def _state(self) -> str:  # type: ignore[override]
-        attributes = self.__dict__
-        if not self.done():
-            return RUNNING if self.running() else PENDING
-        if "_watch_condition" in attributes and not attributes["_watch_settled"]:
-            self._settle()
+        # Not done() alone: nothing changes under the eyes of who holds the condition.
+        if not self.__dict__.get("_watch_settled", self.done()):
+            return RUNNING if self.running() or self.done() else PENDING
         return CANCELLED_AND_NOTIFIED if self.cancelled() else FINISHED
 
-    def _settle(self) -> None:
+    def _settle(self, condition: threading.Condition) -> None:
         """Tell those who wait in concurrent.futures."""
         attributes = self.__dict__
-        with self._condition:
+        with condition:
             if attributes["_watch_settled"]:
                 return
             attributes["_watch_settled"] = True
@@ -123,7 +124,7 @@ class Future(_core.Job, _Base):
                     waiter.add_exception(self)
                 else:
                     waiter.add_result(self)
-            self._condition.notify_all()
+            condition.notify_all()
 
     def _call_back(self) -> None:
         """Run the callbacks, those that are added meanwhile too."""
@@ -140,7 +141,7 @@ class Future(_core.Job, _Base):
     def _completed(self) -> None:
         """Called by the dispatcher: it is done."""
         self._watch_it()  # whoever asked for it may not be through with that
-        self._settle()
+        self._settle(self._condition)
         self._call_back()
 
     def _call(self, callback: Callable[[Any], object]) -> None:

@@ -194,6 +194,36 @@ class TaskGroup:
             self._open = False
         self._raise(exc)
 
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        from ._aio import shielded, wait_event
+
+        async def wait() -> None:
+            for task in self._tasks:
+                assert task._pool is not None
+                await wait_event(task._pool.watch)
+
+        try:
+            if exc is None:
+                await wait()
+            else:
+                self.cancel()
+                await shielded(wait)
+        except BaseException:  # the coroutine is cancelled
+            self.cancel()
+            await shielded(wait)
+            raise
+        finally:
+            self._open = False
+        self._raise(exc)
+
     def _raise(self, exc: BaseException | None) -> None:
         import warnings
 

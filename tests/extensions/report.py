@@ -29,14 +29,7 @@ time as in main. "–" means that there is no wheel for that version of CPython.
 """
 
 #: What is known of those that fail, for the end of the page.
-KNOWN = {
-    "uvloop": "Event loops, servers and threads work. What does not is to start programs"
-    " from several interpreters at once: a process has one handler for SIGCHLD, each copy"
-    " of libuv installs its own, and only the last one learns that its programs have"
-    " ended. asyncio's own loop can start programs in all interpreters.",
-    "pymongo": "On 3.13 its classes of time zones are made before the interpreter changes"
-    " over to the C datetime (see ARCHITECTURE.md), so `tz_aware=True` fails there.",
-}
+KNOWN: dict[str, str] = {}
 
 #: package -> minor version of CPython -> mode -> result
 Results = dict[str, dict[str, dict[str, Any]]]

@@ -494,6 +494,42 @@ ATOLL_API bool atoll_timer_stop(atoll_timer *timer);
  * `fire`, and holding nothing that a `fire` may wait for. */
 ATOLL_API void atoll_timers_end(void);
 
+/* --------------------------------------------------------------- signals */
+
+struct sigaction;
+
+/* sigaction(2) for one of many owners in a process, which has room for one
+ * handler: `owner`'s, which gets the signal beside those of other owners and
+ * the process's own, whatever sigaction(2) says that is. SIG_DFL, and SIG_IGN,
+ * take away its own handler only; but a signal that nobody has said anything
+ * about may be ignored (not SIGCHLD). `before` is what it had itself, else what
+ * the process has. SA_NODEFER is not honoured. SIGSEGV and other faults are the
+ * process's, as with sigaction(2).
+ * Returns 0, or -1 with errno set. Threads: any. May be called by a handler,
+ * where memory is allocated for a handler that is new to the owner. */
+ATOLL_API int atoll_signal_action(const void *owner, int signum,
+                                  const struct sigaction *action,
+                                  struct sigaction *before);
+
+/* Somebody else may have called sigaction(2) since: see to it that owners'
+ * handlers are called again, and that one, too. Threads: any. */
+ATOLL_API void atoll_signals_check(void);
+
+ATOLL_API bool atoll_signals_has(const void *owner, int signum);
+
+/* `owner`, which has no calls of the others under way, has no handlers any
+ * more. Waits until none of them runs; false: not by `deadline` (a handler may
+ * have been left with a jump), so that its code has to stay. */
+ATOLL_API bool atoll_signals_forget(const void *owner, int64_t deadline);
+
+/* In the child of a fork: no owner is here. */
+ATOLL_API void atoll_signals_fork_child(void);
+
+/* The child process `pid` is one of `owner`'s: call its handler of SIGCHLD when
+ * that has ended, also if the process's has been changed meanwhile. Does nothing
+ * where the system cannot say so (Linux before 5.3). Threads: any. */
+ATOLL_API void atoll_signals_watch(const void *owner, int pid);
+
 /* ------------------------------------------------------------------ fork */
 
 /* Have these called around every fork of the process from now on: before it
