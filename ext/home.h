@@ -55,6 +55,7 @@ typedef struct home {
     bool endless;        /* guarded by its GIL: see isolate_datetime.c */
     struct mailbox *mailbox; /* guarded by lock; counted; NULL until booted */
     atoll_kick kick;     /* interrupts the home thread's waits */
+    struct cq_link *loops; /* guarded by lock: its event loops; see cqobj.h */
     atoll_chan *inbox;   /* jobs */
     struct pool *pool;   /* that it works for, counted; written once, with the
                             lock held */

@@ -1,8 +1,9 @@
 /* Interrupting the code that runs in a home, and only that: KeyboardInterrupt
  * reaches it at its next bytecode through a pending call, or at once in a wait
- * of atoll's through a kick. Which of the two, is decided under the home's lock;
+ * of atoll's through a kick; an event loop is led to its next bytecode. Which of the two, is decided under the home's lock;
  * what has not arrived when the job is over is cleared. */
 #include "compat.h"
+#include "cqobj.h"
 #include "home.h"
 
 #include <signal.h>
@@ -65,6 +66,9 @@ home_interrupt(home *h, const job *j, bool unwanted)
                 assert(!last);
                 (void)last;
             }
+        }
+        for (cq_link *loop = h->loops; loop != NULL; loop = loop->next) {
+            atoll_cq_poke(loop->cq);
         }
     }
     atoll_lock_release(&h->lock);
