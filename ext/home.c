@@ -483,7 +483,6 @@ make(const char *name, const home_plan *plan, home **out)
     }
     memset(h, 0, sizeof(*h));
     h->id = -1;
-    h->wake_fd = -1;
     h->handles = 1;
     h->isolated = plan->isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */

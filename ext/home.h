@@ -65,8 +65,6 @@ typedef struct home {
     bool stray;          /* guarded by the pool's lock: abandoned, and busy */
     bool dismissed;      /* guarded by lock: closes when it is idle, even if
                             somebody has handles */
-    int wake_fd;         /* guarded by lock: an eventfd that ends a wait of the
-                            home thread's which is not atoll's, or -1 */
     bool hopeless;       /* guarded by lock: it has not obeyed in its time */
     bool isolated;       /* constant: extensions="isolate" */
     struct isolate *isolate; /* constant once booted; or NULL */

@@ -1,13 +1,13 @@
 /* Interrupting the code that runs in a home, and only that: KeyboardInterrupt
  * reaches it at its next bytecode through a pending call, or at once in a wait
- * of atoll's through a kick; an event loop is led to its next bytecode. Which of the two, is decided under the home's lock;
- * what has not arrived when the job is over is cleared. */
+ * of atoll's through a kick; an event loop is led to its next bytecode. Which of
+ * them, is decided under the home's lock; what has not arrived when the job is over
+ * is cleared. */
 #include "compat.h"
 #include "cqobj.h"
 #include "home.h"
 
 #include <signal.h>
-#include <unistd.h>
 
 /* Runs in one of the interpreter's threads, attached. */
 static int
@@ -50,11 +50,6 @@ home_interrupt(home *h, const job *j, bool unwanted)
     }
     if (runs && h->interruptible) {
         atoll_kick_set(&h->kick);
-        if (h->wake_fd >= 0) {
-            uint64_t one = 1;
-            ssize_t put = write(h->wake_fd, &one, sizeof(one));
-            (void)put; /* full: it is awake */
-        }
         if (!h->call_in_flight && h->interp != NULL) {
             home_ref(h);
             h->call_in_flight = true;
@@ -204,29 +199,7 @@ get_signal(PyObject *Py_UNUSED(module), PyObject *arg)
     return handler;
 }
 
-/* For the time that an event loop runs in a home thread. */
-static PyObject *
-set_wake_fd(PyObject *module, PyObject *arg)
-{
-    core_state *state = PyModule_GetState(module);
-    int fd = PyLong_AsInt(arg);
-    if (fd == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    home *h = home_of_thread(state);
-    if (h != NULL) {
-        atoll_lock_acquire(&h->lock);
-        h->wake_fd = fd;
-        atoll_lock_release(&h->lock);
-    }
-    Py_RETURN_NONE;
-}
-
 PyMethodDef interrupt_functions[] = {
-    {"_set_wake_fd", set_wake_fd, METH_O,
-     "_set_wake_fd(fd)\n--\n\n"
-     "An eventfd that an interrupt of this interpreter writes to, or -1: it wakes an\n"
-     "event loop, which is then at a bytecode. The caller owns it."},
     {"_getsignal", get_signal, METH_O,
      "_getsignal(signum)\n--\n\n"
      "signal.getsignal in interpreters of atoll's: no object of main's."},
