@@ -9,6 +9,7 @@ import time
 import atoll
 import pytest
 from atoll import _aio
+from loops import rest_of
 from support import Task, count_fds, count_threads, until
 
 anyio = pytest.importorskip("anyio")
@@ -40,13 +41,6 @@ def run(request):
     """A function that runs a coroutine function in one of the loops."""
     yield request.param
     gc.collect()
-
-
-def rest_of(queue):
-    items = []
-    while not queue.empty():
-        items.append(queue.get_nowait())
-    return items
 
 
 def test_waits(run, queue):
