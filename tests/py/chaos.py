@@ -179,6 +179,7 @@ RAISE = {
     unshareable: "NotShareableError",
     raises_unshareable: "RemoteError",
     raises_on_arrival: "LookupError",
+    threaded: "RuntimeError",  # an interrupt in the middle of threading's own code
     overflow: "MemoryError",
 }
 ANYONE = {
