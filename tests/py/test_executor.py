@@ -3,6 +3,7 @@
 import concurrent.futures
 import gc
 import operator
+import os
 import pickle
 import threading
 import time
@@ -268,7 +269,8 @@ def test_workers_are_made_as_needed():
         names = {i.name for i in atoll.list_all()}
         assert "few" in names
         assert "'few'" in repr(pool)
-        assert max(w.memory for w in stats.workers) > 1 << 20
+        if os.environ.get("PYTHONMALLOC") is None:
+            assert max(w.memory for w in stats.workers) > 1 << 20
 
 
 def test_max_tasks_per_child():
@@ -428,8 +430,6 @@ def test_futures_are_made_by_executors_only():
 
 def test_a_pool_is_as_parallel_as_threads_are_many():
     """Two busy workers take the time of one, if there are two cores."""
-    import os
-
     if os.process_cpu_count() < 2:
         pytest.skip("one core")
     with atoll.InterpreterPoolExecutor(2) as pool:
