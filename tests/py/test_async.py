@@ -427,7 +427,7 @@ def test_thousands_wait(queue):
         await asyncio.sleep(0)
         threads, active, fds = count_threads(), threading.active_count(), count_fds()
         tasks = await tasks_waiting(*(queue.get_async() for _ in range(count)))
-        assert count_threads() == threads
+        assert count_threads() <= threads
         assert threading.active_count() == active
         assert count_fds() == fds + 1
         feeder = Task(lambda: [queue.put(i) for i in range(count)])

@@ -50,7 +50,7 @@ def test_nothing_is_left_of_loops(queue):
         gc.enable()
     gc.collect()
     assert [ref() for ref in refs] == [None] * 30
-    assert count_threads() == threads
+    assert count_threads() <= threads
 
 
 def test_loop_closed_while_somebody_waits(queue):

@@ -120,7 +120,7 @@ def test_thousands(run, queue):
             for i in range(count):
                 group.start_soon(get, i)
             await anyio.sleep(0.05)
-            assert count_threads() == threads
+            assert count_threads() <= threads
             feeder = Task(lambda: [queue.put(i) for i in range(count)])
         feeder.result()
         assert sorted(got) == list(range(count))
@@ -221,7 +221,7 @@ def test_nothing_is_left(run, queue):
     for _ in range(10):
         run(main)
     gc.collect()
-    assert count_fds() == fds and count_threads() == threads
+    assert count_fds() == fds and count_threads() <= threads
 
 
 def test_the_loop_sleeps(run, queue):
