@@ -131,7 +131,7 @@ def measure_loop(args, results):
                 f"executor.loop.{way}.time",
                 [said["s"] for said in rounds],
                 "s",
-                f"5,000 asyncio tasks, two jobs each, 4 workers: {names[way]}",
+                f"5,000 asyncio tasks, a job of 1 ms each, 4 workers: {names[way]}",
             )
             results.number(
                 f"executor.loop.{way}.most",
