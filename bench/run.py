@@ -32,6 +32,7 @@ THEMES = {
     "parked": "hand-over to a receiver that is blocked; blocked for long",
     "pairs": "8 interpreters in 4 pairs",
     "speedup": "pure Python in two interpreters and in two processes",
+    "executor": "the pool of interpreters beside CPython's pools",
     "extensions": "NumPy and its stack in interpreters and in processes",
     "imports": "import atoll",
     "lifecycle": "1,000 interpreters created and closed",

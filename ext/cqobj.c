@@ -3,33 +3,10 @@
 
 #include "cqop.h"
 #include "detach.h"
+#include "home.h"
 #include "mailbox.h"
 
-/* -------------------------------------------------------------- arguments */
-
-/* The queue or the channel's end in `obj`, if one can `send` or receive. */
-static chanobj *
-end_of(core_state *state, PyObject *obj, bool send)
-{
-    PyTypeObject *type = send ? state->send_type : state->recv_type;
-    if (Py_IS_TYPE(obj, state->queue_type) || Py_IS_TYPE(obj, type)) {
-        return (chanobj *)obj;
-    }
-    PyErr_Format(PyExc_TypeError, "expected a Queue or a %s, not %T",
-                 send ? "SendChannel" : "RecvChannel", obj);
-    return NULL;
-}
-
-static bool
-takes(const char *function, Py_ssize_t nargs, Py_ssize_t count)
-{
-    if (nargs == count) {
-        return true;
-    }
-    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments, not %zd",
-                 function, count, nargs);
-    return false;
-}
+/* ------------------------------------------------------------- beginnings */
 
 static cqobj *
 open_queue(PyObject *obj)
@@ -83,10 +60,10 @@ static PyObject *
 cq_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
     cqobj *self = open_queue(obj);
-    if (self == NULL || !takes("recv", nargs, 2)) {
+    if (self == NULL || !op_takes("recv", nargs, 2)) {
         return NULL;
     }
-    chanobj *end = end_of(self->state, args[0], false);
+    chanobj *end = op_end_of(self->state, args[0], false);
     opobj *o = end == NULL
                    ? NULL
                    : op_new(self->state, OP_RECV, args[0], args[1]);
@@ -101,10 +78,10 @@ static PyObject *
 cq_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
     cqobj *self = open_queue(obj);
-    if (self == NULL || !takes("send", nargs, 3)) {
+    if (self == NULL || !op_takes("send", nargs, 3)) {
         return NULL;
     }
-    chanobj *end = end_of(self->state, args[0], true);
+    chanobj *end = op_end_of(self->state, args[0], true);
     opobj *o = end == NULL
                    ? NULL
                    : new_send(self->state, end, args[1], args[2], -1);
@@ -119,7 +96,7 @@ static PyObject *
 cq_start(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
     cqobj *self = open_queue(obj);
-    if (self == NULL || !takes("start", nargs, 2)) {
+    if (self == NULL || !op_takes("start", nargs, 2)) {
         return NULL;
     }
     opobj *o = (opobj *)args[0];
@@ -147,7 +124,7 @@ static PyObject *
 cq_watch_capsule(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
     PyObject *op;
-    if (!takes("watch", nargs, 2)) {
+    if (!op_takes("watch", nargs, 2)) {
         return NULL;
     }
     atoll_event *event = PyCapsule_GetPointer(args[0], "atoll_event");
@@ -246,6 +223,41 @@ cq_fileno(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return fd < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(fd);
 }
 
+/* Made by a home thread: see cq_link. The home lives as long as the state. */
+static void
+link_home(cqobj *self)
+{
+    home *h = self->home = home_of_thread(self->state);
+    if (h == NULL) {
+        return;
+    }
+    self->link.cq = self->cq;
+    atoll_lock_acquire(&h->lock);
+    self->link.next = h->loops;
+    if (h->loops != NULL) {
+        h->loops->prev = &self->link;
+    }
+    h->loops = &self->link;
+    atoll_lock_release(&h->lock);
+}
+
+static void
+unlink_home(cqobj *self)
+{
+    home *h = self->home;
+    if (h == NULL) {
+        return;
+    }
+    cq_link *link = &self->link;
+    atoll_lock_acquire(&h->lock);
+    *(link->prev != NULL ? &link->prev->next : &h->loops) = link->next;
+    if (link->next != NULL) {
+        link->next->prev = link->prev;
+    }
+    atoll_lock_release(&h->lock);
+    self->home = NULL;
+}
+
 static void
 close_queue(cqobj *self)
 {
@@ -253,6 +265,7 @@ close_queue(cqobj *self)
         return;
     }
     self->closing = true;
+    unlink_home(self);
     if (self->cq != NULL) {
         op_end_all(self);
         atoll_cq_close(self->cq);
@@ -303,6 +316,7 @@ cq_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(self);
         return raise_err(state, err, "completion queue");
     }
+    link_home(self);
     return (PyObject *)self;
 }
 
@@ -386,87 +400,6 @@ cq_add_types(core_state *state)
     return state->cq_type == NULL || state->op_type == NULL ? -1 : 0;
 }
 
-/* -------------------------------------------------------- without waiting */
-
-PyDoc_STRVAR(receive_now_doc,
-"_receive_now(end, default)\n--\n\n"
-"What a Queue or RecvChannel has, or `default` if one would have to wait.");
-
-static PyObject *
-receive_now(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
-{
-    core_state *state = PyModule_GetState(module);
-    atoll_msg msg;
-    atoll_err err;
-    chanobj *end;
-    if (!takes("_receive_now", nargs, 2) ||
-        (end = end_of(state, args[0], false)) == NULL ||
-        chanobj_recv(end, &msg, ATOLL_NOW, &err) < 0) {
-        return NULL;
-    }
-    switch (err) {
-    case ATOLL_OK:
-        return chanobj_open(end, &msg);
-    case ATOLL_ERR_AGAIN:
-        return Py_NewRef(args[1]);
-    default:
-        return end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                         : channel_raise(end, err);
-    }
-}
-
-PyDoc_STRVAR(send_now_doc,
-"_send_now(end, obj, unbounditems)\n--\n\n"
-"Send without waiting: None. If one would have to wait, an Operation for\n"
-"CompletionQueue.start: `obj` is encoded once.");
-
-static PyObject *
-send_now(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
-{
-    core_state *state = PyModule_GetState(module);
-    chanobj *end;
-    int orphan;
-    if (!takes("_send_now", nargs, 3) ||
-        (end = end_of(state, args[0], true)) == NULL ||
-        chanobj_parse_orphan(args[2], &orphan) < 0) {
-        return NULL;
-    }
-    atoll_msg msg;
-    atoll_err err;
-    if (xfer_encode(state, args[1], &msg) < 0) {
-        return NULL;
-    }
-    chanobj_set_orphan(end, &msg, orphan);
-    if (chanobj_send(end, &msg, ATOLL_NOW, &err) < 0) {
-        atoll_msg_drop(&msg);
-        return NULL;
-    }
-    if (err == ATOLL_OK) {
-        Py_RETURN_NONE;
-    }
-    opobj *o = NULL;
-    if (err == ATOLL_ERR_AGAIN) {
-        o = op_new(state, OP_SEND, args[0], NULL);
-    }
-    if (o != NULL) {
-        o->op->msg = msg;
-        return (PyObject *)o;
-    }
-    atoll_msg_drop(&msg);
-    if (err == ATOLL_ERR_AGAIN) {
-        return NULL;
-    }
-    return end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                     : channel_raise(end, err);
-}
-
-PyMethodDef cq_functions[] = {
-    {"_receive_now", (PyCFunction)(void *)receive_now, METH_FASTCALL,
-     receive_now_doc},
-    {"_send_now", (PyCFunction)(void *)send_now, METH_FASTCALL, send_now_doc},
-    {NULL, NULL, 0, NULL},
-};
-
 /* -------------------------------------------------------- for other files */
 
 int
@@ -516,34 +449,4 @@ cq_end_all(core_state *state)
         Py_DECREF(cq);
         cq = state->cqs;
     }
-}
-
-PyObject *
-aio_call(core_state *state, const char *name, PyObject *self,
-         PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (state->aio == NULL) {
-        state->aio = PyImport_ImportModule("atoll._aio");
-        if (state->aio == NULL) {
-            return NULL;
-        }
-    }
-    Py_ssize_t count = nargs + (kwnames == NULL ? 0
-                                                : PyTuple_GET_SIZE(kwnames));
-    PyObject *few[4] = {self};
-    if (count > 3) {
-        return PyErr_Format(PyExc_TypeError, "too many arguments (%zd)",
-                            count);
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        few[i + 1] = args[i];
-    }
-    PyObject *function = PyObject_GetAttrString(state->aio, name);
-    if (function == NULL) {
-        return NULL;
-    }
-    PyObject *result =
-        PyObject_Vectorcall(function, few, (size_t)nargs + 1, kwnames);
-    Py_DECREF(function);
-    return result;
 }

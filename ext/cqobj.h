@@ -50,6 +50,14 @@ bool cq_cancel(PyObject *op);
 /* At the exit of an interpreter: end all operations of all its queues. */
 void cq_end_all(core_state *state);
 
+/* The queues of a home thread's event loops: an interrupt makes each of their
+ * descriptors readable, since a loop that sleeps looks for nothing else. In
+ * the home's list from the making of the queue to its closing. */
+typedef struct cq_link {
+    struct cq_link *prev, *next;
+    atoll_cq *cq;
+} cq_link;
+
 int cq_add_types(core_state *state);
 extern PyMethodDef cq_functions[];
 

@@ -1,4 +1,4 @@
-/* Operations and their lists: what cqop.c and cqobj.c share. See cqobj.h. */
+/* Operations and their lists: what cqop.c, cqobj.c and aio.c share. See cqobj.h. */
 #ifndef EXT_CQOP_H
 #define EXT_CQOP_H
 
@@ -38,8 +38,17 @@ typedef struct cqobj {
     op_list untold;   /* ENDED since the last drain(), in that order */
     op_list told;     /* ENDED before it, likewise */
     bool closing;     /* nothing new is started */
+    struct home *home; /* in whose list `link` is, or NULL */
+    cq_link link;
     struct cqobj *prev, *next; /* all of the interpreter: state->cqs */
 } cqobj;
+
+/* The queue or the channel's end in `obj`, if one can `send` to it, or receive;
+ * NULL with TypeError. */
+chanobj *op_end_of(core_state *state, PyObject *obj, bool send);
+
+/* Has `function` been given `count` arguments? Else TypeError. */
+bool op_takes(const char *function, Py_ssize_t nargs, Py_ssize_t count);
 
 /* A NEW operation; `end` and `token` may be NULL. NULL with MemoryError. */
 opobj *op_new(core_state *state, op_kind kind, PyObject *end, PyObject *token);

@@ -148,7 +148,7 @@ detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
         wait.kick = &h->kick;
     }
     for (;;) {
-        if (h != NULL && home_take_interrupt(h, true)) {
+        if (h != NULL && home_take_interrupt(h)) {
             return -1;
         }
         if (signals) {

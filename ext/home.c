@@ -304,9 +304,6 @@ serve(home *h, core_state *state, PyThreadState *ts, job *j)
         if (j == NULL) {
             j = receive(h, ts);
         }
-        atoll_lock_acquire(&h->lock);
-        h->interruptible = j->op != JOB_CLOSE;
-        atoll_lock_release(&h->lock);
         outcome out;
         bool last = job_run(h, state, j, &out);
         uint64_t printed = last ? 0 : sink_job_over(state, h);
@@ -486,7 +483,6 @@ make(const char *name, const home_plan *plan, home **out)
     }
     memset(h, 0, sizeof(*h));
     h->id = -1;
-    h->wake_fd = -1;
     h->handles = 1;
     h->isolated = plan->isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */

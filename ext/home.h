@@ -55,6 +55,7 @@ typedef struct home {
     bool endless;        /* guarded by its GIL: see isolate_datetime.c */
     struct mailbox *mailbox; /* guarded by lock; counted; NULL until booted */
     atoll_kick kick;     /* interrupts the home thread's waits */
+    struct cq_link *loops; /* guarded by lock: its event loops; see cqobj.h */
     atoll_chan *inbox;   /* jobs */
     struct pool *pool;   /* that it works for, counted; written once, with the
                             lock held */
@@ -64,8 +65,6 @@ typedef struct home {
     bool stray;          /* guarded by the pool's lock: abandoned, and busy */
     bool dismissed;      /* guarded by lock: closes when it is idle, even if
                             somebody has handles */
-    int wake_fd;         /* guarded by lock: an eventfd that ends a wait of the
-                            home thread's which is not atoll's, or -1 */
     bool hopeless;       /* guarded by lock: it has not obeyed in its time */
     bool isolated;       /* constant: extensions="isolate" */
     struct isolate *isolate; /* constant once booted; or NULL */
@@ -188,9 +187,14 @@ home *home_of_thread(core_state *state);
 /* At boot: what the module signal does where no signal arrives. -1 with an
  * exception. */
 int home_mend_signal(core_state *state);
+/* The job's code begins: from here on it can be interrupted. What comes before
+ * that (modules are imported when functions arrive) is left in peace, since an
+ * import that is broken off leaves half of it behind. False, with
+ * KeyboardInterrupt, if an interrupt has come already. */
+bool home_begin_code(home *h);
 /* Called by the home thread before each wait. If an interrupt is due, raise
  * KeyboardInterrupt and return true; else note that a wait follows. */
-bool home_take_interrupt(home *h, bool before_wait);
+bool home_take_interrupt(home *h);
 /* That wait is over. */
 void home_wait_over(home *h);
 /* The user's code of this job is over: no interrupt from here on. Returns

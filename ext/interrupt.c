@@ -1,12 +1,13 @@
 /* Interrupting the code that runs in a home, and only that: KeyboardInterrupt
  * reaches it at its next bytecode through a pending call, or at once in a wait
- * of atoll's through a kick. Which of the two, is decided under the home's lock;
- * what has not arrived when the job is over is cleared. */
+ * of atoll's through a kick; an event loop is led to its next bytecode. Which of
+ * them, is decided under the home's lock; what has not arrived when the job is over
+ * is cleared. */
 #include "compat.h"
+#include "cqobj.h"
 #include "home.h"
 
 #include <signal.h>
-#include <unistd.h>
 
 /* Runs in one of the interpreter's threads, attached. */
 static int
@@ -42,16 +43,13 @@ home_interrupt(home *h, const job *j, bool unwanted)
     atoll_lock_acquire(&h->lock);
     bool runs = h->state == HOME_RUNNING && (j == NULL || h->current == j);
     if (runs && !h->job_over) {
-        /* If the job has been handed over but not begun it is not yet
-         * `interruptible`, but it will look. */
+        /* If its code has not begun it is not yet `interruptible`, but it will
+         * look. */
         h->interrupt_due = true;
         h->current->unwanted |= unwanted;
+    }
+    if (runs && h->interruptible) {
         atoll_kick_set(&h->kick);
-        if (h->wake_fd >= 0) {
-            uint64_t one = 1;
-            ssize_t put = write(h->wake_fd, &one, sizeof(one));
-            (void)put; /* full: it is awake */
-        }
         if (!h->call_in_flight && h->interp != NULL) {
             home_ref(h);
             h->call_in_flight = true;
@@ -63,6 +61,9 @@ home_interrupt(home *h, const job *j, bool unwanted)
                 assert(!last);
                 (void)last;
             }
+        }
+        for (cq_link *loop = h->loops; loop != NULL; loop = loop->next) {
+            atoll_cq_poke(loop->cq);
         }
     }
     atoll_lock_release(&h->lock);
@@ -77,7 +78,21 @@ home_of_thread(core_state *state)
 }
 
 bool
-home_take_interrupt(home *h, bool before_wait)
+home_begin_code(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->interruptible = true;
+    bool due = h->interrupt_due;
+    h->interrupt_due = false;
+    atoll_lock_release(&h->lock);
+    if (due) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+    }
+    return !due;
+}
+
+bool
+home_take_interrupt(home *h)
 {
     atoll_lock_acquire(&h->lock);
     bool due = h->interrupt_due && h->interruptible;
@@ -85,7 +100,7 @@ home_take_interrupt(home *h, bool before_wait)
         atoll_kick_clear(&h->kick);
         h->interrupt_due = false;
     }
-    h->waiting = before_wait && !due;
+    h->waiting = !due;
     atoll_lock_release(&h->lock);
     if (due) {
         PyErr_SetNone(PyExc_KeyboardInterrupt);
@@ -184,29 +199,7 @@ get_signal(PyObject *Py_UNUSED(module), PyObject *arg)
     return handler;
 }
 
-/* For the time that an event loop runs in a home thread. */
-static PyObject *
-set_wake_fd(PyObject *module, PyObject *arg)
-{
-    core_state *state = PyModule_GetState(module);
-    int fd = PyLong_AsInt(arg);
-    if (fd == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    home *h = home_of_thread(state);
-    if (h != NULL) {
-        atoll_lock_acquire(&h->lock);
-        h->wake_fd = fd;
-        atoll_lock_release(&h->lock);
-    }
-    Py_RETURN_NONE;
-}
-
 PyMethodDef interrupt_functions[] = {
-    {"_set_wake_fd", set_wake_fd, METH_O,
-     "_set_wake_fd(fd)\n--\n\n"
-     "An eventfd that an interrupt of this interpreter writes to, or -1: it wakes an\n"
-     "event loop, which is then at a bytecode. The caller owns it."},
     {"_getsignal", get_signal, METH_O,
      "_getsignal(signum)\n--\n\n"
      "signal.getsignal in interpreters of atoll's: no object of main's."},

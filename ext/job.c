@@ -304,11 +304,12 @@ run_prepare(PyObject *names)
 }
 
 static PyObject *
-run(core_state *state, job *j)
+run(home *h, core_state *state, job *j)
 {
     PyObject *request = xfer_decode(state, &j->request);
     PyObject *result = NULL;
-    if (request == NULL) {
+    if (request == NULL || !home_begin_code(h)) {
+        Py_XDECREF(request);
         return NULL;
     }
     switch (j->op) {
@@ -480,8 +481,7 @@ job_run(home *h, core_state *state, job *j, outcome *out)
     if (h->isolate != NULL) {
         threads_refresh(h->isolate);
     }
-    PyObject *result =
-        home_take_interrupt(h, false) ? NULL : run(state, j);
+    PyObject *result = run(h, state, j);
     int rc = result == NULL ? -1 : xfer_encode(state, result, &out->reply);
     compat_end_main();
     bool unsent = result != NULL && rc < 0;

@@ -105,20 +105,25 @@ def import_floor(args):
         sys.path.remove(folder)
 
 
-def run_python(source, *arguments, timeout=300):
-    """Run `source` in a fresh Python; return the JSON that it prints last.
+def python_environment():
+    """For a fresh Python.
 
     It may write .pyc files: without them an import compiles, every time.
     """
     env = os.environ.copy()
     env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
+
+
+def run_python(source, *arguments, timeout=300, env=None):
+    """Run `source` in a fresh Python; return the JSON that it prints last."""
     done = subprocess.run(
         [sys.executable, "-c", source, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
-        env=env,
+        env=env or python_environment(),
     )
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip())

@@ -38,6 +38,7 @@
  * Invariant, whenever the queue's lock is free:
  *   threads wait in it  =>  it is empty and not closed
  *   the descriptor is readable  <=>  `readable`; and `readable` if it is not empty
+ *   (or if it was poked)
  * The descriptor is written and emptied under the lock. These are the only
  * system calls under a lock in the core; between writing and emptying without it
  * there would be moments at which a full queue has an empty descriptor, or an
@@ -312,4 +313,15 @@ atoll_cq_fd(atoll_cq *cq)
     int fd = cq->fd;
     atoll_lock_release(&cq->lock);
     return fd;
+}
+
+void
+atoll_cq_poke(atoll_cq *cq)
+{
+    if (of_parent(cq)) {
+        return;
+    }
+    atoll_lock_acquire(&cq->lock);
+    make_readable(cq);
+    atoll_lock_release(&cq->lock);
 }

@@ -103,28 +103,26 @@ def preload(names: tuple[str, ...]) -> None:
             raise ImportError(f"cannot preload {name!r}: {type(exc).__name__}: {exc}") from exc
 
 
-# Of this interpreter, kept from one coroutine to the next: an asyncio.Runner, and
-# the eventfd that wakes its loop for an interrupt.
+# asyncio.Runner of this interpreter, kept from one coroutine to the next
 _runner: Any = None
-_wake_fd = -1
 
 
 def run_coroutine(coroutine: Any) -> Any:
     """Run what a task has returned, if that is a coroutine, in a loop of its own."""
-    global _runner, _wake_fd
+    global _runner
     import asyncio
-    import os
 
-    from . import _core
+    from ._aio import hub
+
+    async def run() -> Any:
+        hub()  # so that an interrupt wakes the loop
+        return await coroutine
 
     if _runner is None:
         _runner = asyncio.Runner()
-        _wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        _runner.get_loop().add_reader(_wake_fd, os.eventfd_read, _wake_fd)
     loop = _runner.get_loop()
-    _core._set_wake_fd(_wake_fd)
     try:
-        return _runner.run(coroutine)
+        return _runner.run(run())
     except KeyboardInterrupt:
         # It came between two bytecodes: the loop has been left with the task in it.
         left = asyncio.all_tasks(loop)
@@ -133,18 +131,13 @@ def run_coroutine(coroutine: Any) -> Any:
         if left:
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         raise
-    finally:
-        _core._set_wake_fd(-1)
 
 
 def _close_loop() -> None:
-    global _runner, _wake_fd
+    global _runner
     if _runner is not None:
-        import os
-
         _runner.close()
-        os.close(_wake_fd)
-        _runner, _wake_fd = None, -1
+        _runner = None
 
 
 def join_threads(_: object) -> None:

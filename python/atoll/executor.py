@@ -286,18 +286,22 @@ def _results(
 ) -> Iterator[Any]:
     try:
         while started:
-            future = started.popleft()
-            try:
-                result = future.result(None if end is None else end - monotonic())
-            finally:
-                future._withdraw()
-                del future
-            started.extend(itertools.islice(futures, 1))
-            yield result
-            del result
+            yield _next_result(started, futures, end)  # which nobody here keeps
     finally:
         while started:
             started.pop()._withdraw()
+
+
+def _next_result(
+    started: deque[Future], futures: Iterator[Future], end: float | None
+) -> Any:
+    future = started.popleft()
+    try:
+        result = future.result(None if end is None else end - monotonic())
+    finally:
+        future._withdraw()
+    started.extend(itertools.islice(futures, 1))
+    return result
 
 
 # ----------------------------------------------------------- end of the program

@@ -412,6 +412,9 @@ descriptor(void)
         }
         CHECK(atoll_cq_next(cq) == NULL && !readable(fd));
     }
+    atoll_cq_poke(cq);
+    CHECK(readable(fd) && atoll_cq_wait(cq, &try_once) == ATOLL_ERR_AGAIN);
+    CHECK(atoll_cq_next(cq) == NULL && !readable(fd));
     atoll_cq_unref(cq);
     CHECK(fcntl(fd, F_GETFD) == -1); /* closed with it */
     atoll_chan_unref(chan);

@@ -1,6 +1,6 @@
-"""Run one module of the installed test.test_interpreters. Started by ./run.
+"""Run one module of a package of the installed tests. Started by ./run.
 
-Reads its order as JSON from standard input: "module", "only" (patterns),
+Reads its order as JSON from standard input: "package", "module", "only" (patterns),
 "omitted" and "omitted_subtests" (pattern -> reason), "rendezvous" (patterns),
 "limit" (seconds) and "verbosity". Writes a JSON object a line to the file
 descriptor that is its argument.
@@ -14,7 +14,6 @@ import sys
 import unittest
 from fnmatch import fnmatchcase
 
-PACKAGE = "test.test_interpreters."
 # Physical memory that the 200 interpreters of test_stress need, with room.
 STRESS_MEMORY = 2 << 30
 
@@ -27,7 +26,8 @@ class Result(unittest.TextTestResult):
     def startTest(self, test):
         self.tell(start=short_id(test))
         faulthandler.dump_traceback_later(self.order["limit"], exit=True)
-        set_channel_capacity(match(short_id(test), self.order["rendezvous"]))
+        if self.order["rendezvous"]:
+            set_channel_capacity(match(short_id(test), self.order["rendezvous"]))
         super().startTest(test)
 
     def stopTest(self, test):
@@ -60,8 +60,7 @@ def main():
     set_up_test_support()
     check_shim()
 
-    suite = unittest.defaultTestLoader.loadTestsFromName(PACKAGE + order["module"])
-    tests = list(flatten(suite))
+    tests = list(flatten(load_tests(order["package"], order["module"])))
     tell(ids=[short_id(test) for test in tests])
     if order["only"]:
         tests = [test for test in tests if match(short_id(test), order["only"])]
@@ -82,12 +81,20 @@ def short_id(test):
     """test_queues.QueueTests.test_create; for a subtest its name follows."""
     test_case = getattr(test, "test_case", None)
     if test_case is None:
-        return test.id().removeprefix(PACKAGE)
+        return test.id().removeprefix(Result.order["package"] + ".")
     name = test._message
     if not isinstance(name, str):
         params = ", ".join(f"{k}={v!r}" for k, v in test.params.items())
         name = params or repr(name)
     return f"{short_id(test_case)}: {name}"
+
+
+def load_tests(package, module):
+    if package == "test.test_concurrent_futures":
+        import on_pools
+
+        return on_pools.load_tests(module)
+    return unittest.defaultTestLoader.loadTestsFromName(f"{package}.{module}")
 
 
 def match(name, patterns):
@@ -128,9 +135,11 @@ def check_shim():
     source = (
         "import atoll\n"
         "from concurrent import interpreters\n"
+        "from concurrent.futures import InterpreterPoolExecutor\n"
         "from test.support import channels\n"
         "assert interpreters.Interpreter is atoll.Interpreter\n"
         "assert channels.SendChannel is atoll.SendChannel\n"
+        "assert InterpreterPoolExecutor is atoll.InterpreterPoolExecutor\n"
     )
     exec(source, {})
     with atoll.create() as interp:

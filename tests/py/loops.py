@@ -1,6 +1,26 @@
-"""What interpreters do with event loops of their own."""
+"""What the tests of coroutines share, and what interpreters do with loops of theirs."""
 
 import asyncio
+
+
+def run(main):
+    """asyncio.run, for a function without arguments."""
+    return asyncio.run(main())
+
+
+async def tasks_waiting(*coroutines):
+    """Tasks for them that wait by now."""
+    tasks = [asyncio.ensure_future(c) for c in coroutines]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def rest_of(queue):
+    items = []
+    while not queue.empty():
+        items.append(queue.get_nowait())
+    return items
+
 
 kept = []
 

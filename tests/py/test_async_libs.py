@@ -9,6 +9,7 @@ import time
 import atoll
 import pytest
 from atoll import _aio
+from loops import rest_of
 from support import Task, count_fds, count_threads, until
 
 anyio = pytest.importorskip("anyio")
@@ -40,13 +41,6 @@ def run(request):
     """A function that runs a coroutine function in one of the loops."""
     yield request.param
     gc.collect()
-
-
-def rest_of(queue):
-    items = []
-    while not queue.empty():
-        items.append(queue.get_nowait())
-    return items
 
 
 def test_waits(run, queue):
@@ -126,7 +120,7 @@ def test_thousands(run, queue):
             for i in range(count):
                 group.start_soon(get, i)
             await anyio.sleep(0.05)
-            assert count_threads() == threads
+            assert count_threads() <= threads
             feeder = Task(lambda: [queue.put(i) for i in range(count)])
         feeder.result()
         assert sorted(got) == list(range(count))
@@ -227,7 +221,7 @@ def test_nothing_is_left(run, queue):
     for _ in range(10):
         run(main)
     gc.collect()
-    assert count_fds() == fds and count_threads() == threads
+    assert count_fds() == fds and count_threads() <= threads
 
 
 def test_the_loop_sleeps(run, queue):

@@ -1,5 +1,7 @@
 """The examples run, and say what they promise."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +11,14 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(*args):
+def run(*args, **env):
     return subprocess.run(
         [sys.executable, *map(str, args)],
         capture_output=True,
         text=True,
         timeout=100,
         stdin=subprocess.DEVNULL,
+        env={**os.environ, **env},
     )
 
 
@@ -38,6 +41,50 @@ def test_shared_memory():
     done = run(EXAMPLES / "shared_memory.py")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "200,000 squares, the last one is 39,999,600,001\n"
+
+
+def test_one_line():
+    done = run(EXAMPLES / "one_line.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    timings, picture = done.stdout.splitlines()[:2], done.stdout.splitlines()[2:]
+    assert re.fullmatch(r"\d+ threads: \d+\.\d\d s", timings[0])
+    assert re.fullmatch(r"\d+ interpreters: \d+\.\d\d s", timings[1])
+    assert len(picture) == 32
+    assert picture[1:] == picture[:0:-1]  # the set is symmetric
+    assert "@" * 20 in picture[16]
+
+
+def monte_carlo(**env):
+    done = run(EXAMPLES / "monte_carlo.py", **env)
+    assert (done.returncode, done.stderr) == (0, "")
+    *said, alone, together = done.stdout.splitlines()
+    number = r": (\d\.\d{4} ± 0\.\d{4}) from ([\d,]+) years, \d+\.\d\d s"
+    alone = re.fullmatch("one after the other" + number, alone)
+    together = re.fullmatch(r"\d+ interpreters" + number, together)
+    assert alone.groups() == together.groups()
+    price, error = map(float, alone[1].split(" ± "))
+    assert abs(price - 3.18) < 5 * error
+    return said, alone[2]
+
+
+def test_monte_carlo():
+    pytest.importorskip("numpy")
+    assert monte_carlo() == ([], "160,000")
+
+
+def test_monte_carlo_without_numpy(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ImportError")
+    said, years = monte_carlo(PYTHONPATH=str(tmp_path))
+    assert said == ["NumPy is not installed: fewer years, in pure Python."]
+    assert years == "12,800"
+
+
+def test_crawler():
+    done = run(EXAMPLES / "crawler.py", "60")
+    assert (done.returncode, done.stderr) == (0, "")
+    pages, loop = done.stdout.splitlines()
+    assert pages.startswith("60 pages with 180,000 words in ")
+    assert re.fullmatch(r"the loop was never more than \d+\.\d ms late", loop)
 
 
 def test_readme_has_the_example():

@@ -146,6 +146,14 @@ def test_map_fails(pool):
     go.put(3)
 
 
+def test_map_keeps_nothing_that_it_has_given(pool):
+    results = pool.map(Point, range(3))
+    for point in results:
+        gone = weakref.ref(point)
+        del point
+        until(lambda gone=gone: gc.collect() is not None and gone() is None)
+
+
 def test_map_takes_no_more_than_its_buffer(pool):
     taken = []
 

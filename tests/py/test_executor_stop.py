@@ -350,3 +350,24 @@ def test_a_forked_child_is_told():
         assert future.result() is None
     """))
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_no_interrupt_while_a_function_is_imported(tmp_path, monkeypatch):
+    """An import that is broken off would leave half a module behind."""
+    (tmp_path / "slowly.py").write_text(
+        "import time\n"
+        "end = time.monotonic() + 0.2\n"
+        "while time.monotonic() < end: pass\n"
+        "def run(): return 'ran'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import slowly
+
+    with atoll.InterpreterPoolExecutor(1, grace=5) as pool:
+        pool.submit(tasks.square, 1).result()
+        future = pool.submit(slowly.run)
+        time.sleep(0.05)
+        assert future.cancel()
+        assert pool.submit(slowly.run).result(SLACK) == "ran"
+        assert pool.submit(tasks.imported, "slowly").result()
+        assert pool.stats().restarts == 0

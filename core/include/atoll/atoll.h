@@ -421,6 +421,10 @@ ATOLL_API void atoll_cq_close(atoll_cq *cq);
  * closed with the queue. */
 ATOLL_API int atoll_cq_fd(atoll_cq *cq);
 
+/* Make the descriptor readable for once, although nothing may have ended: its
+ * loop is to look around. Nothing happens without a descriptor. */
+ATOLL_API void atoll_cq_poke(atoll_cq *cq);
+
 /* --------------------------------------------------------------- threads */
 
 typedef uintptr_t atoll_thread;
