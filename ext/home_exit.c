@@ -2,6 +2,7 @@
  * out of CPython's list. */
 #include "detach.h"
 #include "home.h"
+#include "isolate.h"
 #include "mailbox.h"
 
 /* How long what still runs gets to obey its interrupt. */
@@ -29,6 +30,9 @@ abandon(home *h)
         }
         if (h->interp != NULL) {
             runtime_unlink(h->interp);
+        }
+        if (h->isolate != NULL) {
+            isolate_abandon(h->isolate); /* there until it has ended */
         }
     }
     atoll_lock_release(&h->lock);

@@ -86,6 +86,14 @@ isolate_reopen(isolate *iso)
     atoll_lock_release(&iso->lock);
 }
 
+void
+isolate_abandon(isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    iso->abandoned = true;
+    atoll_lock_release(&iso->lock);
+}
+
 /* Thread-local keys whose makers forget them: without this, a process could
  * make about a thousand copies of some modules and no more. */
 static void
@@ -115,7 +123,8 @@ isolate_end(isolate *iso)
     }
     atoll_lock_acquire(&iso->lock);
     iso->closing = iso->ended = true;
-    bool unload = iso->threads == 0 && iso->visitors == NULL;
+    bool unload = iso->threads == 0 && iso->visitors == NULL &&
+                  iso->late == 0;
     atoll_lock_release(&iso->lock);
     unload &= isolate_silence(iso);
     threads_end(iso);

@@ -20,7 +20,7 @@
 
 #include "atoll/elf.h"
 
-#define ISOLATE_REDIRECTS 28
+#define ISOLATE_REDIRECTS 30
 #define ISOLATE_SETTERS 8
 
 /* A thread of somebody else's that is in the interpreter, or has been given the
@@ -60,6 +60,8 @@ typedef struct isolate {
     atoll_lock lock;
     bool closing;         /* guarded by lock: arrivals have to wait */
     bool ended;           /* guarded by lock: for ever */
+    bool abandoned;       /* guarded by lock: the process ends without its end */
+    uint32_t late;        /* guarded by lock: threads that wait for `resumed` */
     atoll_event silent;   /* set: no handlers of signals any more */
     visitor *visitors;    /* guarded by lock */
     uint32_t threads;     /* guarded by lock: alive, started by copies */
@@ -94,6 +96,9 @@ int isolate_install(core_state *state);
 bool isolate_close(isolate *iso, int64_t deadline);
 /* Open again after a close that led to nothing. */
 void isolate_reopen(isolate *iso);
+
+/* The process ends, and the interpreter is left as it is. No GIL needed. */
+void isolate_abandon(isolate *iso);
 
 /* The interpreter has ended. No GIL. Unloads what can be unloaded; frees `iso`
  * if that is all. NULL is allowed. */

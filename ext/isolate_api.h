@@ -10,6 +10,8 @@ PyGILState_STATE api_gilstate_ensure(isolate *iso);
 void api_gilstate_release(PyGILState_STATE old, isolate *iso);
 PyThreadState *api_gilstate_this(isolate *iso);
 int api_gilstate_check(isolate *iso);
+int api_is_initialized(isolate *iso);
+int api_is_finalizing(isolate *iso);
 PyInterpreterState *api_interpreter_main(isolate *iso);
 PyInterpreterState *api_interpreter_head(isolate *iso);
 int api_add_pending_call(int (*func)(void *), void *arg, isolate *iso);
@@ -26,6 +28,8 @@ int api_thread_create(void *thread, const void *attributes,
                       void *(*run)(void *), void *arg, isolate *iso);
 int api_thread_at_exit(void (*destructor)(void *), void *object,
                        void *library, isolate *iso);
+int api_at_process_exit(void (*destructor)(void *), void *object,
+                        void *library, isolate *iso);
 char *api_get_env(const char *name, isolate *iso);
 char *api_secure_get_env(const char *name, isolate *iso);
 

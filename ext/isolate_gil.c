@@ -34,14 +34,17 @@ enter(isolate *iso, visitor *v)
 {
     static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
     atoll_lock_acquire(&iso->lock);
-    while (iso->closing) {
-        atoll_event *resumed = iso->ended ? NULL : iso->resumed;
+    while (iso->closing || iso->abandoned) {
+        atoll_event *resumed =
+            iso->ended || iso->abandoned ? NULL : iso->resumed;
+        iso->late++; /* nobody may wait for it: see api_at_process_exit */
         atoll_lock_release(&iso->lock);
         if (resumed == NULL) {
             atoll_thread_halt();
         }
         (void)!atoll_event_wait(resumed, &forever);
         atoll_lock_acquire(&iso->lock);
+        iso->late--;
     }
     v->next = iso->visitors;
     iso->visitors = v;
@@ -97,6 +100,16 @@ api_gilstate_ensure(isolate *iso)
     return PyGILState_UNLOCKED;
 }
 
+/* Then CPython may be finalising, and to delete a thread state is fatal. */
+static bool
+is_abandoned(isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    bool abandoned = iso->abandoned;
+    atoll_lock_release(&iso->lock);
+    return abandoned;
+}
+
 void
 api_gilstate_release(PyGILState_STATE old, isolate *iso)
 {
@@ -111,8 +124,13 @@ api_gilstate_release(PyGILState_STATE old, isolate *iso)
     }
     else {
         PyThreadState *before = v->before;
-        PyThreadState_Clear(v->state);
-        PyThreadState_DeleteCurrent();
+        if (is_abandoned(iso)) {
+            PyEval_SaveThread(); /* what else it takes is gone, or going */
+        }
+        else {
+            PyThreadState_Clear(v->state);
+            PyThreadState_DeleteCurrent();
+        }
         leave(iso, v);
         if (before != NULL) {
             PyEval_RestoreThread(before);
@@ -132,6 +150,32 @@ api_gilstate_check(isolate *iso)
 {
     PyThreadState *ts = PyThreadState_GetUnchecked();
     return ts != NULL && PyThreadState_GetInterpreter(ts) == iso->interp;
+}
+
+/* Is there an interpreter to come into, for this thread? Libraries ask before they
+ * drop references from threads of their own (libarrow), and are spared to wait for
+ * ever by a no. */
+static bool
+is_open(isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    bool closing = iso->closing || iso->abandoned, ended = iso->ended;
+    atoll_lock_release(&iso->lock);
+    /* One that is in, or belongs here, may go on until the end. */
+    return !ended &&
+           (!closing || own_state(iso) != NULL || find_visitor(iso) != NULL);
+}
+
+int
+api_is_initialized(isolate *iso)
+{
+    return Py_IsInitialized() && is_open(iso);
+}
+
+int
+api_is_finalizing(isolate *iso)
+{
+    return Py_IsFinalizing() || !is_open(iso);
 }
 
 PyInterpreterState *

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Room for one more in an array of pointers or keys. Called with the lock
  * held. */
@@ -134,6 +135,48 @@ api_thread_at_exit(void (*destructor)(void *), void *object, void *library,
     return atoll_thread_self() == iso->home
                ? 0
                : __cxa_thread_atexit_impl(destructor, object, library);
+}
+
+typedef struct process_exit {
+    isolate *iso;
+    void (*destructor)(void *);
+    void *object;
+} process_exit;
+
+/* At the end of the process, when the interpreter has long ended, destructors wait
+ * for the threads of their pools (libarrow's). One that waits for the interpreter
+ * would be waited for in vain. */
+static void
+destroy(void *arg)
+{
+    const process_exit *e = arg;
+    isolate *iso = e->iso;
+    if (getpid() != iso->process) {
+        return; /* its threads are not here */
+    }
+    atoll_lock_acquire(&iso->lock);
+    bool stuck =
+        iso->late > 0 || (iso->abandoned && iso->visitors != NULL);
+    atoll_lock_release(&iso->lock);
+    if (!stuck) {
+        e->destructor(e->object);
+    }
+}
+
+extern int __cxa_atexit(void (*)(void *), void *, void *);
+
+/* Destructors of C++'s static objects, and the functions of atexit. They run at the
+ * end of the process, or when the library is unloaded. */
+int
+api_at_process_exit(void (*destructor)(void *), void *object, void *library,
+                    isolate *iso)
+{
+    process_exit *e = isolate_alloc(iso, sizeof(*e));
+    if (e == NULL) {
+        return -1;
+    }
+    *e = (process_exit){iso, destructor, object};
+    return __cxa_atexit(destroy, e, library);
 }
 
 /* How many threads a library's pool has, by the names of the variables that say

@@ -97,6 +97,50 @@ keep_knocking(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* A pool as libraries in C++ have it: a destructor that runs at the end of the
+ * process stops its thread, waits for it and says so to `pool_fd`. The thread comes
+ * in again and again; if it `asks`, only as long as there is something to come
+ * into. */
+static pthread_t pool;
+static volatile int pool_asks, pool_stops;
+static int pool_fd = -1;
+
+static void *
+serve(void *arg)
+{
+    while (!pool_stops) {
+        if (!pool_asks || (Py_IsInitialized() && !Py_IsFinalizing())) {
+            PyGILState_STATE state = PyGILState_Ensure();
+            counter++;
+            PyGILState_Release(state);
+        }
+        usleep(100);
+    }
+    return arg;
+}
+
+static void
+stop_pool(void)
+{
+    pool_stops = 1;
+    pthread_join(pool, NULL);
+    (void)!write(pool_fd, "x", 1);
+}
+
+static PyObject *
+start_pool(PyObject *self, PyObject *args)
+{
+    int asks;
+    if (!PyArg_ParseTuple(args, "ip", &pool_fd, &asks)) {
+        return NULL;
+    }
+    pool_asks = asks;
+    if (atexit(stop_pool) != 0 || pthread_create(&pool, NULL, serve, NULL) != 0) {
+        return PyErr_NoMemory();
+    }
+    Py_RETURN_NONE;
+}
+
 /* Called back on the thread that calls, which has let go of the GIL. */
 static PyObject *
 call_back(PyObject *self, PyObject *function)
@@ -214,6 +258,7 @@ static PyMethodDef functions[] = {
     {"from_thread", from_thread, METH_O, NULL},
     {"leave_thread", leave_thread, METH_O, NULL},
     {"keep_knocking", keep_knocking, METH_NOARGS, NULL},
+    {"start_pool", start_pool, METH_VARARGS, NULL},
     {"call_back", call_back, METH_O, NULL},
     {"pending", pending, METH_O, NULL},
     {"facts", facts, METH_NOARGS, NULL},

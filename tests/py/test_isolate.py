@@ -213,6 +213,70 @@ for _ in range(3):
 """)
 
 
+POOL = """
+import sys
+sys.path.insert(0, {place!r})
+import atoll, os, threading, time
+reader, writer = os.pipe()
+def start(interp, asks):
+    interp.exec(f"import probe; probe.start_pool({{writer}}, {{asks}})")
+    time.sleep(0.05)
+"""
+
+
+def ends_of_pools(place, code):
+    """How many pools were stopped by a process that has run the code and ended."""
+    reader, writer = os.pipe()
+    check_python(POOL.format(place=place) + f"writer = {writer}\n" + code, pass_fds=[writer])
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        return len(pipe.read())
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["waits", "asks"])
+def test_destructors_at_exit_do_not_wait_for_late_threads(place, asks):
+    """Libraries wait there for the threads of their pools. One that waits for an
+    interpreter which is closed never comes; one that has asked first does."""
+    code = f"""
+for _ in range(3):
+    with atoll.create() as interp:
+        start(interp, {asks})
+time.sleep(0.05)
+"""
+    assert ends_of_pools(place, code) == (3 if asks else 0)
+
+
+def test_destructors_at_exit_of_a_busy_interpreter(place):
+    """Its threads wait for a GIL that nobody gives them any more."""
+    code = """
+interp = atoll.create()
+start(interp, True)
+def stay():
+    while True:
+        try:
+            while True: (lambda: 0)()
+        except BaseException: pass
+threading.Thread(target=interp.call, args=(stay,), daemon=True).start()
+time.sleep(0.05)
+"""
+    assert ends_of_pools(place, code) <= 1  # if it was not waiting just then
+
+
+def test_destructors_do_not_run_in_children(place):
+    """The threads that they would wait for are not there."""
+    code = """
+interp = atoll.create()
+start(interp, True)
+import warnings; warnings.simplefilter("ignore")
+pid = os.fork()
+if pid == 0:
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+interp.close()
+"""
+    assert ends_of_pools(place, code) == 1
+
+
 def test_exit_functions_run_when_the_interpreter_has_ended(pair):
     reader, writer = os.pipe()
     pair[0].exec(f"import probe; assert probe.at_exit({writer}) == 0")
