@@ -270,7 +270,7 @@ home_is_hopeless(home *h)
 
 /* `j` has ended: the next one of the pool, or none. */
 static job *
-next_job(home *h, job *j, job_status status)
+next_job(home *h, job *j, job_status status, uint64_t printed)
 {
     atoll_lock_acquire(&h->lock);
     bool pooled = h->pool != NULL;
@@ -278,7 +278,7 @@ next_job(home *h, job *j, job_status status)
         becomes_idle_locked(h, j);
     }
     atoll_lock_release(&h->lock);
-    return pooled ? pool_next(h, j, status) : NULL;
+    return pooled ? pool_next(h, j, status, printed) : NULL;
 }
 
 /* Wait for a job; attached on entry and return. */
@@ -313,7 +313,7 @@ serve(home *h, core_state *state, PyThreadState *ts, job *j)
         if (last) {
             return j;
         }
-        job *next = next_job(h, j, out.status);
+        job *next = next_job(h, j, out.status, printed);
         atoll_lock_acquire(&h->lock);
         bool muted = j->muted;
         bool stuck = h->refused && h->exiting;

@@ -250,7 +250,8 @@ pool_start(pool *p, worker *w)
         pool_break(p, err == ATOLL_ERR_SYSTEM
                           ? "the operating system refused a thread"
                       : err == ATOLL_ERR_CLOSED ? "the process is ending"
-                                                : "not enough memory");
+                                                : "not enough memory",
+                   0);
     }
 }
 
@@ -353,12 +354,12 @@ pool_submit(pool *p, job *j)
 
 /* Settle a chain of jobs that were taken from the queue. */
 void
-pool_settle_all(job *chain, job_status status)
+pool_settle_all(job *chain, job_status status, uint64_t printed)
 {
     while (chain != NULL) {
         job *next = chain->next;
         chain->next = NULL;
-        if (job_settle(chain, status, NULL, 0)) {
+        if (job_settle(chain, status, NULL, printed)) {
             job_announce(chain);
         }
         atoll_event_set(&chain->over);
@@ -393,11 +394,11 @@ pool_close(pool *p, bool cancel)
     else {
         pool_release_idle(p);
     }
-    pool_settle_all(chain, JOB_CANCELLED);
+    pool_settle_all(chain, JOB_CANCELLED, 0);
 }
 
 void
-pool_break(pool *p, const char *why)
+pool_break(pool *p, const char *why, uint64_t printed)
 {
     char *text = copy_text(why);
     atoll_lock_acquire(&p->lock);
@@ -408,7 +409,7 @@ pool_break(pool *p, const char *why)
     p->closed = true;
     job *chain = pool_take_all(p);
     pool_release_idle(p);
-    pool_settle_all(chain, JOB_BROKEN);
+    pool_settle_all(chain, JOB_BROKEN, printed);
     atoll_free(text);
 }
 

@@ -96,8 +96,9 @@ void pool_start_workers(pool *p, uint32_t count);
  * queue is emptied: its jobs are settled as cancelled. */
 void pool_close(pool *p, bool cancel);
 
-/* No worker can be had: settle what is queued, refuse what comes. */
-void pool_break(pool *p, const char *why);
+/* No worker can be had: settle what is queued, refuse what comes. `printed`: the
+ * last piece of output that says why, or 0; see output.h. */
+void pool_break(pool *p, const char *why, uint64_t printed);
 
 /* --- stopping (pool_stop.c) */
 
@@ -122,9 +123,9 @@ void pool_unwatch(job *j);
 job *pool_hello(struct home *h);
 /* The same for one that was a spare, from the thread that has taken it. */
 void pool_adopt(struct home *h);
-/* `j` has ended (and its outcome is `status`): the next one, now its current one,
+/* `j` has ended (its outcome is `status`, its last piece of output `printed`): the next one, now its current one,
  * or NULL: it is idle then. */
-job *pool_next(struct home *h, job *j, job_status status);
+job *pool_next(struct home *h, job *j, job_status status, uint64_t printed);
 /* It has ended, or never begun. */
 void pool_home_ended(struct home *h);
 

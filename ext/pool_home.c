@@ -56,7 +56,7 @@ pool_hello(home *h)
     pool *p = h->pool;
     job *j = p->prepares ? init_job(p) : NULL;
     if (p->prepares && j == NULL) {
-        pool_break(p, "not enough memory for the initializer");
+        pool_break(p, "not enough memory for the initializer", 0);
     }
     atoll_lock_acquire(&p->lock);
     worker *w = h->worker;
@@ -89,7 +89,7 @@ pool_adopt(home *h)
     pool *p = h->pool;
     job *j = p->prepares ? init_job(p) : NULL;
     if (p->prepares && j == NULL) {
-        pool_break(p, "not enough memory for the initializer");
+        pool_break(p, "not enough memory for the initializer", 0);
     }
     atoll_lock_acquire(&p->lock);
     worker *w = h->worker;
@@ -129,7 +129,7 @@ account(worker *w, job *j)
 }
 
 job *
-pool_next(home *h, job *j, job_status status)
+pool_next(home *h, job *j, job_status status, uint64_t printed)
 {
     pool *p = h->pool;
     job *next = NULL;
@@ -140,7 +140,7 @@ pool_next(home *h, job *j, job_status status)
         char why[256];
         snprintf(why, sizeof(why), "the initializer failed: %s",
                  h->start_error == NULL ? "no memory" : h->start_error);
-        pool_break(p, why);
+        pool_break(p, why, printed);
     }
     atoll_lock_acquire(&p->lock);
     worker *w = h->worker;
@@ -217,9 +217,9 @@ pool_home_ended(home *h)
     }
     pool_release(p);
     if (failed) {
-        pool_break(p, h->start_error);
+        pool_break(p, h->start_error, 0);
     }
-    pool_settle_all(chain, JOB_GONE);
+    pool_settle_all(chain, JOB_GONE, 0);
     pool_let_go(p, left);
     if (vacant != NULL) {
         pool_start(p, vacant);
@@ -250,7 +250,7 @@ pool_abandon(pool *p, worker *w)
     pool_let_go(p, h);
     job_unref(dropped);
     if (many) {
-        pool_break(p, "too many tasks could not be stopped");
+        pool_break(p, "too many tasks could not be stopped", 0);
     }
     if (vacant != NULL) {
         pool_start(p, vacant);

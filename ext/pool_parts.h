@@ -14,7 +14,7 @@ void pool_unlink(pool *p, job *j);
 bool pool_withdraw(pool *p, job *j);
 /* Empty it: the jobs as a chain. And settle such a chain, with no lock held. */
 job *pool_take_all(pool *p);
-void pool_settle_all(job *chain, job_status status);
+void pool_settle_all(job *chain, job_status status, uint64_t printed);
 /* Give its first job to one of the idle workers. True if it was taken. */
 bool pool_give(pool *p);
 

@@ -12,6 +12,7 @@ Called by the core.
 
 from __future__ import annotations
 
+import _interpreters
 import marshal
 import sys
 from _functools import reduce  # type: ignore[import-not-found]
@@ -39,8 +40,8 @@ _ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, type(...)
 
 # id of a function -> (function, what it depends on, digest, pickle)
 _sent: dict[int, tuple[FunctionType, list[_Part], bytes, bytes]] = {}
-# digest -> function
-_received: dict[bytes, Any] = {}
+# digest -> function, and what it brings to the globals of which __main__
+_received: dict[bytes, tuple[Any, tuple[tuple[int, dict[str, Any]], ...]]] = {}
 _KEEP = 512  # of each; the oldest goes first
 _KEEP_SIZE = 65536  # bytes; what is larger is not kept
 
@@ -105,8 +106,8 @@ def _names(code: CodeType) -> set[str]:
     return {name for each in _codes(code) for name in each.co_names}
 
 
-def _assigns(code: CodeType) -> bool:
-    """Does it assign to what outlives a call: a global name, or a captured one?"""
+def _assigns(code: CodeType, globals_too: bool) -> bool:
+    """Does it assign to what outlives a call: a captured name, or a global one?"""
     import opcode
 
     to_global = {opcode.opmap["STORE_GLOBAL"], opcode.opmap["DELETE_GLOBAL"]}
@@ -118,7 +119,7 @@ def _assigns(code: CodeType) -> bool:
         slots = (*each.co_varnames, *cells, *each.co_freevars)
         high = 0
         for op, arg in zip(bytecode[::2], bytecode[1::2], strict=True):
-            if op in to_global:
+            if op in to_global and globals_too:
                 return True
             if op in to_cell and slots[high | arg] in captured:
                 return True
@@ -151,7 +152,8 @@ def _parts(function: FunctionType) -> list[_Part] | None:
             if value.__name__ == "__main__" or sys.modules.get(value.__name__) is not value:
                 return None
         elif kind is FunctionType and not _is_importable(value):
-            if value.__dict__ or _assigns(value.__code__):
+            fresh = _origin(value.__globals__) is None
+            if value.__dict__ or _assigns(value.__code__, fresh):
                 return None
             part = parts[id(value)] = _Part(value)
             todo.extend(part.values())
@@ -167,6 +169,23 @@ def _keep(cache: dict[Any, Any], key: Any, value: Any) -> None:
     if len(cache) >= _KEEP:
         cache.pop(next(iter(cache)), None)
     cache[key] = value
+
+
+# The globals of the __main__ of other interpreters, by their ids: what has come, and
+# what it was when it came last.
+_mains: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
+_HERE = _interpreters.get_current()[0]
+
+
+def _origin(space: dict[str, Any]) -> int | None:
+    """Which interpreter's __main__ has these globals (its id), if they are such."""
+    main = sys.modules.get("__main__")
+    if main is not None and space is main.__dict__:
+        return _HERE
+    for origin, (known, _) in _mains.items():
+        if known is space:
+            return origin
+    return None
 
 
 def _digest(data: bytes) -> bytes:
@@ -204,16 +223,32 @@ def constant(obj: FunctionType) -> tuple[bytes, bytes] | None:
 def loads(data: memoryview, digest: bytes) -> Any:
     """Rebuild what constant() gave; `data` is released."""
     with data:
-        obj = _received.get(digest)
-        if obj is None:
+        known = _received.get(digest)
+        if known is None:
             if data[0] == _PICKLE:
                 import _pickle
 
-                obj = _pickle.loads(data)
+                known = _pickle.loads(data), ()
             else:
-                obj = _read(marshal.loads(data))
-            _keep(_received, digest, obj)
-        return obj
+                known = _read(marshal.loads(data))
+            _keep(_received, digest, known)
+    obj, spaces = known
+    for origin, names in spaces:
+        _update(origin, names)
+    return obj
+
+
+def _update(origin: int, names: dict[str, Any]) -> None:
+    """Set those names of a __main__ that are not as they were when they came last."""
+    space, last = _mains[origin]
+    for name, value in names.items():
+        before = last.get(name, _MISSING)
+        if before is value:
+            continue
+        last[name] = value
+        # 1, 1.0 and True are equal; functions are never.
+        if type(before) is not type(value) or before != value:
+            space[name] = value
 
 
 # ------------------------------------------------------- writing and reading
@@ -232,7 +267,8 @@ class _Writer:
     """Functions as tuples that marshal can write.
 
     The first part is the function that is asked for. Functions that have one dict of
-    globals get one again, with the names that they use.
+    globals get one again, with the names that they use: that of a __main__, or a new
+    one.
     """
 
     def __init__(self, parts: list[_Part]) -> None:
@@ -243,19 +279,21 @@ class _Writer:
     def written(self) -> bytes | None:
         globals_index: dict[int, int] = {}
         shared: list[dict[str, Any]] = []
+        origins: list[int | None] = []
         functions = []
         try:
             for part in self._parts:
                 known = part.function.__globals__
                 number = globals_index.setdefault(id(known), len(globals_index))
                 if number == len(shared):
+                    origins.append(_origin(known))
                     names = ("__name__", "__package__", "__file__")
                     shared.append({n: (_ATOM, known[n]) for n in names if _is_atom(known, n)})
                 for name, value in part.names.items():
                     if value is not _MISSING:
                         shared[number][name] = self._value(value)
                 functions.append((number, *self._function(part)))
-            return marshal.dumps((tuple(functions), tuple(shared)))
+            return marshal.dumps((tuple(functions), tuple(shared), tuple(origins)))
         except (_NotWritten, ValueError):  # marshal's: code that it cannot write
             return None
 
@@ -319,8 +357,9 @@ def _is_atom(space: dict[str, Any], name: str) -> bool:
     return name in space and type(space[name]) in _ATOMS
 
 
-def _read(data: tuple[Any, ...]) -> FunctionType:
-    functions, shared = data
+def _read(data: tuple[Any, ...]) -> tuple[FunctionType, tuple[tuple[int, dict[str, Any]], ...]]:
+    """The function, and what it brings to the globals of which __main__."""
+    functions, shared, origins = data
     made: list[FunctionType] = []
 
     def value_of(value: tuple[Any, ...]) -> Any:
@@ -348,13 +387,24 @@ def _read(data: tuple[Any, ...]) -> FunctionType:
         return found
 
     # Functions refer to each other, so all of them are made first.
-    spaces: list[dict[str, Any]] = [{"__builtins__": __builtins__} for _ in shared]
+    spaces: list[dict[str, Any]] = []
+    for origin in origins:
+        space = {"__builtins__": __builtins__}
+        if origin == _HERE:
+            space = sys.modules["__main__"].__dict__
+        elif origin is not None:
+            space = _mains.setdefault(origin, (space, {}))[0]
+        spaces.append(space)
     for number, code, name, *_ in functions:
         cells = tuple(CellType() for _ in code.co_freevars)
         made.append(FunctionType(code, spaces[number], name, None, cells))
-    for space, names in zip(spaces, shared, strict=True):
-        for name, value in names.items():
-            space[name] = value_of(value)
+    brought = []
+    for space, names, origin in zip(spaces, shared, origins, strict=True):
+        values = {name: value_of(value) for name, value in names.items()}
+        if origin is None:
+            space.update(values)
+        elif origin != _HERE:
+            brought.append((origin, values))
     for function, parts in zip(made, functions, strict=True):
         _, _, _, qualname, module, doc, defaults, kwdefaults, cells, annotations = parts
         function.__qualname__ = qualname
@@ -367,4 +417,4 @@ def _read(data: tuple[Any, ...]) -> FunctionType:
             function.__annotations__ = {k: value_of(v) for k, v in annotations.items()}
         for cell, value in zip(function.__closure__ or (), cells, strict=True):
             cell.cell_contents = value_of(value)
-    return made[0]
+    return made[0], tuple(brought)

@@ -8,7 +8,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 
@@ -70,14 +70,15 @@ class PoolStats:
     workers: tuple[WorkerStats, ...]
 
 
-class InterpreterPoolExecutor(Executor):
+class InterpreterPoolExecutor(ThreadPoolExecutor):
     """Runs calls in a pool of interpreters, each with its own GIL.
 
-    A concurrent.futures.Executor. Functions, arguments and results are copied, as
-    through a queue (see atoll.Queue): functions of modules go by name, those of
-    ``__main__``, lambdas and closures by value, once to each worker. Coroutines that
-    a function returns (an ``async def``) are run in the worker, in an event loop of
-    its own. A worker runs one task at a time.
+    A concurrent.futures.Executor; like the standard library's of this name it derives
+    from ThreadPoolExecutor, so that asyncio takes it as its default. Functions,
+    arguments and results are copied, as through a queue (see atoll.Queue): functions
+    of modules go by name, those of ``__main__``, lambdas and closures by value, once to
+    each worker. Coroutines that a function returns (an ``async def``) are run in the
+    worker, in an event loop of its own. A worker runs one task at a time.
 
     Args:
       max_workers (int | None): how many interpreters at most; they are made as they
@@ -101,6 +102,7 @@ class InterpreterPoolExecutor(Executor):
     KeyboardInterrupt (Ctrl-C) cancels them.
     """
 
+    # Nothing of the base class is used.
     _counter = itertools.count().__next__
 
     def __init__(

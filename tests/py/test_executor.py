@@ -12,7 +12,15 @@ import weakref
 import atoll
 import pytest
 import tasks
-from support import SLACK, count_fds, count_threads, open_interpreters, parked, until
+from support import (
+    SLACK,
+    check_python,
+    count_fds,
+    count_threads,
+    open_interpreters,
+    parked,
+    until,
+)
 from workers import MyError, Point
 from workers import fail as fail_with
 
@@ -445,3 +453,65 @@ def _busy(seconds):
     while time.thread_time() < end:
         pass
     return threading.current_thread() is threading.main_thread()
+
+
+def test_functions_of_main_share_their_globals_in_a_worker():
+    """As those of a module do: the initializer's work is there for the tasks."""
+    check_python("""
+        import atoll
+
+        DATABASE = None
+        FACTOR = 1
+
+        def open_database(name):
+            global DATABASE
+            DATABASE = name
+
+        def work(n):
+            return f"{DATABASE}:{n * FACTOR}"
+
+        def count():
+            global FACTOR
+            FACTOR += 1
+            return FACTOR
+
+        with atoll.InterpreterPoolExecutor(
+            1, initializer=open_database, initargs=("db",)
+        ) as pool:
+            assert list(pool.map(work, range(3))) == ["db:0", "db:1", "db:2"]
+            FACTOR = 5  # what changes here, changes there
+            assert pool.submit(work, 3).result() == "db:15"
+            assert [pool.submit(count).result() for _ in range(3)] == [6, 7, 8]
+            assert pool.submit(work, 1).result() == "db:8"
+            FACTOR = 1
+            assert pool.submit(work, 1).result() == "db:1"
+            FACTOR = True
+            assert pool.submit(lambda: FACTOR).result() is True
+            nested = lambda: atoll.spawn(work, 2).result()
+            assert pool.submit(nested).result() == "db:2", pool.submit(nested).result()
+        with atoll.create() as interp:
+            assert interp.call(work, 3) == "None:3"
+            interp.call(open_database, "other")
+            assert interp.call(work, 3) == "other:3"
+            assert DATABASE is None
+    """)
+
+
+def test_the_traceback_of_an_initializer_comes_before_the_error(capsys):
+    with atoll.InterpreterPoolExecutor(2, initializer=tasks.fail, initargs=("bad",)) as pool:
+        with pytest.raises(atoll.BrokenInterpreterPool):
+            pool.submit(tasks.square, 1).result(SLACK)
+        assert "ValueError: bad" in capsys.readouterr().err
+
+
+def test_asyncio_takes_it_as_its_default():
+    import asyncio
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(pool)
+        return await asyncio.get_running_loop().run_in_executor(None, tasks.square, 3)
+
+    pool = atoll.InterpreterPoolExecutor(1)
+    assert asyncio.run(main()) == 9
+    with pytest.raises(RuntimeError):  # asyncio.run() has shut it down
+        pool.submit(tasks.square, 1)
