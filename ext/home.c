@@ -6,6 +6,7 @@
 #include "pool.h"
 #include "spare.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "detach.h"
@@ -416,6 +417,15 @@ finish(home *h, job *last)
     home_unref(h);
 }
 
+/* For ps, top and gdb. */
+static void
+name_thread(home *h)
+{
+    char name[32];
+    snprintf(name, sizeof(name), "atoll-%lld", (long long)h->id);
+    atoll_thread_name(h->thread, h->name[0] != '\0' ? h->name : name);
+}
+
 static void *
 home_main(void *arg)
 {
@@ -430,6 +440,7 @@ home_main(void *arg)
     }
     h->ident = PyThread_get_thread_ident();
     homes_set_id(h, PyInterpreterState_GetID(PyInterpreterState_Get()));
+    name_thread(h);
     core_state *state = job_boot(h);
     if (state == NULL) {
         h->start_error = exception_text();
@@ -557,6 +568,9 @@ home_unspare(home *h, const char *name)
         h->name = copy;
         copy = old;
         h->spare = false;
+        if (name[0] != '\0') {
+            atoll_thread_name(h->thread, name);
+        }
     }
     atoll_lock_release(&h->lock);
     atoll_free(copy);

@@ -207,6 +207,12 @@ bool home_job_over(home *h);
  * their error, since their interpreters are still to end in good order. */
 bool home_ask_to_end(home *h);
 
+/* --- in Python */
+
+/* The atoll._core.Home of `h` (interp.c): takes a reference and a handle of its own.
+ * NULL with MemoryError. */
+PyObject *home_object(core_state *state, home *h);
+
 /* --- the process (home_exit.c) */
 
 /* Close all, interrupting what runs; called by main's atexit, with the GIL.

@@ -123,6 +123,7 @@ thread_main(void *Py_UNUSED(arg))
 {
     atoll_spin spin = {0};
     list.thread = atoll_thread_self();
+    atoll_thread_name(list.thread, "atoll-output");
     for (;;) {
         uint64_t upto = wait_for_pieces(&spin);
         if (upto == 0 || Py_IsFinalizing()) {

@@ -27,6 +27,7 @@ service_main(void *arg)
     static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
     atoll_chan *inbox = arg;
     atoll_msg msg;
+    atoll_thread_name(atoll_thread_self(), "atoll-service");
     for (;;) {
         if (atoll_chan_recv(inbox, &msg, &forever) != ATOLL_OK) {
             return NULL; /* closed: service_stop */

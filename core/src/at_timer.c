@@ -178,6 +178,7 @@ may_leave(uint64_t *starts, int64_t *leave_at)
 static void *
 timer_main(void *arg)
 {
+    atoll_thread_name(atoll_thread_self(), "atoll-timers");
     uint32_t forks = (uint32_t)(uintptr_t)arg;
     uint64_t starts = 0;
     int64_t leave_at = 0;

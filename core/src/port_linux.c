@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -139,4 +141,14 @@ void
 at_port_yield(void)
 {
     sched_yield();
+}
+
+void
+atoll_thread_name(atoll_thread thread, const char *name)
+{
+    char text[16]; /* more than that it refuses */
+    size_t size = strnlen(name, sizeof(text) - 1);
+    memcpy(text, name, size);
+    text[size] = '\0';
+    pthread_setname_np((pthread_t)thread, text);
 }

@@ -27,7 +27,7 @@ the coroutine's next await. What has been received goes back to its place.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import errors
@@ -223,16 +223,35 @@ async def wait_event(watch: Watch) -> None:
         await here.wait(op, token)
 
 
-async def shielded(function: Callable[[], Awaitable[None]]) -> None:
-    """``await function()``, also in a coroutine that is being cancelled.
+async def shielded(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """``await function()`` to its end, also in a coroutine that is being cancelled.
 
-    In asyncio, which cancels an await and not all that follow, that needs nothing.
+    A cancellation that comes meanwhile is raised afterwards.
     """
-    if _trio_here() is None:
-        await function()
-        return
-    with sys.modules["trio"].CancelScope(shield=True):
-        await function()
+    trio = _trio_here()
+    anyio = sys.modules.get("anyio")
+    if trio is not None:
+        with sys.modules["trio"].CancelScope(shield=True):
+            await function()
+    elif anyio is None:
+        await _to_its_end(function)
+    else:  # its scopes cancel again and again, until the coroutine has left them
+        with anyio.CancelScope(shield=True):
+            await _to_its_end(function)
+
+
+async def _to_its_end(function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio = sys.modules["asyncio"]
+    task = asyncio.get_running_loop().create_task(function())
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 # --------------------------------------------- methods of queues and channels

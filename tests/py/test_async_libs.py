@@ -8,6 +8,7 @@ import time
 
 import atoll
 import pytest
+import tasks
 from atoll import _aio
 from loops import rest_of
 from support import Task, count_fds, count_threads, until
@@ -310,3 +311,61 @@ def test_trio_in_asyncio(queue):
         assert got == {1, 2}
 
     asyncio.run(main())
+
+
+# ------------------------------------------------------------ executors and tasks
+
+
+def test_tasks_are_awaited(run):
+    async def main():
+        got = {}
+
+        async def one(pool, n):
+            got[n] = await pool.submit(tasks.square, n)
+
+        with atoll.InterpreterPoolExecutor(2) as pool:
+            async with anyio.create_task_group() as group:
+                for n in range(200):
+                    group.start_soon(one, pool, n)
+            with pytest.raises(ValueError, match="no"):
+                await pool.submit(tasks.fail)
+        assert got == {n: n * n for n in range(200)}
+        assert await atoll.spawn(tasks.square, 3) == 9
+
+    run(main)
+
+
+def test_cancelling_a_scope_cancels_the_task(run):
+    async def main():
+        ready = atoll.create_queue()
+        with atoll.InterpreterPoolExecutor(1, grace=None) as pool:
+            future = pool.submit(tasks.spin, ready)
+            await ready.get_async()
+            with anyio.move_on_after(0.02) as scope:
+                await future
+            assert scope.cancelled_caught
+            assert future.cancelled()
+            assert await pool.submit(tasks.square, 2) == 4
+
+    run(main)
+
+
+def test_a_task_group(run):
+    async def main():
+        ready = atoll.create_queue()
+        async with atoll.TaskGroup() as group:
+            task = group.spawn(tasks.square, 3)
+        assert task.result() == 9
+        with pytest.raises(ExceptionGroup):
+            async with atoll.TaskGroup() as group:
+                busy = group.spawn(tasks.spin, ready)
+                await ready.get_async()
+                group.spawn(tasks.fail)
+        assert busy.cancelled() and not busy.is_alive()
+        with anyio.move_on_after(0.05) as scope:
+            async with atoll.TaskGroup() as group:
+                busy = group.spawn(tasks.spin)
+        assert scope.cancelled_caught
+        assert busy.cancelled() and not busy.is_alive()
+
+    run(main)

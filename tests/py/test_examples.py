@@ -1,5 +1,6 @@
 """The examples run, and say what they promise."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -87,13 +88,17 @@ def test_crawler():
     assert re.fullmatch(r"the loop was never more than \d+\.\d ms late", loop)
 
 
-def test_readme_has_the_example():
-    """The README's example without its __main__ guard runs, also from stdin."""
+def test_readme_has_the_examples():
+    """They run without a __main__ guard, also from stdin."""
     readme = (EXAMPLES.parent / "README.md").read_text()
-    code = readme.split("```python\n", 1)[1].split("```", 1)[0]
-    done = run("-c", code)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == run(EXAMPLES / "hello.py").stdout
+    pool, queues, arrays = (part.split("```", 1)[0] for part in readme.split("```python\n")[1:])
+    answer = run(EXAMPLES / "hello.py").stdout
+    for code in (pool, queues):
+        done = run("-c", code)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", answer)
+    if importlib.util.find_spec("numpy"):
+        done = run("-c", arrays)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", "6.0\n")
 
 
 def test_demo_on_few_files():

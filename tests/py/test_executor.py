@@ -515,3 +515,19 @@ def test_asyncio_takes_it_as_its_default():
     assert asyncio.run(main()) == 9
     with pytest.raises(RuntimeError):  # asyncio.run() has shut it down
         pool.submit(tasks.square, 1)
+
+
+def test_threads_have_names():
+    with atoll.InterpreterPoolExecutor(1, name="crunch the numbers") as pool:
+        pool.submit(tasks.square, 1).result()
+        assert "crunch the numb" in thread_names()
+        with atoll.create() as interp:
+            assert f"atoll-{interp.id}" in thread_names()
+
+
+def thread_names():
+    names = []
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/comm") as file:
+            names.append(file.read().rstrip("\n"))
+    return names

@@ -288,6 +288,36 @@ def test_a_task_group_in_a_coroutine():
     until(lambda: not open_interpreters())
 
 
+def test_a_group_that_is_cancelled_twice_still_waits():
+    async def main():
+        ready = atoll.create_queue()
+        seen = []
+
+        async def body():
+            async with atoll.TaskGroup() as group:
+                seen.append(group.start(atoll.Task(tasks.sleep, (ready, 0.3), grace=5)))
+                await ready.get_async()
+                seen.append("in")
+
+        waiter = asyncio.ensure_future(body())
+        await until_async(lambda: seen[-1:] == ["in"])
+        for _ in range(3):
+            waiter.cancel()
+            await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        assert seen[0].cancelled() and not seen[0].is_alive()
+
+    asyncio.run(main())
+
+
+async def until_async(condition):
+    end = time.monotonic() + SLACK
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.001)
+
+
 def test_loops_leave_nothing_behind(pool):
     async def main():
         await pool.submit(tasks.square, 3)

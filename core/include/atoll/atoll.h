@@ -437,6 +437,9 @@ ATOLL_API atoll_err atoll_thread_start(size_t stack_bytes,
 /* Wait for its end. Blocks; once for each thread. */
 ATOLL_API void atoll_thread_join(atoll_thread thread);
 ATOLL_API atoll_thread atoll_thread_self(void);
+/* What ps, top and gdb call it: the first 15 bytes of `name`. The thread must not
+ * have been joined. */
+ATOLL_API void atoll_thread_name(atoll_thread thread, const char *name);
 /* Sleep until the end of the process. */
 ATOLL_API void atoll_thread_halt(void);
 
