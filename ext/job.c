@@ -303,6 +303,23 @@ run_prepare(PyObject *names)
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+/* Steals the coroutine. */
+static PyObject *
+run_coroutine(PyObject *coroutine)
+{
+    PyObject *result = call_boot("run_coroutine", coroutine);
+    PyObject *exc = PyErr_GetRaisedException();
+    /* An interrupt may have come before it began, and it would complain. */
+    PyObject *closed = PyObject_CallMethod(coroutine, "close", NULL);
+    if (closed == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(closed);
+    Py_DECREF(coroutine);
+    PyErr_SetRaisedException(exc);
+    return result;
+}
+
 static PyObject *
 run(home *h, core_state *state, job *j)
 {
@@ -319,7 +336,7 @@ run(home *h, core_state *state, job *j)
     case JOB_CALL:
         result = run_call(request);
         if (j->task && result != NULL && PyCoro_CheckExact(result)) {
-            Py_SETREF(result, call_boot("run_coroutine", result));
+            result = run_coroutine(result);
         }
         break;
     case JOB_PREPARE:
