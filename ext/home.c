@@ -240,7 +240,7 @@ becomes_idle_locked(home *h, const job *j)
 {
     h->current = NULL;
     h->state = HOME_IDLE;
-    h->refused = j->op == JOB_CLOSE;
+    h->refused = j != NULL && j->op == JOB_CLOSE;
     close_if_unused_locked(h);
 }
 

@@ -150,8 +150,8 @@ home *home_find(int64_t id, bool any);
  * running; CLOSED when it is closing or gone; NOMEM. */
 atoll_err home_submit(home *h, job *j);
 
-/* For pools, whose lock may be held. Its last job, `j`, has ended and no other
- * follows; does the process end; it has been told to stop and has not. */
+/* For pools, whose lock may be held. Its last job, `j` (NULL: it has just been
+ * made), has ended and no other follows; does the process end; it has been told to stop and has not. */
 void home_becomes_idle(home *h, const job *j);
 /* Give a handle back; it closes as soon as it is idle, whoever else has one. */
 void home_dismiss(home *h);

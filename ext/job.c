@@ -68,6 +68,17 @@ job_announce(job *j)
     atoll_event_set(&j->done);
 }
 
+void
+job_await_announcement(job *j)
+{
+    const atoll_wait wait = {.deadline = ATOLL_FOREVER};
+    atoll_lock_acquire(&j->lock);
+    bool cancelled = j->status == JOB_CANCELLED;
+    atoll_lock_release(&j->lock);
+    while (cancelled && atoll_event_wait(&j->done, &wait) != ATOLL_OK) {
+    }
+}
+
 /* Call atoll._boot.<name>(arg). */
 static PyObject *
 call_boot(const char *name, PyObject *arg)

@@ -72,5 +72,8 @@ void job_unref(job *j);
  * announces it once what depends on that is done. Any thread. */
 bool job_settle(job *j, job_status status, atoll_msg *reply, uint64_t printed);
 void job_announce(job *j);
+/* If it has been cancelled, wait for the moment until that is announced. Without a
+ * GIL, since whoever is about to announce it may want one. */
+void job_await_announcement(job *j);
 
 #endif

@@ -387,6 +387,9 @@ jobobj_cancel(PyObject *obj, PyObject *queued)
     job_ref(j);
     Py_BEGIN_ALLOW_THREADS
     mine = only ? pool_cancel_queued(j) : pool_cancel(j, JOB_CANCELLED);
+    if (!mine) {
+        job_await_announcement(j); /* so that cancelled() says true */
+    }
     Py_END_ALLOW_THREADS
     job_unref(j);
     return PyBool_FromLong(mine);

@@ -140,6 +140,17 @@ pool_begin(worker *w, job *j)
 }
 
 void
+pool_unbegin(worker *w, job *j)
+{
+    pool_unwatch(j);
+    w->job = NULL;
+    home_unref(j->home); /* never the last: it is the place's */
+    j->home = NULL;
+    j->phase = JOB_OVER;
+    job_unref(j); /* the place's */
+}
+
+void
 pool_idle_push(pool *p, worker *w)
 {
     if (!w->idle) {
@@ -303,11 +314,7 @@ pool_give(pool *p)
         }
         /* Somebody else has it run something, or has closed it, or there is no
          * memory to tell it: it will come again by itself, or be replaced. */
-        pool_unwatch(j);
-        job_unref(w->job);
-        w->job = NULL;
-        home_unref(j->home);
-        j->home = NULL;
+        pool_unbegin(w, j);
         j->next = p->first;
         *(p->first == NULL ? &p->last : &p->first->prev) = j;
         p->first = j;

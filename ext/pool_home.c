@@ -32,7 +32,8 @@ take(pool *p, worker *w)
     return j;
 }
 
-/* The job that prepares a worker. NULL when out of memory. */
+/* The job that prepares a worker, with a reference of the pool's. NULL when out of
+ * memory. */
 static job *
 init_job(pool *p)
 {
@@ -45,24 +46,42 @@ init_job(pool *p)
         }
         else {
             j->init = true;
+            j->pool = p;
+            pool_ref(p);
         }
     }
     return j;
 }
 
-job *
-pool_hello(home *h)
+/* The home takes its place; with the lock held on return. *first is the job that
+ * prepares it, begun so that it can be stopped like a task, or NULL. */
+static worker *
+arrive(home *h, job **first)
 {
     pool *p = h->pool;
-    job *j = p->prepares ? init_job(p) : NULL;
-    if (p->prepares && j == NULL) {
+    bool prepare = p->prepares && !home_is_exiting(h);
+    job *j = prepare ? init_job(p) : NULL;
+    if (prepare && j == NULL) {
         pool_break(p, "not enough memory for the initializer", 0);
     }
     atoll_lock_acquire(&p->lock);
     worker *w = h->worker;
     w->starting = false;
     w->home = h;
-    if (j == NULL) {
+    if (j != NULL) {
+        pool_begin(w, j);
+    }
+    *first = j;
+    return w;
+}
+
+job *
+pool_hello(home *h)
+{
+    pool *p = h->pool;
+    job *j;
+    worker *w = arrive(h, &j);
+    if (j == NULL && !home_is_exiting(h)) {
         j = take(p, w);
     }
     if (j != NULL) {
@@ -70,15 +89,13 @@ pool_hello(home *h)
         atoll_lock_release(&p->lock);
         return j;
     }
-    atoll_lock_acquire(&h->lock);
-    h->state = HOME_IDLE;
-    atoll_lock_release(&h->lock);
+    home_becomes_idle(h, NULL);
     pool_idle_push(p, w);
-    if (p->closed) {
+    if (p->closed && p->pending == 0) {
         pool_release_idle(p);
     }
     else {
-        atoll_lock_release(&p->lock);
+        pool_release(p);
     }
     return NULL;
 }
@@ -87,16 +104,13 @@ void
 pool_adopt(home *h)
 {
     pool *p = h->pool;
-    job *j = p->prepares ? init_job(p) : NULL;
-    if (p->prepares && j == NULL) {
-        pool_break(p, "not enough memory for the initializer", 0);
+    job *j;
+    worker *w = arrive(h, &j);
+    if (j != NULL && home_submit(h, j) != ATOLL_OK) {
+        /* It is about to end, and will say so. */
+        pool_unbegin(w, j);
     }
-    atoll_lock_acquire(&p->lock);
-    worker *w = h->worker;
-    w->starting = false;
-    w->home = h;
-    /* If it does not take the job it is about to end, and will say so. */
-    if (j == NULL || home_submit(h, j) != ATOLL_OK) {
+    else if (j == NULL) {
         pool_idle_push(p, w);
         if (p->pending > 0) {
             pool_give(p);
@@ -106,7 +120,7 @@ pool_adopt(home *h)
         pool_release_idle(p);
     }
     else {
-        atoll_lock_release(&p->lock);
+        pool_release(p);
     }
     if (j != NULL) {
         job_unref(j);
@@ -120,8 +134,8 @@ account(worker *w, job *j)
     bool known = w != NULL && w->job == j;
     if (known) {
         w->busy += atoll_now() - w->since;
-        w->tasks++;
-        w->served++;
+        w->tasks += j->task;
+        w->served += j->task;
         w->job = NULL;
     }
     j->phase = JOB_OVER;
@@ -144,7 +158,7 @@ pool_next(home *h, job *j, job_status status, uint64_t printed)
     }
     atoll_lock_acquire(&p->lock);
     worker *w = h->worker;
-    if (j->task) {
+    if (j->pool != NULL) {
         dropped = account(w, j);
         at = j->home;
         j->home = NULL;
@@ -207,7 +221,9 @@ pool_home_ended(home *h)
         h->counted = false;
         p->live--;
     }
-    bool failed = h->start_error != NULL && p->live == 0 && !p->fixed;
+    /* What could not be made would most likely fail again, and so for ever: others
+     * serve the queue, if there are any, and the next task tries again. */
+    bool failed = h->start_error != NULL && !p->fixed;
     if (p->fixed) {
         p->closed = true;
         chain = pool_take_all(p);
@@ -215,8 +231,9 @@ pool_home_ended(home *h)
     else if (!failed) {
         vacant = pool_reserve(p);
     }
+    bool alone = p->live == 0;
     pool_release(p);
-    if (failed) {
+    if (failed && alone) {
         pool_break(p, h->start_error, 0);
     }
     pool_settle_all(chain, JOB_GONE, 0);

@@ -22,6 +22,8 @@ bool pool_give(pool *p);
 
 /* `j`, just taken from the queue, is to run at `w`. */
 void pool_begin(worker *w, job *j);
+/* It does not, since the home has not taken it: as before pool_begin. */
+void pool_unbegin(worker *w, job *j);
 void pool_idle_push(pool *p, worker *w);
 /* Take the home out of its place; the caller then lets go of it, with no lock
  * held. */

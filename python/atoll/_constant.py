@@ -40,7 +40,8 @@ _ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes, type(...)
 
 # id of a function -> (function, what it depends on, digest, pickle)
 _sent: dict[int, tuple[FunctionType, list[_Part], bytes, bytes]] = {}
-# digest -> function, and what it brings to the globals of which __main__
+# digest -> function, and what it brings to the globals of which __main__: a value, and
+# how it was written
 _received: dict[bytes, tuple[Any, tuple[tuple[int, dict[str, Any]], ...]]] = {}
 _KEEP = 512  # of each; the oldest goes first
 _KEEP_SIZE = 65536  # bytes; what is larger is not kept
@@ -210,6 +211,8 @@ def constant(obj: FunctionType) -> tuple[bytes, bytes] | None:
         return None
     data = _Writer(parts).written()
     if data is None:
+        if any(_assigns(part.code, True) for part in parts):
+            return None  # its globals would be its own, and kept
         import cloudpickle
 
         data = cloudpickle.dumps(obj, _PROTOCOL)
@@ -241,13 +244,9 @@ def loads(data: memoryview, digest: bytes) -> Any:
 def _update(origin: int, names: dict[str, Any]) -> None:
     """Set those names of a __main__ that are not as they were when they came last."""
     space, last = _mains[origin]
-    for name, value in names.items():
-        before = last.get(name, _MISSING)
-        if before is value:
-            continue
-        last[name] = value
-        # 1, 1.0 and True are equal; functions are never.
-        if type(before) is not type(value) or before != value:
+    for name, (value, written) in names.items():
+        if last.get(name) != written:
+            last[name] = written
             space[name] = value
 
 
@@ -344,7 +343,6 @@ class _Writer:
                 return _NAME, value.__module__, value.__qualname__
         raise _NotWritten
 
-
     def _submodules(self, package: str) -> tuple[str, ...]:
         """Those that have been imported and that the code seems to use, by an
         attribute of the package."""
@@ -355,6 +353,13 @@ class _Writer:
 
 def _is_atom(space: dict[str, Any], name: str) -> bool:
     return name in space and type(space[name]) in _ATOMS
+
+
+def _has_function(written: tuple[Any, ...]) -> bool:
+    tag, what = written[0], written[1]
+    if tag == _TUPLE or tag == _FROZENSET:
+        return any(map(_has_function, what))
+    return bool(tag == _FUNCTION)
 
 
 def _read(data: tuple[Any, ...]) -> tuple[FunctionType, tuple[tuple[int, dict[str, Any]], ...]]:
@@ -404,7 +409,17 @@ def _read(data: tuple[Any, ...]) -> tuple[FunctionType, tuple[tuple[int, dict[st
         if origin is None:
             space.update(values)
         elif origin != _HERE:
-            brought.append((origin, values))
+            # Written, 1 and True differ. Version 2 does not depend on who else refers
+            # to the parts. A function is another one each time.
+            brought.append(
+                (
+                    origin,
+                    {
+                        name: (value, object() if _has_function(w) else marshal.dumps(w, 2))
+                        for (name, value), w in zip(values.items(), names.values(), strict=True)
+                    },
+                )
+            )
     for function, parts in zip(made, functions, strict=True):
         _, _, _, qualname, module, doc, defaults, kwdefaults, cells, annotations = parts
         function.__qualname__ = qualname

@@ -56,8 +56,9 @@ class Dispatcher:
                 if not there and (self._stopping or not self._watched):
                     self._thread = None
                     return
+            done.reverse()
             while done:
-                future = done.pop(0)
+                future = done.pop()
                 if future is not None:
                     future._completed()
                 del future

@@ -22,6 +22,7 @@ from concurrent.futures._base import (
 )
 
 from . import _core
+from . import _exit as _exit  # the dispatcher ends with the program
 from ._dispatch import dispatcher
 from .errors import InterpreterError, InterpreterNotFoundError, NotShareableError
 

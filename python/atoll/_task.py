@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
 
-from . import _core
+from . import _core, _exit
 from ._future import Future
 from .interpreter import check_name, is_isolated, make_setup
 
@@ -86,8 +85,7 @@ class Task(Future):
         """
         if self._pool is None:
             raise RuntimeError("a task can be started once only")
-        if _exiting:
-            raise RuntimeError("cannot start a task at interpreter shutdown")
+        _exit.check("start a task")
         call = self.__dict__.pop("_call_args", None)
         if call is None:
             raise RuntimeError("a task can be started once only")
@@ -97,7 +95,7 @@ class Task(Future):
             self._call_args = call
             raise
         self._pool.close(False)
-        _note(self)
+        _note(self._pool, self._name)
         return self
 
     def join(self, timeout: float | None = None) -> None:
@@ -254,23 +252,20 @@ class TaskGroup:
 # ----------------------------------------------------------- end of the program
 
 _EXIT_GRACE = 5.0  # seconds
-_started: deque[Task] = deque()
-_exiting = False
+# The pools of tasks that have been started; ended ones are taken out now and then.
+_started: list[tuple[_core.Pool, str]] = []
+_look_at = 16  # how long the list may get before the next time
+_noting = threading.Lock()
 
 
-def _note(task: Task) -> None:
-    """Keep it until it has ended, for the end of the program."""
-    while _started and not _started[0].is_alive():
-        _started.popleft()
-    _started.append(task)
+def _note(pool: _core.Pool, name: str) -> None:
+    """Keep it, whoever drops the task, for the end of the program."""
+    global _started, _look_at
+    with _noting:
+        if len(_started) >= _look_at:
+            _started = [entry for entry in _started if not entry[0].wait(0)]
+            _look_at = max(16, 2 * len(_started))
+        _started.append((pool, name))
 
 
-def finish_all() -> None:
-    """At exit: as _at_exit of the executors."""
-    from .executor import finish
-
-    global _exiting
-    _exiting = True
-    for task in list(_started):
-        if task._pool is not None and task.is_alive():
-            finish(task._pool, f"task {task.name!r}", _EXIT_GRACE)
+_exit.register(lambda: [(pool, f"task {name!r}", _EXIT_GRACE) for pool, name in _started])

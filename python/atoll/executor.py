@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
-import threading
 import weakref
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 
-from . import _core
-from ._dispatch import dispatcher
+from . import _core, _exit
 from ._future import Future
 from .interpreter import check_name, is_isolated, make_setup
 
@@ -119,6 +116,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         grace: float | None = 1.0,
         exit_grace: float | None = 5.0,
     ) -> None:
+        _exit.check("make an executor")
         if max_workers is None:
             max_workers = os.process_cpu_count() or 1
         if max_workers <= 0:
@@ -150,8 +148,6 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             max_tasks_per_child or 0,
             grace,
         )
-        if _exiting:
-            raise RuntimeError("cannot make an executor at interpreter shutdown")
         _executors.add(self)
 
     def __repr__(self) -> str:
@@ -306,50 +302,6 @@ def _next_result(
     return result
 
 
-# ----------------------------------------------------------- end of the program
-
 _executors: weakref.WeakSet[InterpreterPoolExecutor] = weakref.WeakSet()
-_exiting = False
 
-
-def finish(pool: _core.Pool, name: str, exit_grace: float | None) -> None:
-    """Wait for the tasks of a pool, but for none longer than its grace from now."""
-    begin = monotonic()
-    pool.close(False)
-    while True:
-        state = pool.state()
-        runs = [worker[4] for worker in state[5] if worker[4] is not None]
-        left = None
-        if exit_grace is not None and runs:
-            # what began before the end counts from the end
-            left = exit_grace - min(max(runs), monotonic() - begin)
-            if left <= 0:
-                break
-        elif exit_grace is not None:
-            left = exit_grace
-        if pool.wait(left):
-            return
-    print(
-        f"atoll: {name}: {len(runs)} running and {state[0]} queued tasks are stopped, "
-        f"{exit_grace:g} s after the end of the program; shutdown() would have "
-        "waited for them",
-        file=sys.stderr,
-    )
-    pool.close(True)
-    pool.stop()
-    pool.wait(None)
-
-
-def _at_exit() -> None:
-    global _exiting
-    _exiting = True
-    for executor in list(_executors):
-        finish(executor._pool, executor._name, executor._exit_grace)
-    tasks = sys.modules.get(f"{__package__}._task")
-    if tasks is not None:
-        tasks.finish_all()
-    dispatcher.stop()
-
-
-# As in concurrent.futures: before the threads of the program are waited for.
-threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
+_exit.register(lambda: [(e._pool, e._name, e._exit_grace) for e in _executors])

@@ -487,6 +487,11 @@ def test_functions_of_main_share_their_globals_in_a_worker():
             assert pool.submit(work, 1).result() == "db:1"
             FACTOR = True
             assert pool.submit(lambda: FACTOR).result() is True
+            FACTOR = (1,)
+            assert pool.submit(lambda: FACTOR).result() == (1,)
+            FACTOR = (True,)
+            assert pool.submit(lambda: FACTOR).result()[0] is True
+            FACTOR = True
             nested = lambda: atoll.spawn(work, 2).result()
             assert pool.submit(nested).result() == "db:2", pool.submit(nested).result()
         with atoll.create() as interp:

@@ -326,6 +326,54 @@ def test_ctrl_c_ends_a_program_that_waits():
         process.kill()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        'atoll.InterpreterPoolExecutor(1, initializer=tasks.spin, exit_grace=0.2)'
+        '.submit(tasks.square, 1); time.sleep(0.2)',
+        'atoll.spawn(tasks.spin).add_done_callback(print)',
+        'atoll.spawn(tasks.spin)',
+        '[atoll.spawn(tasks.spin) for _ in range(4)]',
+        'interp = atoll.create(); interp.submit(tasks.spin).add_done_callback(print)',
+    ],
+    ids=["initializer", "watched", "at once", "many", "submitted"],
+)  # fmt: skip
+def test_nothing_endless_holds_up_the_exit(body):
+    begin = time.monotonic()
+    done = run_python(script(body), timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begin < 15  # a grace of 5 s, for all of them together
+
+
+def test_a_spawned_task_is_waited_for_at_exit():
+    done = run_python(script("""
+        atoll.spawn(exec, "import time; time.sleep(0.8); print('done')")
+    """))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_an_endless_initializer_can_be_stopped():
+    ready = atoll.create_queue()
+    pool = atoll.InterpreterPoolExecutor(
+        1, initializer=tasks.spin, initargs=(ready,), grace=0.2
+    )
+    future = pool.submit(tasks.square, 1)
+    ready.get(timeout=SLACK)
+    pool.stop()
+    assert future.cancelled()
+
+
+def test_workers_that_cannot_be_made_are_not_tried_for_ever():
+    with atoll.InterpreterPoolExecutor(2, preload=["no_such_module"]) as pool:
+        futures = []
+        try:
+            futures = [pool.submit(tasks.square, n) for n in range(4)]
+        except atoll.BrokenInterpreterPool:
+            pass  # it was quick
+        assert all(isinstance(f.exception(SLACK), atoll.BrokenInterpreterPool) for f in futures)
+        assert pool.stats().restarts <= 4
+
+
 def test_a_forked_child_is_told():
     if "libasan" in os.environ.get("LD_PRELOAD", ""):
         pytest.skip("ASan cannot fork with threads")
