@@ -347,7 +347,7 @@ def test_nothing_endless_holds_up_the_exit(body):
 
 def test_a_spawned_task_is_waited_for_at_exit():
     done = run_python(script("""
-        atoll.spawn(exec, "import time; time.sleep(0.8); print('done')")
+        atoll.spawn(exec, "import time; time.sleep(0.8); print('done')", {})
     """))
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
