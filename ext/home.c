@@ -305,6 +305,10 @@ serve(home *h, core_state *state, PyThreadState *ts, job *j)
         if (j == NULL) {
             j = receive(h, ts);
         }
+        if (h->pool != NULL && h->nice != h->pool->nice) {
+            h->nice = h->pool->nice;
+            atoll_thread_nice(h->nice);
+        }
         outcome out;
         bool last = job_run(h, state, j, &out);
         uint64_t printed = last ? 0 : sink_job_over(state, h);

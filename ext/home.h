@@ -67,6 +67,7 @@ typedef struct home {
                             somebody has handles */
     bool hopeless;       /* guarded by lock: it has not obeyed in its time */
     bool isolated;       /* constant: extensions="isolate" */
+    int nice;            /* the home thread's own: its niceness */
     struct isolate *isolate; /* constant once booted; or NULL */
     atoll_spin spin;     /* of callers that wait for jobs to be done */
     uint64_t printed;    /* guarded by its GIL: its last piece of output */

@@ -37,6 +37,7 @@ pool_new(const pool_config *config)
     p->max_workers = config->max_workers;
     p->max_tasks = config->max_tasks;
     p->grace = config->grace;
+    p->nice = config->nice;
     p->fixed = config->plan == NULL;
     if (config->plan != NULL) {
         p->plan = *config->plan;

@@ -50,6 +50,7 @@ typedef struct pool {
     bool prepares;       /* constant: there is an `init` */
     uint64_t max_tasks;  /* constant: for one home; 0: any number */
     int64_t grace;       /* constant: nanoseconds to obey an interrupt */
+    int nice;            /* constant: of its workers' threads */
     struct home_plan plan; /* constant: of its workers */
     atoll_msg init;      /* constant: the request of the first job of each */
     job *first, *last;   /* the queue: a reference to each */
@@ -70,6 +71,7 @@ typedef struct pool_config {
     uint32_t max_workers;
     uint64_t max_tasks;
     int64_t grace;
+    int nice;
     struct home_plan *plan; /* taken on success; NULL: the pool is `fixed` */
     atoll_msg *init;  /* likewise; NULL: nothing to prepare */
 } pool_config;

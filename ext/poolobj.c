@@ -45,17 +45,17 @@ static PyObject *
 poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"name",  "max_workers", "isolated", "setup",
-                            "init",  "max_tasks",   "grace",    NULL};
+                            "init",  "max_tasks",   "grace",    "nice",  NULL};
     core_state *state = PyType_GetModuleState(type);
     pool_config config = {0};
     unsigned max_workers;
     unsigned long long max_tasks;
     int isolated;
     PyObject *setup, *init, *grace;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sIpO!OKO:Pool", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sIpO!OKO|i:Pool", names,
                                      &config.name, &max_workers, &isolated,
                                      &PyTuple_Type, &setup, &init, &max_tasks,
-                                     &grace) ||
+                                     &grace, &config.nice) ||
         parse_seconds(grace, &config.grace) < 0) {
         return NULL;
     }

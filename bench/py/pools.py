@@ -156,18 +156,21 @@ def loop(quick):
     rounds, tasks = (1, 100) if quick else (3, 5000)
     size = 25_000  # some 1 ms
     pools = all_pools(4)
-    values = {way: [] for way in [*pools, "await", "idle"]}
+    pools["nice"] = atoll.InterpreterPoolExecutor(4, nice=19)
+    list(pools["nice"].map(time.sleep, [0.05] * 8))
+    values = {way: [] for way in [*pools, "await", "await nice", "idle"]}
 
     def in_executor(pool):
         return asyncio.get_running_loop().run_in_executor(pool, peers.spin, size)
 
-    def awaited():
-        return pools["atoll"].submit(peers.spin, size)
+    def awaited(way):
+        return pools[way].submit(peers.spin, size)
 
     for _ in range(rounds):
         for way, pool in pools.items():
             values[way].append(asyncio.run(many(tasks, partial(in_executor, pool))))
-        values["await"].append(asyncio.run(many(tasks, awaited)))
+        for key, way in (("await", "atoll"), ("await nice", "nice")):
+            values[key].append(asyncio.run(many(tasks, partial(awaited, way))))
         values["idle"].append(asyncio.run(idle(0.1 if quick else 1)))
     for pool in pools.values():
         pool.shutdown()

@@ -37,13 +37,15 @@
  *
  * Invariant, whenever the queue's lock is free:
  *   threads wait in it  =>  it is empty and not closed
- *   the descriptor is readable  <=>  `readable`; and `readable` if it is not empty
- *   (or if it was poked)
- * The descriptor is written and emptied under the lock. These are the only
- * system calls under a lock in the core; between writing and emptying without it
- * there would be moments at which a full queue has an empty descriptor, or an
- * empty queue one that stays readable for ever. There is one write each time that
- * the queue begins to fill, and one read when it has been emptied.
+ *   with a descriptor: it is not empty (or was poked)  =>  `readable`
+ *   `readable`  <=>  the descriptor is readable, or somebody is about to make it so
+ * There is one write each time that the queue begins to fill, and one read when it
+ * has been emptied. The write comes after the lock is released: it wakes the loop,
+ * which may take the writer's core, and would then wait for the lock until the
+ * writer has a core again, which on a busy machine is a time slice or two (4 to 8 ms).
+ * So the read, which is under the lock, may come before the write that it is for. It
+ * finds nothing, then, and leaves `readable` as it is: the write comes and wakes the
+ * loop once for nothing, and the read after that takes it.
  *
  * Lock order: this lock is a leaf. It is never taken inside that of a line.
  *
@@ -108,13 +110,19 @@ of_parent(const atoll_cq *cq)
 
 /* -------------------------------------------------------------- operations */
 
-/* Called with the lock held. */
+/* Release the lock, and make the descriptor readable if `now`. The caller has a
+ * reference, so the descriptor stays open. */
 static void
-make_readable(atoll_cq *cq)
+release(atoll_cq *cq, bool now)
 {
-    if (cq->fd >= 0 && !cq->readable) {
+    int fd = cq->fd;
+    bool write = now && fd >= 0 && !cq->readable;
+    if (write) {
         cq->readable = true;
-        at_wake_fd(cq->fd);
+    }
+    atoll_lock_release(&cq->lock);
+    if (write) {
+        at_wake_fd(fd);
     }
 }
 
@@ -135,9 +143,8 @@ op_done(at_waiter *waiter)
         cq->last->at_next = op;
     }
     cq->last = op;
-    make_readable(cq);
     at_node *threads = at_waitq_claim_all(&cq->waiters);
-    atoll_lock_release(&cq->lock);
+    release(cq, true);
     /* From here on the operation may be gone. */
     at_node_finish_all(threads, ATOLL_OK);
     atoll_cq_unref(cq);
@@ -233,8 +240,7 @@ atoll_cq_next(atoll_cq *cq)
         cq->first = op->at_next;
     }
     else if (cq->readable) {
-        cq->readable = false;
-        at_port_clear_fd(cq->fd);
+        cq->readable = !at_port_clear_fd(cq->fd);
     }
     atoll_lock_release(&cq->lock);
     return op;
@@ -306,12 +312,9 @@ atoll_cq_fd(atoll_cq *cq)
     atoll_lock_acquire(&cq->lock);
     if (cq->fd < 0) {
         cq->fd = at_port_open_fd();
-        if (cq->first != NULL) {
-            make_readable(cq);
-        }
     }
     int fd = cq->fd;
-    atoll_lock_release(&cq->lock);
+    release(cq, cq->first != NULL);
     return fd;
 }
 
@@ -322,6 +325,5 @@ atoll_cq_poke(atoll_cq *cq)
         return;
     }
     atoll_lock_acquire(&cq->lock);
-    make_readable(cq);
-    atoll_lock_release(&cq->lock);
+    release(cq, true);
 }

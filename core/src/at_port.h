@@ -37,8 +37,8 @@ void at_port_wake_fd(int event_fd);
 /* A new one, empty; -1 if the system refuses. Another process does not inherit
  * it by exec. */
 int at_port_open_fd(void);
-/* Take what is in it, if anything is. */
-void at_port_clear_fd(int event_fd);
+/* Take what is in it. False: there was nothing. */
+bool at_port_clear_fd(int event_fd);
 void at_port_close_fd(int event_fd);
 
 /* Processors that this process may run on, at least 1. */

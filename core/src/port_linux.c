@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -107,7 +108,7 @@ at_port_open_fd(void)
     return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 
-void
+bool
 at_port_clear_fd(int event_fd)
 {
     uint64_t count;
@@ -115,6 +116,7 @@ at_port_clear_fd(int event_fd)
     do {
         got = read(event_fd, &count, sizeof(count));
     } while (got == -1 && errno == EINTR);
+    return got > 0;
 }
 
 void
@@ -151,4 +153,10 @@ atoll_thread_name(atoll_thread thread, const char *name)
     memcpy(text, name, size);
     text[size] = '\0';
     pthread_setname_np((pthread_t)thread, text);
+}
+
+void
+atoll_thread_nice(int nice)
+{
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
 }

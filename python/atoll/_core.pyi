@@ -149,6 +149,7 @@ class Pool:
         init: tuple[Any, ...] | None,
         max_tasks: int,
         grace: float | None,
+        nice: int = 0,
     ) -> Self: ...
     def submit(
         self,

@@ -94,6 +94,9 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         worker is left to itself and replaced. None: no limit.
       exit_grace (float | None): seconds that a task may run on when the program
         ends without shutdown(). What is queued is still run. None: no limit.
+      nice (int): the niceness of the workers' threads, 0 to 19, as of nice(1). With 10
+        an event loop or a user interface beside more busy workers than cores gets its
+        core at once, instead of after the workers' time slices.
 
     With ``with``, leaving the block waits for all tasks; leaving it with a
     KeyboardInterrupt (Ctrl-C) cancels them.
@@ -115,6 +118,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         extensions: Literal["isolate", "strict"] = "isolate",
         grace: float | None = 1.0,
         exit_grace: float | None = 5.0,
+        nice: int = 0,
     ) -> None:
         _exit.check("make an executor")
         if max_workers is None:
@@ -133,6 +137,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         for seconds, what in ((grace, "grace"), (exit_grace, "exit_grace")):
             if seconds is not None and not seconds >= 0:
                 raise ValueError(f"{what} must be a non-negative number of seconds")
+        if not 0 <= nice <= 19:
+            raise ValueError("nice must be from 0 to 19")
         name = check_name(name) or thread_name_prefix
         name = name or f"InterpreterPoolExecutor-{InterpreterPoolExecutor._counter()}"
         self._name = name
@@ -147,6 +153,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             None if initializer is None else (initializer, tuple(initargs), {}),
             max_tasks_per_child or 0,
             grace,
+            nice,
         )
         _executors.add(self)
 

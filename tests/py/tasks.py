@@ -110,3 +110,7 @@ async def loop_id():
 async def fails():
     await asyncio.sleep(0)
     raise ValueError("in a coroutine")
+
+
+def niceness():
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())

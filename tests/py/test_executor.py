@@ -536,3 +536,19 @@ def thread_names():
         with open(f"/proc/self/task/{task}/comm") as file:
             names.append(file.read().rstrip("\n"))
     return names
+
+
+def test_nice():
+    """The workers' threads stand back; this one and its process do not."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    for warm in (0, 1):
+        atoll.warm(warm)
+        with atoll.InterpreterPoolExecutor(1, nice=before + 7) as pool:
+            assert pool.submit(tasks.niceness).result(SLACK) == before + 7
+    atoll.warm(0)
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        assert pool.submit(tasks.niceness).result(SLACK) == before
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    for wrong in (-1, 20):
+        with pytest.raises(ValueError, match="nice must be from 0 to 19"):
+            atoll.InterpreterPoolExecutor(1, nice=wrong)

@@ -417,8 +417,8 @@ ATOLL_API void atoll_cq_close(atoll_cq *cq);
 
 /* A descriptor for poll(2) and the like, made by the first call; -1 if that is
  * refused (or FORKED). It is readable as soon as there is an operation to take
- * out, until atoll_cq_next has returned NULL. Leave what is in it alone. It is
- * closed with the queue. */
+ * out, until atoll_cq_next has returned NULL, or once more after that. Leave what
+ * is in it alone. It is closed with the queue. */
 ATOLL_API int atoll_cq_fd(atoll_cq *cq);
 
 /* Make the descriptor readable for once, although nothing may have ended: its
@@ -440,6 +440,9 @@ ATOLL_API atoll_thread atoll_thread_self(void);
 /* What ps, top and gdb call it: the first 15 bytes of `name`. The thread must not
  * have been joined. */
 ATOLL_API void atoll_thread_name(atoll_thread thread, const char *name);
+/* Give the calling thread, and those that it makes, the niceness `nice` (0 to 19) of
+ * setpriority(2), where threads have one of their own (Linux). */
+ATOLL_API void atoll_thread_nice(int nice);
 /* Sleep until the end of the process. */
 ATOLL_API void atoll_thread_halt(void);
 
