@@ -3,8 +3,6 @@
 #include "cqobj.h"
 #include "detach.h"
 
-#define KIND_CHANNEL 2
-
 /* ------------------------------------------------------------ send, receive */
 
 static PyObject *
@@ -428,7 +426,7 @@ find_end(PyObject *module, PyObject *args, xfer_handle_kind kind)
                            &id) < 0) {
         return NULL;
     }
-    return chanobj_find(state, kind, KIND_CHANNEL, id, "ChannelNotFoundError");
+    return chanobj_find(state, kind, CHAN_KIND_CHANNEL, id, "ChannelNotFoundError");
 }
 
 static PyObject *
@@ -501,7 +499,7 @@ core_create_channel(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     atoll_chan *chan;
-    atoll_err err = atoll_chan_new((size_t)capacity, KIND_CHANNEL, &chan);
+    atoll_err err = atoll_chan_new((size_t)capacity, CHAN_KIND_CHANNEL, &chan);
     if (err != ATOLL_OK) {
         return raise_err(state, err, "channel");
     }
@@ -520,7 +518,7 @@ static PyObject *
 core_list_channels(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyModule_GetState(module);
-    PyObject *all = chanobj_list(state, KIND_CHANNEL, pair_from_chan);
+    PyObject *all = chanobj_list(state, CHAN_KIND_CHANNEL, pair_from_chan);
     if (all == NULL) {
         return NULL;
     }

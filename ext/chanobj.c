@@ -41,6 +41,7 @@ new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
     self->weakrefs = NULL;
     self->chan = chan;
     xfer_handle_ref(kind, chan);
+    waits_hold(state, &self->hold, chan, (int)kind);
     PyObject *address = PyLong_FromVoidPtr(self);
     if (address == NULL || PyDict_SetItem(state->handles, key, address) < 0) {
         Py_CLEAR(self);
@@ -86,6 +87,7 @@ chanobj_dealloc(PyObject *obj)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
+    waits_unhold(self->state, &self->hold);
     xfer_handle_unref(self->kind, self->chan);
     PyObject_Free(self);
     Py_DECREF(type);
@@ -208,7 +210,8 @@ chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
         return 0;
     }
     transfer t = {self->chan, msg};
-    return detach_wait(self->state, do_send, &t, deadline, NULL, err);
+    return detach_wait_one(self->state, do_send, &t, deadline, NULL, &wait_send,
+                           self->chan, err);
 }
 
 int
@@ -219,7 +222,8 @@ chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
         return 0;
     }
     transfer t = {self->chan, msg};
-    return detach_wait(self->state, do_recv, &t, deadline, NULL, err);
+    return detach_wait_one(self->state, do_recv, &t, deadline, NULL, &wait_recv,
+                           self->chan, err);
 }
 
 PyObject *

@@ -5,7 +5,11 @@
 #define EXT_CHANOBJ_H
 
 #include "state.h"
+#include "waits.h"
 #include "xfer.h"
+
+/* atoll_chan_kind of a queue, and of a channel. */
+enum { CHAN_KIND_QUEUE = 1, CHAN_KIND_CHANNEL = 2 };
 
 typedef struct chanobj {
     PyObject_HEAD
@@ -13,6 +17,7 @@ typedef struct chanobj {
     atoll_chan *chan;  /* counted (and its end, for a channel); constant */
     PyObject *weakrefs;
     xfer_handle_kind kind;
+    wait_hold hold; /* that this interpreter has it */
 } chanobj;
 
 /* The maker's words in the channel: of a queue, and of a channel. */

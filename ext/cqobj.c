@@ -196,7 +196,8 @@ cq_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     atoll_cq *cq = atoll_cq_ref(self->cq);
-    int rc = detach_wait(self->state, do_wait, cq, deadline, NULL, &err);
+    int rc = detach_wait_one(self->state, do_wait, cq, deadline, NULL,
+                             &wait_events, NULL, &err);
     atoll_cq_unref(cq);
     if (rc < 0) {
         return NULL;

@@ -7,6 +7,7 @@
 #include "mailbox.h"
 #include "output.h"
 #include "pool.h"
+#include "visit.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -236,6 +237,7 @@ job_boot(home *h)
     if (state != NULL) {
         home_ref(h);
         state->home = h; /* given back by the module's free function */
+        waits_party_set_home(state, h);
         /* Isolation first: what follows may import what is to be isolated. */
         if ((h->isolated && set_isolate(state) < 0) ||
             datetime_block() < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
@@ -461,6 +463,7 @@ static bool
 run_close(core_state *state, outcome *out)
 {
     struct isolate *iso = state->home->isolate;
+    visit_close(state);
     mailbox_close(state->mailbox); /* a thread state less, for good */
     size_t others = join_threads();
     if (others == 0 || state->home->isolated) {
@@ -483,6 +486,7 @@ run_close(core_state *state, outcome *out)
         isolate_reopen(iso);
     }
     mailbox_reopen(state->mailbox);
+    visit_reopen(state);
     PyObject *count = PyLong_FromSize_t(others);
     out->status = JOB_REFUSED;
     if (count == NULL || xfer_encode(state, count, &out->reply) < 0) {
@@ -509,6 +513,7 @@ job_run(home *h, core_state *state, job *j, outcome *out)
     if (h->isolate != NULL) {
         threads_refresh(h->isolate);
     }
+    state->party->watched = h->pool != NULL && h->pool->watched;
     PyObject *result = run(h, state, j);
     int rc = result == NULL ? -1 : xfer_encode(state, result, &out->reply);
     compat_end_main();

@@ -192,7 +192,9 @@ wait_for(jobobj *self, detach_op op, PyObject *timeout)
     }
     job_ref(j);
     callers_enter(self->state);
-    int rc = detach_wait(self->state, op, j, deadline, &j->pool->spin, &err);
+    const wait_type *what = op == wait_over ? &wait_task_over : &wait_task;
+    int rc = detach_wait_one(self->state, op, j, deadline, &j->pool->spin, what,
+                             j, &err);
     PyObject *exc = PyErr_GetRaisedException();
     callers_leave(self->state);
     PyErr_SetRaisedException(exc);

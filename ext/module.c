@@ -11,6 +11,7 @@
 #include "spare.h"
 #include "state.h"
 #include "view.h"
+#include "visit.h"
 
 core_state *
 core_state_import(void)
@@ -40,6 +41,7 @@ core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_BEGIN_ALLOW_THREADS
     spare_end();
     Py_END_ALLOW_THREADS
+    watch_stop();
     int rc = home_shutdown_all(state);
     PyObject *exc = rc < 0 ? PyErr_GetRaisedException() : NULL;
     Py_BEGIN_ALLOW_THREADS
@@ -50,6 +52,7 @@ core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
         PyErr_SetRaisedException(exc);
     }
     service_stop();
+    visit_close(state);
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -80,6 +83,7 @@ core_close_mailbox(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyModule_GetState(module);
     cq_end_all(state); /* loops of its threads, if any are left, end with it */
+    visit_close(state);
     (void)mailbox_close(state->mailbox); /* what is still due stays valid */
     Py_RETURN_NONE;
 }
@@ -146,7 +150,7 @@ add_all(core_state *state)
         moved_functions,   layout_functions,    view_functions,
         queue_functions,   channel_functions,   home_functions,
         output_functions,  sink_functions,      cq_functions,
-        isolate_functions, interrupt_functions,
+        isolate_functions, interrupt_functions, survey_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {
@@ -174,6 +178,9 @@ core_exec(PyObject *module)
     state->errors = PyDict_New();
     state->reducers = PyDict_New();
     state->mailbox = mailbox_new(interp);
+    if (waits_party_begin(state) < 0) {
+        return -1;
+    }
     state->can_adopt = adopt_possible();
     layout_init(state);
     if (state->handles == NULL || state->errors == NULL ||
@@ -230,6 +237,7 @@ core_free(void *module)
     core_state *state = PyModule_GetState(module);
     core_clear(module);
     sink_forget(state);
+    waits_party_end(state);
     if (state->mailbox != NULL) {
         mailbox_kill(state->mailbox);
         mailbox_unref(state->mailbox);

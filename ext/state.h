@@ -14,6 +14,7 @@
 #include "atoll/atoll.h"
 
 struct home;
+struct party;
 struct buffer;
 struct encoder;
 struct decoder;
@@ -55,6 +56,7 @@ typedef struct core_state {
     uint64_t caught_up; /* main: all output up to this one is written */
     struct encoder *encoders;    /* pickles being written, innermost first */
     struct decoder *decoders;    /* pickles being read */
+    struct party *party;         /* see waits.h */
     int64_t interp_id;
     int wakeup_fd; /* what signal.set_wakeup_fd was told; -1: nothing */
     struct home *home; /* the home of this interpreter, if atoll made it;
@@ -91,5 +93,6 @@ extern PyMethodDef output_functions[];
 extern PyMethodDef sink_functions[];
 extern PyMethodDef isolate_functions[];
 extern PyMethodDef interrupt_functions[];
+extern PyMethodDef survey_functions[];
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "at_atomic.h"
 #include "at_chan.h"
+#include "at_port.h"
 
 #define BUCKETS 256
 
@@ -147,6 +148,7 @@ atoll_fork_child(void)
     }
     at_wait_fork_child();
     at_timer_fork_child();
+    at_port_threads_fork_child();
 }
 
 void

@@ -434,6 +434,20 @@ atoll_kick_clear(atoll_kick *kick)
     atoll_lock_release(&kick->lock);
 }
 
+bool
+atoll_kick_waits(atoll_kick *kick)
+{
+    atoll_lock_acquire(&kick->lock);
+    bool waits = false;
+    if (kick->now != NULL && !kick->set) {
+        /* Nothing is read on the strength of it. */
+        uint32_t state = at_load_rlx(&kick->now->state);
+        waits = state == WAITING || state == PARKED;
+    }
+    atoll_lock_release(&kick->lock);
+    return waits;
+}
+
 /* ------------------------------------------------------------------ rest */
 
 uint32_t at_forks;

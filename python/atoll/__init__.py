@@ -33,6 +33,7 @@ from .errors import (
     ChannelError,
     ChannelNotFoundError,
     ChannelTimeout,
+    DeadlockError,
     ExecutionFailed,
     ForkedError,
     InterpreterError,
@@ -61,6 +62,7 @@ __all__ = [
     "ChannelFull",
     "ChannelNotFoundError",
     "ChannelTimeout",
+    "DeadlockError",
     "Diagnosis",
     "ExecutionFailed",
     "ForkedError",
@@ -89,7 +91,10 @@ __all__ = [
     "create",
     "create_channel",
     "create_queue",
+    "detect_deadlocks",
     "doctor",
+    "dump",
+    "dump_on_signal",
     "get_current",
     "get_main",
     "is_shareable",
@@ -110,6 +115,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
+    from ._dump import detect_deadlocks as detect_deadlocks
+    from ._dump import dump as dump
+    from ._dump import dump_on_signal as dump_on_signal
     from ._future import Future as Future
     from ._registry import register as register
     from ._task import Task as Task
@@ -138,7 +146,10 @@ _LAZY = {
     "Task": "_task",
     "TaskGroup": "_task",
     "WorkerStats": "executor",
+    "detect_deadlocks": "_dump",
     "doctor": "_doctor",
+    "dump": "_dump",
+    "dump_on_signal": "_dump",
     "register": "_registry",
     "spawn": "_task",
 }

@@ -10,6 +10,17 @@ from .interpreter import Interpreter
 
 _J = TypeVar("_J", bound=Job)
 
+# Of _survey(); ext/survey.c says what they are.
+_Party = tuple[int, bool, str, str, list[tuple[int, str, str]], str | None]
+_Wait = tuple[int, int, float, float | None, str]
+_Hold = tuple[int, int, str]
+_PoolRow = tuple[
+    str, int, int, int, bool, bool, list[tuple[int, float | None, int]]
+]
+_ChanRow = tuple[
+    int, int | None, int, bool, tuple[int, int], tuple[int, int], int
+]
+
 @final
 class Queue:
     def __new__(cls, id: int, /) -> Self: ...
@@ -150,6 +161,7 @@ class Pool:
         max_tasks: int,
         grace: float | None,
         nice: int = 0,
+        watched: bool = False,
     ) -> Self: ...
     def submit(
         self,
@@ -201,6 +213,18 @@ def share(obj: Buffer_, /) -> memoryview: ...
 def move(obj: bytearray | array[Any] | Buffer, /) -> Moved: ...
 def is_shareable(obj: object) -> bool: ...
 def stats() -> dict[str, int]: ...
+def _detect_deadlocks(on: bool | None, /) -> bool: ...
+def _set_dump_handler(function: Callable[..., object], /) -> None: ...
+def _survey(
+    stacks: object, /
+) -> tuple[
+    list[_Party],
+    list[_Wait],
+    list[_Hold],
+    list[_PoolRow],
+    list[_ChanRow],
+    list[_ChanRow],
+]: ...
 def _create(name: str, isolated: bool, setup: tuple[Any, ...]) -> Home: ...
 def _drop_output(upto: int, /) -> None: ...
 def _find_home(id: int, any: bool = False) -> Home | None: ...

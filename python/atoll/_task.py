@@ -60,7 +60,14 @@ class Task(Future):
             raise TypeError(f"expected a callable, got {type(target).__name__}")
         self._name = check_name(name) or f"Task-{Task._counter()}"
         self._pool = _core.Pool(
-            self._name, 1, is_isolated(extensions), make_setup(preload), None, 0, grace
+            self._name,
+            1,
+            is_isolated(extensions),
+            make_setup(preload),
+            None,
+            0,
+            grace,
+            watched=True,  # a network of tasks that wait for each other comes to an end
         )
         self._grace = grace
         self._call_args = (target, tuple(args), dict(kwargs or {}), timeout)

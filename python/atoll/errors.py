@@ -33,6 +33,7 @@ __all__ = [
     "ChannelFull",
     "ChannelNotFoundError",
     "ChannelTimeout",
+    "DeadlockError",
     "ExecutionFailed",
     "ForkedError",
     "InterpreterError",
@@ -55,6 +56,13 @@ class AtollError(Exception):
 
 class ForkedError(AtollError):
     """A queue or channel of the parent process was used in a forked child."""
+
+
+class DeadlockError(AtollError):
+    """Everybody who could end this wait waits for ever himself.
+
+    The message says who waits for what, and where.
+    """
 
 
 class QueueError(Exception):

@@ -177,6 +177,11 @@ struct atoll_kick {
 ATOLL_API void atoll_kick_set(atoll_kick *kick);
 ATOLL_API void atoll_kick_clear(atoll_kick *kick);
 
+/* Does somebody wait through `kick` at this moment, whom nobody has served or
+ * interrupted yet? False also while it only spins. Whoever asks has to know by
+ * other means that it stays so. Any thread. */
+ATOLL_API bool atoll_kick_waits(atoll_kick *kick);
+
 /* -------------------------------------------------------------- messages */
 
 /* Bytes of payload that fit into a message without an allocation. */
@@ -304,6 +309,16 @@ ATOLL_API size_t atoll_chan_len(const atoll_chan *chan);
 typedef enum atoll_end { ATOLL_END_RECV = 0, ATOLL_END_SEND = 1 } atoll_end;
 ATOLL_API void atoll_chan_end_ref(atoll_chan *chan, atoll_end end);
 ATOLL_API void atoll_chan_end_unref(atoll_chan *chan, atoll_end end);
+
+/* What can be seen of a channel from outside; a hint once other threads run. */
+typedef struct atoll_chan_facts {
+    size_t len;         /* messages in the buffer */
+    size_t waiting[2];  /* those in line at each end, threads or not */
+    uint32_t ends[2];   /* handles of each end, also those inside messages */
+    uint32_t refs;      /* the handles' references among them */
+    bool closed;
+} atoll_chan_facts;
+ATOLL_API void atoll_chan_look(atoll_chan *chan, atoll_chan_facts *out);
 
 /* The sender group `group` has ended: apply each pending message's `orphan`
  * rule, in every live channel. Costs nothing when no message asked for one. */
@@ -445,6 +460,11 @@ ATOLL_API void atoll_thread_name(atoll_thread thread, const char *name);
 ATOLL_API void atoll_thread_nice(int nice);
 /* Sleep until the end of the process. */
 ATOLL_API void atoll_thread_halt(void);
+/* Threads of atoll_thread_start that are inside their `run`. Never too many. */
+ATOLL_API uint32_t atoll_thread_count(void);
+/* All threads of this process, whoever has made them; 0: the system does not say.
+ * Allocates nothing, does not block. */
+ATOLL_API uint32_t atoll_thread_count_all(void);
 
 /* How many processors this process may use; at least 1. */
 ATOLL_API unsigned atoll_cores(void);
