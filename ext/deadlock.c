@@ -18,14 +18,24 @@ waits_for_ever(wait_record *r)
            atoll_kick_waits(r->kick);
 }
 
-/* Its home has nothing to do, or runs something without a time limit. */
+/* Is there something that would end whatever it waits for? */
 static bool
-home_is_quiet(home *h, bool *idle, bool *limited)
+is_being_stopped(job *j)
+{
+    atoll_lock_acquire(&j->lock);
+    bool settled = j->status != JOB_PENDING; /* cancelled: it is interrupted */
+    atoll_lock_release(&j->lock);
+    return settled || j->limit > 0;
+}
+
+/* Has its home nothing to do (*idle), or nothing but to run its job? */
+static bool
+home_is_quiet(home *h, bool *idle)
 {
     atoll_lock_acquire(&h->lock);
     *idle = h->state == HOME_IDLE;
-    bool quiet = *idle || h->state == HOME_RUNNING;
-    *limited = h->current != NULL && h->current->limit > 0;
+    bool quiet = *idle || (h->state == HOME_RUNNING &&
+                           !is_being_stopped(h->current));
     atoll_lock_release(&h->lock);
     return quiet;
 }
@@ -35,12 +45,12 @@ static bool
 is_busy(party_look *l)
 {
     party *p = l->party;
-    bool limited = false, at_home = false;
+    bool at_home = false;
     if (p->closing) {
         return true;
     }
     if (p->home != NULL &&
-        (!home_is_quiet(p->home, &l->idle, &limited) || limited ||
+        (!home_is_quiet(p->home, &l->idle) ||
          (p->home->isolate != NULL &&
           isolate_has_threads(p->home->isolate)))) {
         return true;

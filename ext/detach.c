@@ -198,8 +198,13 @@ detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
         if (record.verdict != NULL) {
             return raise_deadlock(state, h, &record);
         }
-        if (signals && PyErr_CheckSignals() < 0) {
-            return -1;
+        if (signals) {
+            waits_enter(&record); /* for dump(), as a handler */
+            int rc = PyErr_CheckSignals();
+            waits_leave(&record);
+            if (rc < 0) {
+                return -1;
+            }
         }
     }
 }

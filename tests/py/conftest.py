@@ -14,6 +14,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Each test looks for interpreters that are left; test_spares.py has its own.
 atoll.warm(0)
 
+# What hangs here says so; and what does not must not be taken for it.
+atoll.detect_deadlocks()
+
 #: The ids of interpreters that a whole module of tests uses.
 KEPT = set()
 
