@@ -110,7 +110,7 @@ def _lines(stacks: bool) -> Iterator[str]:
     )
     yield f"atoll: process {os.getpid()}: {numbers}"
     by_thread = {(wait[0], wait[1]): wait for wait in waits}
-    tasks = {
+    tasks: dict[int, tuple[str, float | None]] = {
         worker[0]: (pool[0], worker[1])
         for pool in pools
         for worker in pool[6]

@@ -23,7 +23,7 @@ def section(text, start):
 def test_a_task_that_waits():
     recv, send = atoll.create_channel()
     task = atoll.Task(deadlocks.receive, (recv,), name="waiter").start()
-    text = until(lambda: (t := atoll.dump()) if "waits for recv" in atoll.dump() else None)
+    text = until(lambda: t if "waits for recv" in (t := atoll.dump()) else None)
     assert text.startswith(f"atoll: process {os.getpid()}: ")
     there = re.search(r"interpreter (\d+) 'waiter': running a task of pool 'waiter'", text)
     assert there, text
