@@ -392,11 +392,11 @@ static bool
 is_for_task(const wait_record *r)
 {
     for (size_t i = 0; i < r->count; i++) {
-        if (!r->cases[i].type->for_task) {
-            return false;
+        if (r->cases[i].type->for_task) {
+            return true;
         }
     }
-    return true;
+    return false;
 }
 
 /* The thread that calls back for futures is nobody to be told. */

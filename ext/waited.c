@@ -202,3 +202,28 @@ describe_output(const void *object, char *text, size_t size)
 
 const wait_type wait_events = {describe_events, events_may_end, true};
 const wait_type wait_output = {describe_output, NULL, false};
+
+static void
+describe_unknown(const void *object, char *text, size_t size)
+{
+    (void)object;
+    snprintf(text, size, "something of atoll's");
+}
+
+static void
+describe_never(const void *object, char *text, size_t size)
+{
+    (void)object;
+    snprintf(text, size, "nothing");
+}
+
+static bool
+never(const void *object, struct waits_view *view)
+{
+    (void)object;
+    (void)view;
+    return false;
+}
+
+const wait_type wait_unknown = {describe_unknown, NULL, false};
+const wait_type wait_never = {describe_never, never, false};

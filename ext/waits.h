@@ -131,6 +131,8 @@ extern const wait_type wait_home_start; /* home */
 extern const wait_type wait_pool;     /* pool: its end */
 extern const wait_type wait_events;   /* a completion queue: no object */
 extern const wait_type wait_output;   /* no object */
+extern const wait_type wait_unknown;  /* no object: may end at any time */
+extern const wait_type wait_never;    /* no object: a case that is never ready */
 
 /* --- the watch for deadlocks (watch.c) */
 

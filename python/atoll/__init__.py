@@ -20,6 +20,7 @@ from ._core import (
     list_channels,
     list_queues,
     move,
+    select,
     share,
     stats,
 )
@@ -103,6 +104,8 @@ __all__ = [
     "list_queues",
     "move",
     "register",
+    "select",
+    "select_async",
     "share",
     "spawn",
     "stats",
@@ -113,6 +116,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
     from ._dump import detect_deadlocks as detect_deadlocks
@@ -151,6 +155,7 @@ _LAZY = {
     "dump": "_dump",
     "dump_on_signal": "_dump",
     "register": "_registry",
+    "select_async": "_aio",
     "spawn": "_task",
 }
 

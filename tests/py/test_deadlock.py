@@ -1,5 +1,6 @@
 """DeadlockError: when nobody is left who could end a wait, and at no other time."""
 
+import re
 import textwrap
 import time
 
@@ -121,6 +122,31 @@ def test_a_queue_of_main_alone():
     """)
     assert out.count("deadlock: ") == 2 and "get from queue" in out
     assert "put into queue" in out and out.endswith("1")
+
+
+def test_select():
+    out = script("""
+        queue = atoll.create_queue()
+        print(outcome(atoll.select, recv, (send, 1), queue))
+        queue.put(1)
+        print(atoll.select(recv, queue), outcome(atoll.select)[:8])
+    """)
+    assert out.startswith("deadlock: ") and out.endswith("(1, 1) deadlock")
+    assert re.search(
+        r"waits for recv on channel \d+ or send on channel \d+ or get from queue \d+ at",
+        out,
+    )
+
+
+def test_select_of_what_may_come():
+    out = script("""
+        other = atoll.create_channel()
+        task = atoll.spawn(deadlocks.hold_and_sleep, other[1], 0.4)
+        print(atoll.select(recv, other[0]), outcome(atoll.select, recv, task)[0])
+        task = atoll.spawn(deadlocks.receive, recv)
+        print(type(atoll.select(other[0], task)[1].exception()).__name__)
+    """)
+    assert out == "(1, 'awake') 1\nDeadlockError"
 
 
 def test_threads_of_one_interpreter():
