@@ -5,6 +5,7 @@
 #include "mailbox.h"
 #include "pool.h"
 #include "spare.h"
+#include "waits.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -398,6 +399,7 @@ end_interpreter(home *h, PyThreadState *ts)
 static void
 finish(home *h, job *last)
 {
+    waits_party_gone(h);
     isolate_end(h->isolate); /* first: destructors may look at objects */
     h->isolate = NULL;
     if (h->id >= 0) {

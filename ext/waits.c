@@ -42,6 +42,17 @@ waits_party_set_home(core_state *state, home *h)
     atoll_lock_release(&p->lock);
 }
 
+/* Out of the table, which is locked; releases that lock. */
+static void
+remove_party(party *p)
+{
+    *(p->prev == NULL ? &table : &p->prev->next) = p->next;
+    if (p->next != NULL) {
+        p->next->prev = p->prev;
+    }
+    atoll_lock_release(&table_lock);
+}
+
 void
 waits_party_end(core_state *state)
 {
@@ -51,20 +62,30 @@ waits_party_end(core_state *state)
     }
     state->party = NULL;
     atoll_lock_acquire(&table_lock);
-    atoll_lock_acquire(&p->lock); /* a reader may be about to let go of it */
-    *(p->prev == NULL ? &table : &p->prev->next) = p->next;
-    if (p->next != NULL) {
-        p->next->prev = p->prev;
-    }
-    p->home = NULL;
-    p->closing = true;
+    remove_party(p);
+    atoll_lock_acquire(&p->lock);
     /* Daemon threads of main may still wait, and handles outlive the module. */
     bool used = p->records != NULL || p->holds != NULL || p->visitors > 0;
     atoll_lock_release(&p->lock);
-    atoll_lock_release(&table_lock);
     if (!used) {
         atoll_free(p);
     }
+}
+
+void
+waits_party_gone(const home *h)
+{
+    atoll_lock_acquire(&table_lock);
+    party *p = table;
+    while (p != NULL && p->home != h) {
+        p = p->next;
+    }
+    if (p == NULL) {
+        atoll_lock_release(&table_lock);
+        return;
+    }
+    remove_party(p);
+    atoll_free(p);
 }
 
 party *

@@ -92,6 +92,9 @@ int waits_party_begin(core_state *state);
 void waits_party_set_home(core_state *state, struct home *h);
 /* Nothing of it is looked at any more. */
 void waits_party_end(core_state *state);
+/* The same once the interpreter has ended, if its module has leaked, and with it
+ * perhaps what held something: that memory may be given back now. */
+void waits_party_gone(const struct home *h);
 
 /* Fill in a record: what detach_wait does. `home` is the calling thread's own, or
  * NULL; cases and what they point at stay until it is over. */
