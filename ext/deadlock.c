@@ -112,13 +112,12 @@ are_there_strangers(const view *v)
 bool
 view_make(view *v, party *table, bool *wanted)
 {
-    int64_t young = atoll_now() - WATCH_GRACE + WATCH_GRACE / 5;
     bool due = false;
     for (party *p = table; p != NULL; p = p->next) {
         v->count++;
         for (wait_record *r = p->records; r != NULL; r = r->next) {
             *wanted = *wanted || r->watched;
-            due = due || (r->watched && r->since <= young);
+            due = due || (r->watched && r->since <= v->young);
         }
     }
     if (!due) {

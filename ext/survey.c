@@ -414,6 +414,21 @@ core_detect(PyObject *Py_UNUSED(module), PyObject *arg)
     return on < 0 ? NULL : PyBool_FromLong(watch_set_all(on != 0));
 }
 
+PyDoc_STRVAR(hurry_doc,
+"_hurry_watch(seconds)\n--\n\n"
+"For tests: look for deadlocks all the time, with such pauses; 0: as usual.");
+
+static PyObject *
+core_hurry(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    double seconds = PyFloat_AsDouble(arg);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    watch_hurry((int64_t)(seconds * 1e9));
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(harmless_doc,
 "_set_dump_handler(function)\n--\n\n"
 "That signals call it does not mean that they could wake somebody up.");
@@ -428,6 +443,7 @@ core_set_dump_handler(PyObject *Py_UNUSED(module), PyObject *arg)
 PyMethodDef survey_functions[] = {
     {"_survey", core_survey, METH_O, survey_doc},
     {"_detect_deadlocks", core_detect, METH_O, detect_doc},
+    {"_hurry_watch", core_hurry, METH_O, hurry_doc},
     {"_set_dump_handler", core_set_dump_handler, METH_O, harmless_doc},
     {NULL, NULL, 0, NULL},
 };

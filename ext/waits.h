@@ -142,6 +142,8 @@ extern const wait_type wait_never;    /* no object: a case that is never ready *
 /* Is it on for all waits? And: turn it on or off; returns what it was. */
 bool watch_all(void);
 bool watch_set_all(bool on);
+/* For tests: look all the time, with so short pauses, in nanoseconds; 0: as usual. */
+void watch_hurry(int64_t pause);
 /* Somebody has begun to wait for ever who wants to know. Any thread. */
 void watch_notify(int64_t since);
 /* Main is leaving. Waits, detached. */

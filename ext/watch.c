@@ -37,6 +37,7 @@
 static struct {
     atoll_lock lock;
     bool all;         /* guarded by lock */
+    int64_t hurry;    /* guarded by lock: the pause between looks; 0: as usual */
     bool known;       /* guarded by lock: `all` has been set */
     bool running;     /* guarded by lock */
     bool stopped;     /* guarded by lock: main is leaving */
@@ -85,13 +86,30 @@ watch_set_all(bool on)
     return before;
 }
 
+void
+watch_hurry(int64_t pause)
+{
+    atoll_lock_acquire(&watch.lock);
+    watch.hurry = pause;
+    atoll_lock_release(&watch.lock);
+}
+
+static int64_t
+hurry(void)
+{
+    atoll_lock_acquire(&watch.lock);
+    int64_t pause = watch.hurry;
+    atoll_lock_release(&watch.lock);
+    return pause;
+}
+
 /* ------------------------------------------------------------------- looking */
 
 /* Look once. Does anybody wait who wants to know? */
 static bool
-look(void)
+look(int64_t grace)
 {
-    view v = {0};
+    view v = {.young = atoll_now() - grace};
     bool wanted = false;
     party *table = waits_lock_all();
     bool found = view_make(&v, table, &wanted) && view_find(&v) > 0;
@@ -112,7 +130,7 @@ look(void)
     v.threads = atoll_thread_count_all();
     v.known_threads = atoll_thread_count();
     v.known_threads = ours < v.known_threads ? ours : v.known_threads;
-    view again = {.before = &v};
+    view again = {.before = &v, .young = v.young};
     bool ignored = false;
     table = waits_lock_all();
     if (view_make(&again, table, &ignored) && view_find(&again) > 0) {
@@ -148,8 +166,11 @@ watch_main(void *arg)
         if (atoll_now() < next) {
             continue;
         }
-        bool more = look();
-        next = more ? atoll_now() + pause : ATOLL_FOREVER;
+        int64_t rush = hurry();
+        bool more = look(rush > 0 ? 0 : WATCH_GRACE - WATCH_GRACE / 5);
+        next = rush > 0 ? atoll_now() + rush
+               : more   ? atoll_now() + pause
+                        : ATOLL_FOREVER;
         pause = 2 * pause < PAUSE_MAX ? 2 * pause : PAUSE_MAX;
     }
 }

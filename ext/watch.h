@@ -30,6 +30,7 @@ typedef struct waits_view {
     size_t count;
     hold_look *holds; /* owned, sorted by object; NULL: not made yet */
     size_t hold_count;
+    int64_t young; /* who waits since then, or less long, has time */
     bool failed; /* no memory: nothing is found */
     /* Of the first look, for the second. */
     const struct waits_view *before;

@@ -91,3 +91,44 @@ def keep_end(end):
 
 def use_end(value):
     globals()["KEPT"].send(value)
+
+
+def wander(ends, seed, rounds):
+    """Passes on what it receives, now and then after a while outside of atoll."""
+    import random
+
+    rng = random.Random(seed)
+    recv, send = ends
+    for _ in range(rounds):
+        token = recv.recv()
+        if rng.random() < 0.3:
+            time.sleep(rng.random() * 0.003)
+        elif rng.random() < 0.1:
+            sum(range(20_000))
+        send.send(token)
+
+
+def carry(inbox, rounds):
+    """Gets ends in messages, uses them and lets go of them."""
+    for _ in range(rounds):
+        recv, send = inbox.get()
+        send.send(recv.recv() + 1)
+        del recv, send
+
+
+def many_threads(recv, send, rounds):
+    """Each of its threads is in turn the one that is awake."""
+    ends = [atoll.create_channel() for _ in range(4)]
+
+    def relay(i):
+        for _ in range(rounds):
+            ends[i + 1][1].send(ends[i][0].recv())
+
+    threads = [threading.Thread(target=relay, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(rounds):
+        ends[0][1].send(recv.recv())
+        send.send(ends[3][0].recv())
+    for thread in threads:
+        thread.join()
