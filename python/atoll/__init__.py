@@ -14,6 +14,7 @@ from ._core import (
     Queue,
     RecvChannel,
     SendChannel,
+    after,
     create_channel,
     create_queue,
     is_shareable,
@@ -22,6 +23,7 @@ from ._core import (
     move,
     share,
     stats,
+    ticker,
 )
 from .errors import (
     KEEP,
@@ -32,6 +34,7 @@ from .errors import (
     ChannelClosed,
     ChannelError,
     ChannelNotFoundError,
+    ChannelPoisoned,
     ChannelTimeout,
     ExecutionFailed,
     ForkedError,
@@ -60,6 +63,7 @@ __all__ = [
     "ChannelError",
     "ChannelFull",
     "ChannelNotFoundError",
+    "ChannelPoisoned",
     "ChannelTimeout",
     "Diagnosis",
     "ExecutionFailed",
@@ -86,6 +90,7 @@ __all__ = [
     "Task",
     "TaskGroup",
     "WorkerStats",
+    "after",
     "create",
     "create_channel",
     "create_queue",
@@ -97,10 +102,12 @@ __all__ = [
     "list_channels",
     "list_queues",
     "move",
+    "poison_on_exit",
     "register",
     "share",
     "spawn",
     "stats",
+    "ticker",
     "warm",
 ]
 
@@ -110,6 +117,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
+    from ._ends import poison_on_exit as poison_on_exit
     from ._future import Future as Future
     from ._registry import register as register
     from ._task import Task as Task
@@ -139,6 +147,7 @@ _LAZY = {
     "TaskGroup": "_task",
     "WorkerStats": "executor",
     "doctor": "_doctor",
+    "poison_on_exit": "_ends",
     "register": "_registry",
     "spawn": "_task",
 }
