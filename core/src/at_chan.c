@@ -431,6 +431,24 @@ atoll_chan_is_closed(const atoll_chan *chan)
 }
 
 size_t
+atoll_chan_waiting(atoll_chan *chan, size_t max)
+{
+    if (at_unlikely(chan->forked)) {
+        return 0;
+    }
+    size_t count = 0;
+    atoll_lock_acquire(&chan->lock);
+    /* By I1 and I2 one of the two is empty. */
+    const at_node *node = at_waitq_empty(&chan->recvq) ? chan->sendq.first
+                                                       : chan->recvq.first;
+    for (; node != NULL && count < max; node = node->next) {
+        count++;
+    }
+    atoll_lock_release(&chan->lock);
+    return count;
+}
+
+size_t
 atoll_chan_len(const atoll_chan *chan)
 {
     return at_load_rlx(&chan->len);

@@ -319,6 +319,9 @@ ATOLL_API const atoll_msg *atoll_chan_why(const atoll_chan *chan);
 ATOLL_API atoll_err atoll_chan_on_close(atoll_chan *chan, void (*fn)(void *arg),
                                         void *arg) ATOLL_MUST_CHECK;
 
+/* How many wait at it now, senders and receivers, counted up to `max`: a hint. */
+ATOLL_API size_t atoll_chan_waiting(atoll_chan *chan, size_t max);
+
 /* Messages in the buffer now (a hint once other threads run). More than its
  * capacity after atoll_chan_unrecv. */
 ATOLL_API size_t atoll_chan_len(const atoll_chan *chan);
