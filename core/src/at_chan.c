@@ -438,11 +438,11 @@ atoll_chan_waiting(atoll_chan *chan, size_t max)
     }
     size_t count = 0;
     atoll_lock_acquire(&chan->lock);
-    /* By I1 and I2 one of the two is empty. */
-    const at_node *node = at_waitq_empty(&chan->recvq) ? chan->sendq.first
-                                                       : chan->recvq.first;
-    for (; node != NULL && count < max; node = node->next) {
-        count++;
+    const at_node *lines[] = {chan->recvq.first, chan->sendq.first};
+    for (int i = 0; i < 2; i++) {
+        for (const at_node *n = lines[i]; n != NULL && count < max; n = n->next) {
+            count++;
+        }
     }
     atoll_lock_release(&chan->lock);
     return count;

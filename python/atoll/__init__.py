@@ -21,6 +21,7 @@ from ._core import (
     list_channels,
     list_queues,
     move,
+    select,
     share,
     stats,
     ticker,
@@ -104,6 +105,8 @@ __all__ = [
     "move",
     "poison_on_exit",
     "register",
+    "select",
+    "select_async",
     "share",
     "spawn",
     "stats",
@@ -115,6 +118,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
     from ._ends import poison_on_exit as poison_on_exit
@@ -149,6 +153,7 @@ _LAZY = {
     "doctor": "_doctor",
     "poison_on_exit": "_ends",
     "register": "_registry",
+    "select_async": "_aio",
     "spawn": "_task",
 }
 

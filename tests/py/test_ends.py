@@ -539,6 +539,59 @@ def test_a_call_that_waits_goes_on(interp):
     waiter.result()
 
 
+# ----------------------------------------------------------------------- select
+
+
+def test_select_meets_poison():
+    quiet, _quiet_send = atoll.create_channel()
+    recv, send = atoll.create_channel()
+    waiter = parked(atoll.select, quiet, recv)
+    send.poison(boom())
+    error = poisoned(waiter.result)
+    assert is_the_boom(error)
+    assert error.case == 1
+    error = poisoned(atoll.select, (send, 1), quiet)
+    assert is_the_boom(error)
+    assert error.case == 0
+
+    async def main():
+        recv, send = atoll.create_channel()
+        (task,) = await tasks_waiting(atoll.select_async(quiet, recv))
+        send.poison(boom())
+        with pytest.raises(atoll.ChannelPoisoned) as info:
+            await task
+        assert is_the_boom(info.value)
+        assert info.value.case == 1
+
+    run(main)
+
+
+def test_select_with_a_retired_end(interp):
+    quiet, _quiet_send = atoll.create_channel()
+    recv, send = atoll.create_channel(1)
+    interp.prepare_main(recv=recv, send=send)
+    send.retire()
+    recv.retire()
+    for case in (recv, (send, 1)):
+        with pytest.raises(atoll.ChannelClosed, match="retired") as info:
+            atoll.select(quiet, case)
+        assert info.value.case == 1
+        with pytest.raises(atoll.ChannelClosed, match="retired"):
+            run(lambda case=case: atoll.select_async(quiet, case))
+
+
+def test_select_a_timer():
+    recv, send = atoll.create_channel()
+    begin = time.monotonic()
+    index, when = atoll.select(recv, atoll.after(0.02))
+    assert index == 1
+    assert when >= begin + 0.02
+    ticker = atoll.ticker(0.002)
+    for _ in range(5):
+        assert atoll.select(ticker, recv)[0] == 0
+    ticker.close()
+
+
 # ------------------------------------------------------------ peers that are gone
 
 
