@@ -17,6 +17,38 @@ is_channel(const core_state *state, PyObject *obj, bool send)
            Py_IS_TYPE(obj, send ? state->send_type : state->recv_type);
 }
 
+/* What the call that it stands for raises, with the number of the case. */
+static void
+raise_case(const selection *s, uint32_t index, atoll_err err)
+{
+    chanobj *end = (chanobj *)s->ends[index];
+    if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
+        raise_err(s->state, err, "select"); /* in a forked child */
+        return;
+    }
+    (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
+                                     : channel_raise(end, err));
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *number = PyLong_FromUnsignedLong(index);
+    if (exc != NULL && number != NULL &&
+        PyObject_SetAttrString(exc, "case", number) < 0) {
+        PyErr_Clear(); /* a MemoryError, say, has no attributes */
+    }
+    Py_XDECREF(number);
+    PyErr_SetRaisedException(exc);
+}
+
+static int
+check_retired(const selection *s, uint32_t i)
+{
+    chanobj *end = (chanobj *)s->ends[i];
+    if (!end->retired) {
+        return 0;
+    }
+    raise_case(s, i, ATOLL_ERR_CLOSED);
+    return -1;
+}
+
 static int
 set_send(core_state *state, atoll_case *c, PyObject *end, PyObject *obj)
 {
@@ -59,7 +91,9 @@ set_case(selection *s, uint32_t i, PyObject *arg)
     if (PyTuple_CheckExact(arg) && PyTuple_GET_SIZE(arg) == 2 &&
         is_channel(state, PyTuple_GET_ITEM(arg, 0), true)) {
         s->ends[i] = Py_NewRef(PyTuple_GET_ITEM(arg, 0));
-        return set_send(state, c, s->ends[i], PyTuple_GET_ITEM(arg, 1));
+        return check_retired(s, i) < 0
+                   ? -1
+                   : set_send(state, c, s->ends[i], PyTuple_GET_ITEM(arg, 1));
     }
     if (is_channel(state, arg, false)) {
         c->kind = ATOLL_CASE_RECV;
@@ -79,7 +113,7 @@ set_case(selection *s, uint32_t i, PyObject *arg)
         return -1;
     }
     s->ends[i] = Py_NewRef(arg);
-    return 0;
+    return c->kind == ATOLL_CASE_RECV ? check_retired(s, i) : 0;
 }
 
 /* Memory for `count` cases: that of the last selection, if it is enough. */
@@ -186,27 +220,6 @@ selection_visit(const selection *s, visitproc visit, void *arg)
 }
 
 /* ------------------------------------------------------------------ results */
-
-/* What the call that it stands for raises, with the number of the case. */
-static void
-raise_case(selection *s, uint32_t index, atoll_err err)
-{
-    chanobj *end = (chanobj *)s->ends[index];
-    if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
-        raise_err(s->state, err, "select"); /* in a forked child */
-        return;
-    }
-    (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                     : channel_raise(end, err));
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *number = PyLong_FromUnsignedLong(index);
-    if (exc != NULL && number != NULL &&
-        PyObject_SetAttrString(exc, "case", number) < 0) {
-        PyErr_Clear(); /* a MemoryError, say, has no attributes */
-    }
-    Py_XDECREF(number);
-    PyErr_SetRaisedException(exc);
-}
 
 PyObject *
 selection_result(selection *s, uint32_t index, atoll_err err)

@@ -14,6 +14,7 @@ from ._core import (
     Queue,
     RecvChannel,
     SendChannel,
+    after,
     create_channel,
     create_queue,
     is_shareable,
@@ -23,6 +24,7 @@ from ._core import (
     select,
     share,
     stats,
+    ticker,
 )
 from .errors import (
     KEEP,
@@ -33,6 +35,7 @@ from .errors import (
     ChannelClosed,
     ChannelError,
     ChannelNotFoundError,
+    ChannelPoisoned,
     ChannelTimeout,
     ExecutionFailed,
     ForkedError,
@@ -61,6 +64,7 @@ __all__ = [
     "ChannelError",
     "ChannelFull",
     "ChannelNotFoundError",
+    "ChannelPoisoned",
     "ChannelTimeout",
     "Diagnosis",
     "ExecutionFailed",
@@ -87,6 +91,7 @@ __all__ = [
     "Task",
     "TaskGroup",
     "WorkerStats",
+    "after",
     "create",
     "create_channel",
     "create_queue",
@@ -98,12 +103,14 @@ __all__ = [
     "list_channels",
     "list_queues",
     "move",
+    "poison_on_exit",
     "register",
     "select",
     "select_async",
     "share",
     "spawn",
     "stats",
+    "ticker",
     "warm",
 ]
 
@@ -114,6 +121,7 @@ if TYPE_CHECKING:
     from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
+    from ._ends import poison_on_exit as poison_on_exit
     from ._future import Future as Future
     from ._registry import register as register
     from ._task import Task as Task
@@ -143,6 +151,7 @@ _LAZY = {
     "TaskGroup": "_task",
     "WorkerStats": "executor",
     "doctor": "_doctor",
+    "poison_on_exit": "_ends",
     "register": "_registry",
     "select_async": "_aio",
     "spawn": "_task",
