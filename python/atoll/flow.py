@@ -12,22 +12,25 @@ the results, and everybody stops.
 
 from __future__ import annotations
 
-import itertools
 import threading
 from time import monotonic
 
 from ._core import Queue, RecvChannel, SendChannel, create_channel, select
 from ._ends import poison_on_exit
-from ._task import spawn
-from .errors import ChannelClosed, ChannelError, ChannelFull, ChannelPoisoned, QueueShutDown
+from ._task import Task
+from .errors import (
+    ChannelClosed,
+    ChannelFull,
+    ChannelPoisoned,
+    ChannelTimeout,
+    QueueShutDown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Any, Self
-
-    from ._task import Task
 
     Stage = Callable[[Any], Any] | tuple[Callable[[Any], Any], int]
 
@@ -45,6 +48,7 @@ def _work(function: Callable[[Any], Any], recv: RecvChannel, send: SendChannel) 
             for number, value in recv:
                 send.send((number, function(value)))
                 done += 1
+        send.retire()
     except ChannelPoisoned:
         pass  # somebody else has failed
     except ChannelClosed:
@@ -104,6 +108,76 @@ def pipeline(
     return Pipeline(source, _stages(stages), ordered, capacity, name)
 
 
+class _Network:
+    """Tasks and channels of a pipeline, and the thread that feeds it. Nothing in it
+    refers to the Pipeline, which so can be dropped, and then ends it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stopped = False
+        self.error: BaseException | None = None  # of the source
+        self.tasks: list[Task] = []
+        self.ends: list[RecvChannel] = []
+        self.credit = threading.Semaphore(0)
+
+    def start_stage(
+        self, recv: RecvChannel, function: Callable[[Any], Any], workers: int, room: int
+    ) -> RecvChannel:
+        self.ends.append(recv)
+        results, send = create_channel(room)
+        for _ in range(workers):
+            name = f"{self.name}-{len(self.tasks)}"
+            task = Task(_work, (function, recv, send), name=name).start()
+            self.tasks.append(task)
+            task.add_done_callback(self.on_done)
+        send.retire()  # it ends when the workers have left
+        return results
+
+    def on_done(self, task: Task) -> None:
+        """One that has been cancelled, or could not be made, has poisoned nothing."""
+        if not self.stopped and (task.cancelled() or task._failed()):
+            try:
+                task.result()
+            except BaseException as exc:
+                self.poison(exc)
+
+    def feed(self, items: Iterator[Any], send: SendChannel) -> None:
+        """In a thread: until the source ends, or somebody stops the pipeline."""
+        numbered = enumerate(items)
+        try:
+            while True:
+                self.credit.acquire()
+                if self.stopped:
+                    return
+                try:
+                    item = next(numbered)
+                except StopIteration:
+                    send.close()
+                    return
+                except BaseException as exc:
+                    self.error = exc
+                    raise
+                send.send(item)
+        except (ChannelPoisoned, ChannelClosed) as exc:
+            send.poison(exc)  # if the source has raised it
+        except BaseException as exc:
+            self.error = exc
+            send.poison(exc)
+
+    def poison(self, exc: BaseException | None = None) -> None:
+        for end in self.ends:
+            end.poison(exc)
+
+    def stop(self) -> None:
+        """Does not wait."""
+        if not self.stopped:
+            self.stopped = True
+            self.poison()
+            for task in self.tasks:
+                task.cancel()
+            self.credit.release()
+
+
 class Pipeline:
     """The results of pipeline(); see there."""
 
@@ -117,64 +191,23 @@ class Pipeline:
     ) -> None:
         if capacity is not None and capacity < 0:
             raise ValueError("capacity must be 0 or more")
-        self._name = name
-        self._stop = False
-        self._error: BaseException | None = None  # of the source
+        items = _items(source)
         self._early: dict[int, Any] | None = {} if ordered else None
         self._next = 0
-        self._tasks: list[Task] = []
-        self._ends: list[SendChannel] = []
-        items = _items(source)
+        self._network = network = _Network(name)
         rooms = [2 * workers if capacity is None else capacity for _, workers in stages]
         rooms.append(rooms[-1])
         recv, first = create_channel(rooms[0])
-        self._ends.append(first)
-        try:
-            for number, (function, workers) in enumerate(stages):
-                recv = self._start_stage(recv, function, workers, rooms[number + 1])
-        except BaseException:
-            self.close()
-            raise
+        for number, (function, workers) in enumerate(stages):
+            recv = network.start_stage(recv, function, workers, rooms[number + 1])
+        network.ends.append(recv)
         self._results = recv
         # What may be under way at once: else what is ready early, and has to wait for
         # its turn, would pile up.
-        under_way = sum(rooms) + len(self._tasks) + 1
-        self._credit = threading.Semaphore(under_way)
-        self._feeder = threading.Thread(
-            target=self._feed, args=(items, first), name=f"atoll-{name}", daemon=True
-        )
-        self._feeder.start()
-
-    def _start_stage(
-        self, recv: RecvChannel, function: Callable[[Any], Any], workers: int, room: int
-    ) -> RecvChannel:
-        results, send = create_channel(room)
-        self._ends.append(send)
-        for _ in range(workers):
-            name = f"{self._name}-{len(self._tasks)}"
-            self._tasks.append(Task(_work, (function, recv, send), name=name).start())
-        return results
-
-    # ------------------------------------------------------------- the source
-
-    def _feed(self, items: Iterator[Any], send: SendChannel) -> None:
-        """In a thread: until the source ends, or somebody stops the pipeline."""
-        try:
-            for numbered in enumerate(items):
-                self._credit.acquire()
-                if self._stop:
-                    return
-                send.send(numbered)
-            send.close()
-        except (ChannelPoisoned, ChannelClosed) as exc:
-            if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
-                self._fail(exc, send)  # not ours: the source has raised it
-        except BaseException as exc:
-            self._fail(exc, send)
-
-    def _fail(self, exc: BaseException, send: SendChannel) -> None:
-        self._error = exc
-        send.poison(exc)
+        network.credit.release(sum(rooms) + len(network.tasks) + 1)
+        threading.Thread(
+            target=network.feed, args=(items, first), name=f"atoll-{name}", daemon=True
+        ).start()
 
     # ------------------------------------------------------------ the results
 
@@ -182,7 +215,8 @@ class Pipeline:
         return self
 
     def __next__(self) -> Any:
-        if self._stop:
+        network = self._network
+        if network.stopped:
             raise StopIteration
         early, number = self._early, self._next
         try:
@@ -194,16 +228,18 @@ class Pipeline:
                     early[n] = value
                 value = early.pop(number)
         except ChannelClosed:
-            self.close()
-            for task in self._tasks:
-                task.result()  # one that was cancelled, say
+            try:
+                for task in reversed(network.tasks):
+                    task.result()  # they have left, or failed
+            finally:
+                self.close()
             raise StopIteration from None
         except ChannelPoisoned as exc:
-            error = self._error or exc.reason or exc
+            error = network.error or exc.reason or exc
             self.close()
             raise error from error.__cause__
         self._next += 1
-        self._credit.release()
+        network.credit.release()
         return value
 
     # ------------------------------------------------------------------- ends
@@ -211,16 +247,13 @@ class Pipeline:
     def close(self) -> None:
         """Stop it: what has not come out is dropped. Waits until its workers have ended
         or, if they do not stop within their grace, have been left to themselves."""
-        if not self._stop:
-            self._stop = True
-            for end in self._ends:
-                end.poison()
-            for task in self._tasks:
-                task.cancel()
-            if hasattr(self, "_credit"):
-                self._credit.release()
-        for task in self._tasks:
+        self._network.stop()
+        for task in self._network.tasks:
             task._settled_and_left()
+
+    def __del__(self) -> None:
+        if "_network" in self.__dict__:
+            self._network.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -234,6 +267,136 @@ class Pipeline:
         self.close()
 
     def __repr__(self) -> str:
-        alive = sum(task.is_alive() for task in self._tasks)
-        state = "stopped" if self._stop else f"{alive} of {len(self._tasks)} workers"
-        return f"<Pipeline {self._name!r}: {self._next} results, {state}>"
+        tasks = self._network.tasks
+        alive = sum(task.is_alive() for task in tasks)
+        state = "stopped" if self._network.stopped else f"{alive} of {len(tasks)} workers"
+        return f"<Pipeline {self._network.name!r}: {self._next} results, {state}>"
+
+
+def _items(source: Iterable[Any] | RecvChannel | Queue) -> Iterator[Any]:
+    return _drain(source) if isinstance(source, Queue) else iter(source)
+
+
+def _drain(queue: Queue) -> Iterator[Any]:
+    try:
+        while True:
+            yield queue.get()
+    except QueueShutDown:
+        pass
+
+
+# ----------------------------------------------------------- fan-in, fan-out
+
+
+def fan_in(*ends: RecvChannel | Queue) -> Iterator[Any]:
+    """Iterate over what comes from any of `ends`, until all of them are closed.
+
+    Waits for all at once (see select); of several that have something any one comes
+    first. Raises ChannelPoisoned if one is poisoned.
+    """
+    cases: list[RecvChannel | Queue | None] = list(ends)
+    left = len(cases)
+    while left:
+        try:
+            _, value = select(*cases)
+        except (ChannelClosed, QueueShutDown) as exc:
+            assert exc.case is not None
+            cases[exc.case] = None
+            left -= 1
+        else:
+            yield value
+
+
+def create_broadcast(
+    receivers: int, capacity: int = 0
+) -> tuple[tuple[RecvChannel, ...], Broadcast]:
+    """Make a channel of which each receiver gets every object.
+
+    Args:
+      receivers (int): how many.
+      capacity (int): objects that may wait for each of them; 0 is a rendezvous.
+    Returns:
+      (tuple of RecvChannel, Broadcast): the receiving ends, and the one that sends.
+      They can be sent to other interpreters.
+    """
+    if receivers < 1:
+        raise ValueError("a broadcast needs at least one receiver")
+    pairs = [create_channel(capacity) for _ in range(receivers)]
+    return tuple(recv for recv, _ in pairs), Broadcast(send for _, send in pairs)
+
+
+class Broadcast:
+    """The sending end of create_broadcast(). A context manager that closes."""
+
+    def __init__(self, ends: Iterable[SendChannel]) -> None:
+        self._ends = tuple(ends)
+
+    def send(self, obj: object, timeout: float | None = None) -> int:
+        """Send `obj` to every receiver that has not left; each gets its own copy.
+
+        Blocks until all of them have it, or room for it. Those who are ready get it
+        first, and wait for nobody.
+
+        Args:
+          obj: anything that crosses.
+          timeout (float | None): seconds, for all of them together.
+        Returns:
+          int: how many have it.
+        Raises:
+          ChannelClosed: nobody is left.
+          ChannelTimeout: not in time; some receivers may have it.
+          ChannelPoisoned, NotShareableError: as SendChannel.send().
+        """
+        end = None if timeout is None else monotonic() + timeout
+        slow, sent = [], 0
+        for channel in self._ends:
+            try:
+                channel.send_nowait(obj)
+                sent += 1
+            except ChannelFull:
+                slow.append(channel)
+            except ChannelClosed:
+                pass
+        for channel in slow:
+            left = None if end is None else max(0.0, end - monotonic())
+            try:
+                channel.send(obj, left)
+                sent += 1
+            except ChannelClosed:
+                pass
+            except ChannelFull:  # no time left
+                raise ChannelTimeout("broadcast: a receiver had no room in time") from None
+        if not sent:
+            raise ChannelClosed("all receivers of the broadcast have left")
+        return sent
+
+    def close(self) -> None:
+        """No more objects; the receivers get those that were accepted."""
+        for channel in self._ends:
+            channel.close()
+
+    def poison(self, exc: BaseException | None = None) -> int:
+        """Poison every channel; returns how many objects were dropped."""
+        return sum(channel.poison(exc) for channel in self._ends)
+
+    def retire(self) -> None:
+        """This interpreter sends no more; closed when all senders have left."""
+        for channel in self._ends:
+            channel.retire()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Broadcast, (self._ends,)
+
+    def __repr__(self) -> str:
+        return f"<Broadcast to {len(self._ends)} receivers>"
