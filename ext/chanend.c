@@ -6,6 +6,28 @@
  * so it must be something of which there can be clones. */
 #include "chanend.h"
 
+/* ---------------------------------------------------------------- telling all */
+
+/* Who is woken wants the GIL at once. If they are many they would crowd before it
+ * while the rest is being told, and take turns at looking for it every 5 ms: so
+ * let go of it. If they are few that is not worth a wait for it afterwards. */
+#define MANY 8
+
+static PyThreadState *
+detach_if_many(const chanobj *self)
+{
+    return atoll_chan_waiting(self->chan, MANY) == MANY ? PyEval_SaveThread()
+                                                        : NULL;
+}
+
+static void
+attach_again(PyThreadState *detached)
+{
+    if (detached != NULL) {
+        PyEval_RestoreThread(detached);
+    }
+}
+
 /* ------------------------------------------------------------------- poison */
 
 /* No reason. The tags of encoded messages begin with 1. */
@@ -136,9 +158,11 @@ chanend_poison(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     }
     PyObject *interrupt = rc < 0 ? PyErr_GetRaisedException() : NULL;
     size_t dropped;
+    PyThreadState *detached = detach_if_many(self);
     if (atoll_chan_poison(self->chan, &why, &dropped) != ATOLL_OK) {
         atoll_msg_drop(&why); /* somebody was faster; or in a forked child */
     }
+    attach_again(detached);
     if (interrupt != NULL) {
         PyErr_SetRaisedException(interrupt);
         return NULL;
@@ -233,7 +257,9 @@ chanend_close(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     chanobj *self = (chanobj *)obj;
     if (!self->retired) {
+        PyThreadState *detached = detach_if_many(self);
         atoll_chan_close(self->chan, self->kind == HANDLE_RECV);
+        attach_again(detached);
     }
     Py_RETURN_NONE;
 }
@@ -243,10 +269,12 @@ chanend_retire(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     chanobj *self = (chanobj *)obj;
     if (!self->retired) {
-        self->retired = true; /* first: what is dropped may run code */
+        self->retired = true; /* first: from here on others may run */
+        PyThreadState *detached = detach_if_many(self);
         atoll_chan_end_unref(self->chan, self->kind == HANDLE_SEND
                                              ? ATOLL_END_SEND
                                              : ATOLL_END_RECV);
+        attach_again(detached);
     }
     Py_RETURN_NONE;
 }

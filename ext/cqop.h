@@ -10,7 +10,7 @@ typedef enum op_kind {
     OP_RECV,
     OP_SEND,
     OP_WATCH,
-    OP_SELECT,
+    OP_SELECT
 } op_kind;
 typedef enum op_phase { OP_NEW, OP_PENDING, OP_ENDED, OP_OVER } op_phase;
 

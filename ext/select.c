@@ -17,17 +17,10 @@ is_channel(const core_state *state, PyObject *obj, bool send)
            Py_IS_TYPE(obj, send ? state->send_type : state->recv_type);
 }
 
-/* What the call that it stands for raises, with the number of the case. */
+/* The exception that is set says which case it is about. */
 static void
-raise_case(const selection *s, uint32_t index, atoll_err err)
+name_case(uint32_t index)
 {
-    chanobj *end = (chanobj *)s->ends[index];
-    if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
-        raise_err(s->state, err, "select"); /* in a forked child */
-        return;
-    }
-    (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                     : channel_raise(end, err));
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *number = PyLong_FromUnsignedLong(index);
     if (exc != NULL && number != NULL &&
@@ -38,14 +31,16 @@ raise_case(const selection *s, uint32_t index, atoll_err err)
     PyErr_SetRaisedException(exc);
 }
 
+/* An end that has been retired is no case; -1 with ChannelClosed. */
 static int
-check_retired(const selection *s, uint32_t i)
+check_end(PyObject *obj, uint32_t index)
 {
-    chanobj *end = (chanobj *)s->ends[i];
+    chanobj *end = (chanobj *)obj;
     if (!end->retired) {
         return 0;
     }
-    raise_case(s, i, ATOLL_ERR_CLOSED);
+    channel_raise(end, ATOLL_ERR_CLOSED);
+    name_case(index);
     return -1;
 }
 
@@ -90,12 +85,16 @@ set_case(selection *s, uint32_t i, PyObject *arg)
     }
     if (PyTuple_CheckExact(arg) && PyTuple_GET_SIZE(arg) == 2 &&
         is_channel(state, PyTuple_GET_ITEM(arg, 0), true)) {
+        if (check_end(PyTuple_GET_ITEM(arg, 0), i) < 0) {
+            return -1;
+        }
         s->ends[i] = Py_NewRef(PyTuple_GET_ITEM(arg, 0));
-        return check_retired(s, i) < 0
-                   ? -1
-                   : set_send(state, c, s->ends[i], PyTuple_GET_ITEM(arg, 1));
+        return set_send(state, c, s->ends[i], PyTuple_GET_ITEM(arg, 1));
     }
     if (is_channel(state, arg, false)) {
+        if (check_end(arg, i) < 0) {
+            return -1;
+        }
         c->kind = ATOLL_CASE_RECV;
         c->of.chan = ((chanobj *)arg)->chan;
     }
@@ -113,7 +112,7 @@ set_case(selection *s, uint32_t i, PyObject *arg)
         return -1;
     }
     s->ends[i] = Py_NewRef(arg);
-    return c->kind == ATOLL_CASE_RECV ? check_retired(s, i) : 0;
+    return 0;
 }
 
 /* Memory for `count` cases: that of the last selection, if it is enough. */
@@ -220,6 +219,20 @@ selection_visit(const selection *s, visitproc visit, void *arg)
 }
 
 /* ------------------------------------------------------------------ results */
+
+/* What the call that it stands for raises, with the number of the case. */
+static void
+raise_case(selection *s, uint32_t index, atoll_err err)
+{
+    chanobj *end = (chanobj *)s->ends[index];
+    if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
+        raise_err(s->state, err, "select"); /* in a forked child */
+        return;
+    }
+    (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
+                                     : channel_raise(end, err));
+    name_case(index);
+}
 
 PyObject *
 selection_result(selection *s, uint32_t index, atoll_err err)
@@ -360,7 +373,8 @@ PyDoc_STRVAR(select_doc,
 "    future itself; of a send None.\n"
 "Raises:\n"
 "  ChannelClosed, QueueShutDown, ...: as the call that the case stands for; `case`\n"
-"    of the exception is its index. A closed channel is ready.\n"
+"    of the exception is its index. A channel that is closed or poisoned is\n"
+"    ready; an end that has been retired raises at once.\n"
 "  ChannelTimeout (a TimeoutError): not in time; nothing has happened.\n"
 "  NotShareableError: an object cannot cross; nothing has happened.\n"
 "Can be interrupted by a signal; then nothing has happened.");

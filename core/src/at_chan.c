@@ -431,6 +431,24 @@ atoll_chan_is_closed(const atoll_chan *chan)
 }
 
 size_t
+atoll_chan_waiting(atoll_chan *chan, size_t max)
+{
+    if (at_unlikely(chan->forked)) {
+        return 0;
+    }
+    size_t count = 0;
+    atoll_lock_acquire(&chan->lock);
+    const at_node *lines[] = {chan->recvq.first, chan->sendq.first};
+    for (int i = 0; i < 2; i++) {
+        for (const at_node *n = lines[i]; n != NULL && count < max; n = n->next) {
+            count++;
+        }
+    }
+    atoll_lock_release(&chan->lock);
+    return count;
+}
+
+size_t
 atoll_chan_len(const atoll_chan *chan)
 {
     return at_load_rlx(&chan->len);

@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # typing itself takes too long to import
     from typing import Self
 
 
-class poison_on_exit:  # noqa: N801  (it reads as a function)
+class poison_on_exit:
     """``with poison_on_exit(*ends):`` passes an error on to those who wait for us.
 
     If the block ends with an exception, whichever it is, all these channels are

@@ -250,6 +250,8 @@ waiters_are_told(void)
             }
             const at_waitq *q = sends ? &chan->sendq : &chan->recvq;
             UNTIL(waiting(chan, q) == 3 && (!sleep || parked(chan, q) == 3));
+            CHECK(atoll_chan_waiting(chan, 2) == 2);
+            CHECK(atoll_chan_waiting(chan, 9) == 3);
             size_t dropped = 99;
             CHECK(poison(chan, 42, &dropped) == ATOLL_OK);
             CHECK(dropped == 0); /* senders keep theirs */
@@ -257,6 +259,7 @@ waiters_are_told(void)
                 join(threads[i]);
                 CHECK(p[i].err == ATOLL_ERR_POISONED);
             }
+            CHECK(atoll_chan_waiting(chan, 9) == 0);
             atoll_chan_unref(chan);
         }
     }

@@ -48,7 +48,7 @@ static void
 once(void)
 {
     uint64_t before = stats().channels;
-    int64_t due = atoll_now() + 10 * MS;
+    int64_t due = atoll_now() + 200 * MS;
     atoll_chan *chan = timer_chan(due, 0);
     CHECK(atoll_chan_kind(chan) == 9 && atoll_chan_capacity(chan) == 1);
     CHECK(recv_number(chan, &try_once) == -ATOLL_ERR_AGAIN);

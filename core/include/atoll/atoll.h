@@ -319,6 +319,9 @@ ATOLL_API const atoll_msg *atoll_chan_why(const atoll_chan *chan);
 ATOLL_API atoll_err atoll_chan_on_close(atoll_chan *chan, void (*fn)(void *arg),
                                         void *arg) ATOLL_MUST_CHECK;
 
+/* How many wait at it now, senders and receivers, counted up to `max`: a hint. */
+ATOLL_API size_t atoll_chan_waiting(atoll_chan *chan, size_t max);
+
 /* Messages in the buffer now (a hint once other threads run). More than its
  * capacity after atoll_chan_unrecv. */
 ATOLL_API size_t atoll_chan_len(const atoll_chan *chan);
@@ -449,9 +452,9 @@ typedef struct atoll_case {
  * the first in order that is ready. A case is ready when the call that it stands
  * for would not wait; so one on a closed channel is.
  * Returns
- *   OK      *index says which, and *err what came of it: OK, or CLOSED, NOMEM or
- *           FORKED as from atoll_chan_send or _recv. Nothing has come of the
- *           others; the messages of their sends are the caller's as before.
+ *   OK      *index says which, and *err what came of it: OK, or CLOSED, POISONED,
+ *           NOMEM or FORKED as from atoll_chan_send or _recv. Nothing has come of
+ *           the others; the messages of their sends are the caller's as before.
  *   TIMEOUT (AGAIN with ATOLL_NOW), INTERRUPTED: none of them has happened.
  * Blocks: until a case is ready; with none but NEVER, until the deadline.
  * Takes time in proportion to count log count, and asks for no memory.
