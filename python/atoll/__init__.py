@@ -52,11 +52,8 @@ from .errors import (
 from .interpreter import Interpreter, create, get_current, get_main, list_all, warm
 
 __all__ = [
-    "KEEP",
-    "UNBOUND",
-    "UNBOUND_ERROR",
-    "UNBOUND_REMOVE",
     "AtollError",
+    "Broadcast",
     "BrokenInterpreterPool",
     "Buffer",
     "ChannelClosed",
@@ -75,8 +72,10 @@ __all__ = [
     "InterpreterNotFoundError",
     "InterpreterPoolExecutor",
     "ItemInterpreterDestroyed",
+    "KEEP",
     "Moved",
     "NotShareableError",
+    "Pipeline",
     "PoolStats",
     "Queue",
     "QueueEmpty",
@@ -90,12 +89,17 @@ __all__ = [
     "SendChannel",
     "Task",
     "TaskGroup",
+    "UNBOUND",
+    "UNBOUND_ERROR",
+    "UNBOUND_REMOVE",
     "WorkerStats",
     "after",
     "create",
+    "create_broadcast",
     "create_channel",
     "create_queue",
     "doctor",
+    "fan_in",
     "get_current",
     "get_main",
     "is_shareable",
@@ -103,6 +107,7 @@ __all__ = [
     "list_channels",
     "list_queues",
     "move",
+    "pipeline",
     "poison_on_exit",
     "register",
     "select",
@@ -134,23 +139,33 @@ if TYPE_CHECKING:
     from .executor import InterpreterPoolExecutor as InterpreterPoolExecutor
     from .executor import PoolStats as PoolStats
     from .executor import WorkerStats as WorkerStats
+    from .flow import Broadcast as Broadcast
+    from .flow import Pipeline as Pipeline
+    from .flow import create_broadcast as create_broadcast
+    from .flow import fan_in as fan_in
+    from .flow import pipeline as pipeline
 
 # What is imported when it is first looked at: `queue` or `concurrent.futures` alone
 # cost more than all of atoll.
 _LAZY = {
+    "Broadcast": "flow",
     "BrokenInterpreterPool": "errors",
     "ChannelEmpty": "errors",
     "ChannelFull": "errors",
     "Diagnosis": "_doctor",
     "Future": "_future",
     "InterpreterPoolExecutor": "executor",
+    "Pipeline": "flow",
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
     "Task": "_task",
     "TaskGroup": "_task",
     "WorkerStats": "executor",
+    "create_broadcast": "flow",
     "doctor": "_doctor",
+    "fan_in": "flow",
+    "pipeline": "flow",
     "poison_on_exit": "_ends",
     "register": "_registry",
     "select_async": "_aio",
