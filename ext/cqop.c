@@ -70,6 +70,10 @@ op_start(opobj *o, cqobj *cq, atoll_event *event)
     case OP_SEND:
         err = atoll_chan_send_start(o->end->chan, o->op, cq->cq);
         break;
+    case OP_TAKE:
+        err = atoll_sync_take_start(o->lock->sync, sync_me(o->state), o->op,
+                                    cq->cq);
+        break;
     default:
         err = atoll_event_wait_start(event, o->op, cq->cq);
         break;
@@ -144,6 +148,13 @@ has_received(const opobj *o)
            o->op->status == ATOLL_OK;
 }
 
+static bool
+has_taken(const opobj *o)
+{
+    return o->kind == OP_TAKE && o->phase == OP_ENDED &&
+           o->op->status == ATOLL_OK;
+}
+
 static const atoll_wait now = {.deadline = ATOLL_NOW};
 static const atoll_wait for_ever = {.deadline = ATOLL_FOREVER};
 
@@ -213,6 +224,9 @@ op_cancel(opobj *o)
     if (has_received(o)) {
         put_back(o);
     }
+    else if (has_taken(o)) {
+        atoll_sync_untake(o->lock->sync);
+    }
     else if (o->phase == OP_ENDED && o->op->status == ATOLL_OK) {
         return false; /* and all goes on as if nobody had asked */
     }
@@ -251,7 +265,7 @@ op_end_all(cqobj *cq)
     }
     /* Then, the newest first, what has come. */
     while ((o = newest(cq)) != NULL) {
-        if (!has_received(o) && !o->owned) {
+        if (!has_received(o) && !has_taken(o) && !o->owned) {
             take_out(o); /* whoever has it may still ask how it ended */
         }
         else if (!op_cancel(o)) {
@@ -265,6 +279,9 @@ op_end_all(cqobj *cq)
 static PyObject *
 raise_for(const opobj *o, atoll_err err)
 {
+    if (o->lock != NULL) {
+        return sync_raise(o->state, o->lock->sync, err);
+    }
     if (o->end == NULL) {
         return raise_err(o->state, err, "event");
     }
@@ -362,6 +379,7 @@ op_dealloc(PyObject *obj)
     PyErr_SetRaisedException(exc);
     op_clear(obj);
     Py_XDECREF(o->end);
+    Py_XDECREF(o->lock);
     PyObject_GC_Del(obj);
     Py_DECREF(type);
 }

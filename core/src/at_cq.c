@@ -54,6 +54,7 @@
 #include "at_atomic.h"
 #include "at_chan.h"
 #include "at_port.h"
+#include "at_sync.h"
 
 struct atoll_cq {
     atoll_lock lock;
@@ -151,8 +152,8 @@ op_done(at_waiter *waiter)
 }
 
 /* Before the operation is tried. */
-static inline atoll_err
-op_begin(atoll_op *op, const atoll_cq *cq)
+atoll_err
+at_op_begin(atoll_op *op, const atoll_cq *cq)
 {
     op->at_queue = NULL; /* a cancel finds that it does not wait */
     op->status = ATOLL_ERR_AGAIN;
@@ -160,8 +161,8 @@ op_begin(atoll_op *op, const atoll_cq *cq)
 }
 
 /* Stand in `line`, whose lock is held, and release that. */
-static atoll_err
-op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
+atoll_err
+at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
 {
     at_waiter_init_async(&op->at_waiter, op_done);
     op->at_node = (at_node){.waiter = &op->at_waiter, .msg = &op->msg};
@@ -176,11 +177,11 @@ op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
 atoll_err
 atoll_chan_recv_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
 {
-    atoll_err err = op_begin(op, cq);
+    atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK) {
         err = at_chan_try_recv(chan, &op->msg);
         if (err == ATOLL_ERR_AGAIN) {
-            return op_stand(op, cq, &chan->recvq, &chan->lock);
+            return at_op_stand(op, cq, &chan->recvq, &chan->lock);
         }
     }
     return op->status = err;
@@ -189,11 +190,11 @@ atoll_chan_recv_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
 atoll_err
 atoll_chan_send_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
 {
-    atoll_err err = op_begin(op, cq);
+    atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK) {
         err = at_chan_try_send(chan, &op->msg);
         if (err == ATOLL_ERR_AGAIN) {
-            return op_stand(op, cq, &chan->sendq, &chan->lock);
+            return at_op_stand(op, cq, &chan->sendq, &chan->lock);
         }
     }
     return op->status = err;
@@ -202,9 +203,9 @@ atoll_chan_send_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
 atoll_err
 atoll_event_wait_start(atoll_event *event, atoll_op *op, atoll_cq *cq)
 {
-    atoll_err err = op_begin(op, cq);
+    atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK && at_event_try(event) == ATOLL_ERR_AGAIN) {
-        return op_stand(op, cq, at_event_queue(event), &event->lock);
+        return at_op_stand(op, cq, at_event_queue(event), &event->lock);
     }
     return op->status = err;
 }

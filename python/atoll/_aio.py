@@ -31,7 +31,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import errors
-from ._core import CompletionQueue, Operation, Queue, _receive_now, _send_now
+from ._core import CompletionQueue, Operation, Queue, _receive_now, _send_now, _take_now
 
 _NOTHING = object()
 
@@ -279,6 +279,17 @@ async def put_async(end: Any, obj: Any, *, unbounditems: Any = None) -> None:
     here.cq.start(op, token)
     await here.wait(op, token)
     op.result()
+
+
+async def take_async(lock: Any) -> bool:
+    """acquire_async() of a Lock and a Semaphore, and Event.wait_async."""
+    if not _take_now(lock):
+        here = hub()
+        token = here.future()
+        op = here.cq.take(lock, token)
+        await here.wait(op, token)
+        op.result()
+    return True
 
 
 async def next_async(end: Any) -> Any:

@@ -45,7 +45,9 @@ extern "C" {
     X(FORKED, 6, "the object belongs to the parent of this process")        \
     X(NOTFOUND, 7, "there is no object with this id")                       \
     X(INVALID, 8, "an argument is out of range")                            \
-    X(SYSTEM, 9, "the operating system refused a resource")
+    X(SYSTEM, 9, "the operating system refused a resource")                 \
+    X(OWNER_DIED, 10, "the lock's owner has ended without releasing it")    \
+    X(BROKEN, 11, "the barrier is broken")
 
 typedef enum atoll_err {
 #define ATOLL_ERR_ENUM(name, value, text) ATOLL_ERR_##name = value,
