@@ -128,29 +128,33 @@ keep_exception(PyObject **kept)
 }
 
 /* Lock it again, whatever happens: who waits in `with condition:` will release it.
- * So an interrupt is kept until it is locked, and so is the news of an owner's death.
- * False: it is of the parent of this process. */
-static bool
+ * So an interrupt is kept until it is locked, and from then on none is looked for; and
+ * so is the news of an owner's death. Not if it is of the parent of this process. */
+static void
 lock_again(core_state *state, atoll_sync *mutex, uint64_t depth, PyObject **kept)
 {
-    for (;;) {
-        atoll_err err;
-        if (sync_take(state, mutex, ATOLL_FOREVER, &err) < 0) {
+    static const atoll_wait for_ever = {.deadline = ATOLL_FOREVER};
+    atoll_err err;
+    do {
+        if (*kept != NULL) {
+            atoll_party me = sync_me(state);
+            Py_BEGIN_ALLOW_THREADS
+            err = atoll_sync_take(mutex, me, &for_ever);
+            Py_END_ALLOW_THREADS
+        }
+        else if (sync_take(state, mutex, ATOLL_FOREVER, &err) < 0) {
+            err = ATOLL_ERR_INTERRUPTED;
             keep_exception(kept);
             continue;
         }
-        if (err == ATOLL_OK) {
-            if (depth > 1) {
-                atoll_mutex_deepen(mutex, depth);
-            }
-            return true;
+        if (err == ATOLL_OK && depth > 1) {
+            atoll_mutex_deepen(mutex, depth);
         }
-        sync_raise(state, mutex, err);
-        keep_exception(kept);
-        if (err != ATOLL_ERR_OWNER_DIED) {
-            return false;
+        if (err != ATOLL_OK) {
+            sync_raise(state, mutex, err);
+            keep_exception(kept);
         }
-    }
+    } while (err == ATOLL_ERR_INTERRUPTED || err == ATOLL_ERR_OWNER_DIED);
 }
 
 /* 1: notified; 0: not in time; -1 with an exception. The lock is held as before. */
@@ -188,7 +192,7 @@ wait_until(syncobj *self, int64_t deadline)
     else {
         notified = err == ATOLL_OK || atoll_cond_leave(self->sync, &turn);
     }
-    (void)lock_again(state, mutex, depth, &kept);
+    lock_again(state, mutex, depth, &kept);
     if (kept != NULL) {
         PyErr_SetRaisedException(kept);
         return -1;
