@@ -100,8 +100,9 @@ cq_take(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     if (self == NULL || !op_takes("take", nargs, 2)) {
         return NULL;
     }
-    if (!sync_is(Py_TYPE(args[0]))) {
-        return PyErr_Format(PyExc_TypeError, "expected a lock, not %T",
+    if (!sync_can_wait(self->state, Py_TYPE(args[0]))) {
+        return PyErr_Format(PyExc_TypeError,
+                            "expected a Lock, Semaphore or Event, not %T",
                             args[0]);
     }
     opobj *o = op_new(self->state, OP_TAKE, NULL, args[1]);

@@ -6,7 +6,7 @@
 #include "cqobj.h"
 #include "syncobj.h"
 
-typedef enum op_kind { OP_RECV, OP_SEND, OP_TAKE, OP_WATCH } op_kind;
+typedef enum op_kind { OP_RECV, OP_SEND, OP_TAKE, OP_WATCH, OP_SELECT } op_kind;
 typedef enum op_phase { OP_NEW, OP_PENDING, OP_ENDED, OP_OVER } op_phase;
 
 struct cqobj;
@@ -24,6 +24,8 @@ typedef struct opobj {
     PyObject *token;
     chanobj *end;              /* or NULL */
     syncobj *lock;             /* of OP_TAKE, or NULL */
+    struct selection *selection; /* owned, of OP_SELECT, until it is over */
+    uint32_t index;            /* of its case, once it has ended */
     void (*release)(void *);   /* of an event's, or NULL */
     void *keep;
 } opobj;

@@ -116,6 +116,15 @@ sync_is(PyTypeObject *type)
     return type->tp_dealloc == sync_dealloc; /* none can be derived from them */
 }
 
+bool
+sync_can_wait(const core_state *state, PyTypeObject *type)
+{
+    return type == state->sync_types[ATOLL_FLAG] ||
+           type == state->sync_types[ATOLL_LOCK] ||
+           type == state->sync_types[ATOLL_SEMAPHORE] ||
+           type == state->sync_types[ATOLL_SYNC_KINDS];
+}
+
 Py_hash_t
 sync_hash(PyObject *obj)
 {

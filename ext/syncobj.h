@@ -31,6 +31,9 @@ PyObject *sync_made(PyTypeObject *type, atoll_err err, atoll_sync *sync);
 /* Is it one of these types? */
 bool sync_is(PyTypeObject *type);
 
+/* Can one wait for it without a thread, and in select()? */
+bool sync_can_wait(const core_state *state, PyTypeObject *type);
+
 /* Before a handle is put into a message: -1 with an exception if what goes with it
  * (a barrier's action) cannot cross. */
 int sync_prepare(syncobj *self);

@@ -1,4 +1,4 @@
-/* The inside of a channel, for at_chan.c, at_registry.c and (later) select.
+/* The inside of a channel, for at_chan.c, at_registry.c, at_select.c and others.
  *
  * Purpose. A queue of messages with a capacity from 0 (rendezvous) to
  * unbounded, many senders, many receivers, served in order.
@@ -69,6 +69,21 @@ void at_registry_remove(atoll_chan *chan);
  * then release it; or just release it. */
 atoll_err at_chan_try_send(atoll_chan *chan, atoll_msg *msg);
 atoll_err at_chan_try_recv(atoll_chan *chan, atoll_msg *msg);
+
+/* Would it have to wait? With the lock held. A waiter of the other side that has
+ * been served elsewhere (select) makes it say no; a try then unlinks that one. */
+static inline bool
+at_chan_send_waits(const atoll_chan *chan)
+{
+    return !chan->closed && chan->len >= chan->capacity &&
+           at_waitq_empty(&chan->recvq);
+}
+
+static inline bool
+at_chan_recv_waits(const atoll_chan *chan)
+{
+    return !chan->closed && chan->len == 0 && at_waitq_empty(&chan->sendq);
+}
 
 /* Apply the orphan rules of `group` to what is pending in `chan`. */
 void at_chan_orphan(atoll_chan *chan, int64_t group);

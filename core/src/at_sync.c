@@ -6,6 +6,7 @@
 #include "at_sync.h"
 
 #include "at_atomic.h"
+#include "at_cq.h"
 
 #define BUCKETS 256
 
@@ -148,16 +149,25 @@ at_sync_try(atoll_sync *sync, const atoll_msg *me)
     }
 }
 
-static inline atoll_msg
-introduce(atoll_party who)
+bool
+at_sync_waits(const atoll_sync *sync)
 {
-    return (atoll_msg){.group = who.group, .u.i64 = (int64_t)who.thread};
+    switch (sync->kind) {
+    case ATOLL_LOCK:
+        return sync->u.mutex.depth > 0;
+    case ATOLL_SEMAPHORE:
+        return sync->u.sem.value == 0;
+    case ATOLL_FLAG:
+        return !sync->u.set;
+    default:
+        return false; /* it is refused */
+    }
 }
 
 atoll_err
 atoll_sync_take(atoll_sync *sync, atoll_party who, const atoll_wait *wait)
 {
-    atoll_msg me = introduce(who);
+    atoll_msg me = atoll_sync_introduce(who);
     atoll_err err = at_sync_try(sync, &me);
     if (at_likely(err != ATOLL_ERR_AGAIN)) {
         return err;
@@ -189,7 +199,7 @@ atoll_sync_take_start(atoll_sync *sync, atoll_party who, atoll_op *op,
 {
     atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK) {
-        op->msg = introduce(who);
+        op->msg = atoll_sync_introduce(who);
         err = at_sync_try(sync, &op->msg);
         if (err == ATOLL_ERR_AGAIN) {
             return at_op_stand(op, cq, &sync->q, &sync->lock);
@@ -199,14 +209,20 @@ atoll_sync_take_start(atoll_sync *sync, atoll_party who, atoll_op *op,
 }
 
 void
-atoll_sync_untake(atoll_sync *sync)
+atoll_sync_untake(atoll_sync *sync, atoll_err err)
 {
     at_node *next = NULL;
-    if (sync->forked || sync->kind == ATOLL_FLAG) {
+    bool died = err == ATOLL_ERR_OWNER_DIED;
+    if (sync->forked || sync->kind == ATOLL_FLAG || (err != ATOLL_OK && !died)) {
         return;
     }
     atoll_lock_acquire(&sync->lock);
-    if (at_sync_is_mutex(sync)) {
+    if (died) {
+        /* Whoever has it by now has not been told; nor can it be. */
+        next = at_waitq_claim(&sync->q);
+        sync->u.mutex.inconsistent = next == NULL;
+    }
+    else if (at_sync_is_mutex(sync)) {
         next = at_mutex_pass(sync);
     }
     else {
@@ -217,7 +233,7 @@ atoll_sync_untake(atoll_sync *sync)
     }
     atoll_lock_release(&sync->lock);
     if (next != NULL) {
-        at_node_finish(next, ATOLL_OK);
+        at_node_finish(next, err);
     }
 }
 

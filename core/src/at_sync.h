@@ -87,11 +87,8 @@ at_node *at_mutex_pass(atoll_sync *mutex);
 void at_mutex_orphan(atoll_sync *mutex, int64_t group, at_node **told,
                      at_node **given);
 
-/* What a start of an operation is made of; in at_cq.c. `at_op_stand` stands in `line`,
- * whose lock is held, and releases that: AGAIN. */
-atoll_err at_op_begin(atoll_op *op, const atoll_cq *cq);
-atoll_err at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line,
-                      atoll_lock *lock);
+/* Would at_sync_try say AGAIN? With the lock held. */
+bool at_sync_waits(const atoll_sync *sync);
 
 /* Objects of the parent are dead. */
 void at_sync_fork_prepare(void);

@@ -29,6 +29,7 @@ from ._core import (
     list_channels,
     list_queues,
     move,
+    select,
     share,
     stats,
 )
@@ -118,6 +119,8 @@ __all__ = [
     "list_queues",
     "move",
     "register",
+    "select",
+    "select_async",
     "share",
     "spawn",
     "stats",
@@ -128,6 +131,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
     from ._future import Future as Future
@@ -160,6 +164,7 @@ _LAZY = {
     "WorkerStats": "executor",
     "doctor": "_doctor",
     "register": "_registry",
+    "select_async": "_aio",
     "spawn": "_task",
 }
 

@@ -67,7 +67,13 @@ class LockOwnerDied(AtollError):
 
 
 class QueueError(Exception):
-    """Any error of a queue."""
+    """Any error of a queue.
+
+    Attributes:
+      case (int | None): if select() raised it, the index of the case.
+    """
+
+    case: int | None = None
 
 
 class QueueNotFoundError(QueueError):
@@ -79,7 +85,13 @@ class QueueEmpty(QueueError, Empty):
 
 
 class ChannelError(Exception):
-    """Any error of a channel."""
+    """Any error of a channel.
+
+    Attributes:
+      case (int | None): if select() raised it, the index of the case.
+    """
+
+    case: int | None = None
 
 
 class ChannelNotFoundError(ChannelError):

@@ -66,7 +66,7 @@ take(void *arg)
         t->number = at_add_rlx(t->order, 1);
     }
     if (t->err == ATOLL_OK && t->give_back) {
-        atoll_sync_untake(t->sync);
+        atoll_sync_untake(t->sync, ATOLL_OK);
     }
     return NULL;
 }
@@ -411,11 +411,11 @@ test_async(void)
         CHECK(atoll_sync_take_start(s, party(1, 1), &c, cq) ==
               ATOLL_ERR_AGAIN);
         CHECK(atoll_op_cancel(&b));
-        atoll_sync_untake(s);
+        atoll_sync_untake(s, ATOLL_OK);
         CHECK(!atoll_op_cancel(&c));
         CHECK(atoll_cq_next(cq) == &c && c.status == ATOLL_OK);
         CHECK(atoll_sync_take(s, party(1, 2), &try_once) == ATOLL_ERR_AGAIN);
-        atoll_sync_untake(s);
+        atoll_sync_untake(s, ATOLL_OK);
         CHECK(atoll_sync_take(s, party(1, 2), &try_once) == ATOLL_OK);
     }
     atoll_op d = {0};
@@ -423,6 +423,10 @@ test_async(void)
           ATOLL_ERR_AGAIN);
     atoll_sync_orphan_all(1);
     CHECK(atoll_cq_next(cq) == &d && d.status == ATOLL_ERR_OWNER_DIED);
+    atoll_sync_untake(kinds[0], d.status); /* nobody looks at the news */
+    CHECK(atoll_sync_take(kinds[0], party(2, 1), &try_once) ==
+          ATOLL_ERR_OWNER_DIED);
+    CHECK(atoll_sync_take(kinds[0], party(2, 1), &try_once) == ATOLL_OK);
     atoll_cq_unref(cq);
     atoll_sync_unref(kinds[0]);
     atoll_sync_unref(kinds[1]);
@@ -470,6 +474,93 @@ test_async_cancel_races(void)
     CHECK(in_line(sem) == 0);
     atoll_cq_unref(cq);
     atoll_sync_unref(sem);
+}
+
+/* ------------------------------------------------------------------ select */
+
+static atoll_case
+taking(atoll_sync *sync)
+{
+    return (atoll_case){.kind = ATOLL_CASE_TAKE, .of.sync = sync,
+                        .msg = atoll_sync_introduce(party(3, 3))};
+}
+
+static void *
+set_later(void *arg)
+{
+    sleep_us(300);
+    CHECK(atoll_flag_set(arg) == ATOLL_OK);
+    return NULL;
+}
+
+static void
+test_select(void)
+{
+    atoll_sync *lock = new_sync(ATOLL_LOCK), *sem = new_sem(0, -1),
+               *flag = new_sync(ATOLL_FLAG), *rlock = new_sync(ATOLL_RLOCK);
+    atoll_case cases[] = {taking(lock), taking(sem), taking(flag)};
+    atoll_case wrong[] = {taking(rlock)};
+    uint64_t random = 1;
+    uint32_t index;
+    atoll_err err;
+    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) ==
+              ATOLL_OK &&
+          index == 0 && err == ATOLL_OK);
+    CHECK(atoll_select(cases, 3, &random, &try_once, &index, &err) ==
+          ATOLL_ERR_AGAIN);
+    pthread_t thread = start(set_later, flag);
+    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) ==
+              ATOLL_OK &&
+          index == 2 && err == ATOLL_OK);
+    join(thread);
+    CHECK(in_line(lock) == 0 && in_line(sem) == 0 && in_line(flag) == 0);
+    CHECK(atoll_flag_clear(flag) == ATOLL_OK);
+    atoll_sync_orphan_all(3);
+    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) ==
+              ATOLL_OK &&
+          index == 0 && err == ATOLL_ERR_OWNER_DIED);
+    CHECK(atoll_select(wrong, 1, &random, &for_ever, &index, &err) ==
+              ATOLL_OK &&
+          err == ATOLL_ERR_INVALID);
+    atoll_sync_unref(lock);
+    atoll_sync_unref(sem);
+    atoll_sync_unref(flag);
+    atoll_sync_unref(rlock);
+}
+
+/* Two threads select from the same two semaphores: each permit goes to one. */
+static atoll_sync *two[2];
+
+static void *
+select_many(void *arg)
+{
+    uint64_t random = 5;
+    (void)arg;
+    for (int i = 0; i < 1000; i++) {
+        atoll_case cases[] = {taking(two[0]), taking(two[1])};
+        uint32_t index;
+        atoll_err err;
+        CHECK(atoll_select(cases, 2, &random, &for_ever, &index, &err) ==
+                  ATOLL_OK &&
+              err == ATOLL_OK);
+    }
+    return NULL;
+}
+
+static void
+test_select_loses_no_permit(void)
+{
+    two[0] = new_sem(0, -1);
+    two[1] = new_sem(0, -1);
+    pthread_t a = start(select_many, NULL), b = start(select_many, NULL);
+    for (int i = 0; i < 2000; i++) {
+        CHECK(atoll_sem_release(two[i % 2], 1) == ATOLL_OK);
+    }
+    join(a);
+    join(b);
+    CHECK(atoll_sem_value(two[0]) + atoll_sem_value(two[1]) == 0);
+    atoll_sync_unref(two[0]);
+    atoll_sync_unref(two[1]);
 }
 
 /* -------------------------------------------------------------- conditions */
@@ -836,6 +927,8 @@ main(void)
     RUN(test_flag);
     RUN(test_async);
     RUN(test_async_cancel_races);
+    RUN(test_select);
+    RUN(test_select_loses_no_permit);
     RUN(test_condition);
     RUN(test_condition_in_a_crowd);
     RUN(test_barrier_again_and_again);

@@ -389,6 +389,62 @@ def test_async_owner_dies():
     run(main)
 
 
+def test_async_news_that_nobody_takes_is_told_again():
+    async def main():
+        lock = atoll.Lock()
+        interp = atoll.create()
+        interp.call(lock.acquire)
+        (task,) = await tasks_waiting(lock.acquire_async())
+        interp.close()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(atoll.LockOwnerDied):
+            lock.acquire()
+
+    run(main)
+
+
+def test_select():
+    event, sem, lock = atoll.Event(), atoll.Semaphore(0), atoll.Lock()
+    queue = atoll.create_queue()
+    assert atoll.select(queue, event, sem, lock) == (3, lock)
+    assert atoll.select(queue, event, sem, lock, default=0) == (None, 0)
+    task = parked(atoll.select, queue, event, sem, lock)
+    sem.release()
+    assert task.result() == (2, sem)
+    assert not sem.acquire(False)
+    task = parked(atoll.select, queue, event, sem)
+    event.set()
+    assert task.result() == (1, event)
+    with pytest.raises(TypeError, match="case 0"):
+        atoll.select(atoll.RLock())
+    with atoll.create() as interp:
+        lock.release()
+        interp.call(lock.acquire)
+    with pytest.raises(atoll.LockOwnerDied) as info:
+        atoll.select(sem, lock)
+    assert info.value.case == 1
+
+
+def test_select_async():
+    async def main():
+        sem, event, lock = atoll.Semaphore(0), atoll.Event(), locked_lock()
+        (task,) = await tasks_waiting(atoll.select_async(sem, event, lock))
+        lock.release()
+        assert await task == (2, lock)
+        (task,) = await tasks_waiting(atoll.select_async(sem, event, lock))
+        sem.release()  # it has it, and does not know yet
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert sem.acquire(False)
+        event.set()
+        assert await atoll.select_async(sem, event) == (1, event)
+
+    run(main)
+
+
 def test_a_loop_that_ends_gives_back():
     lock = locked_lock()
     loop = asyncio.new_event_loop()

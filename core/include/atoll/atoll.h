@@ -46,8 +46,8 @@ extern "C" {
     X(NOTFOUND, 7, "there is no object with this id")                       \
     X(INVALID, 8, "an argument is out of range")                            \
     X(SYSTEM, 9, "the operating system refused a resource")                 \
-    X(OWNER_DIED, 10, "the lock's owner has ended without releasing it")    \
-    X(BROKEN, 11, "the barrier is broken")
+    X(OWNER_DIED, 11, "the lock's owner has ended without releasing it")    \
+    X(BROKEN, 12, "the barrier is broken")
 
 typedef enum atoll_err {
 #define ATOLL_ERR_ENUM(name, value, text) ATOLL_ERR_##name = value,
@@ -394,6 +394,67 @@ ATOLL_API atoll_err atoll_event_wait_start(atoll_event *event, atoll_op *op,
  * means that it is freed or started again. In a forked child, operations of the
  * parent do not come out in either case. */
 ATOLL_API bool atoll_op_cancel(atoll_op *op);
+
+/* ---------------------------------------------------------------- select */
+
+/* Wait for several things at once, and have exactly one of them happen. */
+
+typedef enum atoll_case_kind {
+    ATOLL_CASE_NEVER = 0, /* as if the case was not there */
+    ATOLL_CASE_RECV,      /* receive into msg */
+    ATOLL_CASE_SEND,      /* send msg */
+    ATOLL_CASE_EVENT,     /* the event is set */
+    ATOLL_CASE_TAKE,      /* take a lock, a permit, or see a flag set: atoll/sync.h */
+} atoll_case_kind;
+
+/* Caller's storage. Set the kind, what it is about, and the message of a send;
+ * the caller holds what keeps the channel or event alive. */
+typedef struct atoll_case {
+    atoll_case_kind kind;
+    union {
+        atoll_chan *chan;
+        atoll_event *event;
+        struct atoll_sync *sync;
+    } of;
+    atoll_msg msg; /* of a TAKE: see atoll_sync_introduce */
+    uint32_t at_turn, at_lock; /* the rest is private: see at_select.c */
+    at_node at_node;
+} atoll_case;
+
+/* Do one of `count` cases: one that is ready, at random, or else the first that
+ * becomes so. `random` is the state of the generator, which the caller keeps for
+ * the next call (any number to begin with; not for two threads at once); NULL:
+ * the first in order that is ready. A case is ready when the call that it stands
+ * for would not wait; so one on a closed channel is.
+ * Returns
+ *   OK      *index says which, and *err what came of it: OK, or CLOSED, NOMEM or
+ *           FORKED as from atoll_chan_send or _recv. Nothing has come of the
+ *           others; the messages of their sends are the caller's as before.
+ *   TIMEOUT (AGAIN with ATOLL_NOW), INTERRUPTED: none of them has happened.
+ * Blocks: until a case is ready; with none but NEVER, until the deadline.
+ * Takes time in proportion to count log count, and asks for no memory.
+ * Threads, order, visibility: as the call that blocks. */
+ATOLL_API atoll_err atoll_select(atoll_case *cases, uint32_t count,
+                                 uint64_t *random, const atoll_wait *wait,
+                                 uint32_t *index,
+                                 atoll_err *err) ATOLL_MUST_CHECK;
+
+/* The same without a thread. AGAIN: it waits now; `cases` and `op` must stay as
+ * they are, and `op` will come out of `cq`, after which atoll_select_end must be
+ * called; or it is cancelled. Else it is over, as from atoll_select, and will not
+ * come out. `op` carries no message; its status is the result of its case. */
+ATOLL_API atoll_err atoll_select_start(atoll_case *cases, uint32_t count,
+                                       uint64_t *random, atoll_op *op,
+                                       atoll_cq *cq, uint32_t *index,
+                                       atoll_err *err) ATOLL_MUST_CHECK;
+/* It has come out: leaves all lines. Returns the index of its case. */
+ATOLL_API uint32_t atoll_select_end(atoll_case *cases, uint32_t count,
+                                    const atoll_op *op);
+/* As atoll_op_cancel. */
+ATOLL_API bool atoll_select_cancel(atoll_case *cases, uint32_t count,
+                                   atoll_op *op);
+
+/* ----------------------------------------------------- completion queues */
 
 /* A completion queue. The caller owns one reference; operations that wait have
  * theirs. Returns NOMEM. In a forked child those of the parent are dead: all

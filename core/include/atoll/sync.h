@@ -92,9 +92,21 @@ ATOLL_API atoll_err atoll_sync_take_start(atoll_sync *sync, atoll_party who,
                                           atoll_op *op,
                                           atoll_cq *cq) ATOLL_MUST_CHECK;
 
-/* Give back what a take has taken and nobody wants: as if it had not happened,
- * but that whoever waits gets it now. Nothing for a flag. */
-ATOLL_API void atoll_sync_untake(atoll_sync *sync);
+/* What the message of a case of atoll_select has to be, for `who` to take. A lock that
+ * is recursive is refused there (INVALID). */
+static inline atoll_msg
+atoll_sync_introduce(atoll_party who)
+{
+    atoll_msg msg = {0};
+    msg.group = who.group;
+    msg.u.i64 = (int64_t)who.thread;
+    return msg;
+}
+
+/* Give back what a take that has ended with `err` has taken, and nobody wants: as if
+ * it had not happened, but that whoever waits gets it now. With OWNER_DIED another
+ * taker will be told. Nothing for a flag, and for other errors. */
+ATOLL_API void atoll_sync_untake(atoll_sync *sync, atoll_err err);
 
 /* Release a lock. Returns OK; INVALID: it is not locked, or it is recursive and
  * `who` is not its owner. A recursive lock goes down by one. */
