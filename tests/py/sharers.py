@@ -6,6 +6,12 @@ import time
 import atoll
 
 
+def locked_lock():
+    lock = atoll.Lock()
+    lock.acquire()
+    return lock
+
+
 def add_many(lock, cell, times):
     """Read, change, write: only the lock makes it right."""
     for _ in range(times):

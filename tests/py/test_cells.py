@@ -132,7 +132,7 @@ def test_what_can_be_had_once_is_refused():
     with pytest.raises(atoll.NotShareableError, match="move"):
         atoll.Cell([atoll.move(bytearray(5000))])
     with pytest.raises(atoll.NotShareableError):
-        cell.store((i for i in ()))
+        cell.store(i for i in ())
     assert cell.load() == 0
 
 

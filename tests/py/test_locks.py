@@ -207,7 +207,7 @@ def test_semaphore_gives_several(pair):
     sem.release(4)
     assert all(task.result() for task in tasks)
     sem.release(n=4)
-    with pytest.raises(atoll.ExecutionFailed, match="ValueError: .* too many"):
+    with pytest.raises(atoll.ExecutionFailed, match=r"ValueError: .* too many"):
         pair[0].call(sem.release)
 
 
