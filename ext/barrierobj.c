@@ -76,7 +76,11 @@ action_of(syncobj *self)
     if (self->action == NULL) {
         atoll_msg msg;
         atoll_value *value = atoll_cell_load(self->sync);
-        assert(value != NULL); /* it has come here in a message */
+        if (value == NULL) { /* else it has come here in a message */
+            PyErr_SetString(PyExc_RuntimeError,
+                            "the barrier is being collected");
+            return NULL;
+        }
         atoll_err err = xfer_clone(atoll_value_msg(value), &msg);
         atoll_value_unref(value);
         if (err != ATOLL_OK) {
@@ -285,6 +289,13 @@ barrier_traverse(PyObject *obj, visitproc visit, void *arg)
     return 0;
 }
 
+static int
+barrier_clear(PyObject *obj)
+{
+    Py_CLEAR(((syncobj *)obj)->action);
+    return 0;
+}
+
 static PyMethodDef methods[] = {
     {"wait", (PyCFunction)(void *)barrier_wait, METH_FASTCALL | METH_KEYWORDS,
      wait_doc},
@@ -315,6 +326,7 @@ static PyType_Slot slots[] = {
     SYNC_SLOTS,
     {Py_tp_new, barrier_new},
     {Py_tp_traverse, barrier_traverse},
+    {Py_tp_clear, barrier_clear},
     {Py_tp_repr, barrier_repr},
     {Py_tp_methods, methods},
     {Py_tp_getset, getset},

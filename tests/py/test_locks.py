@@ -12,7 +12,7 @@ import weakref
 import atoll
 import pytest
 import sharers
-from support import Parking, Task, parked, until
+from support import Parking, Task, parked, settle, until
 
 MAKERS = {
     "Lock": atoll.Lock,
@@ -135,14 +135,6 @@ def test_excludes(make, pair):
         task.result(30)
     assert cell.load() == 900
     assert not lock.locked()
-
-
-def settle():
-    """Until all threads sleep that are going to."""
-    parks = -1
-    while parks != atoll.stats()["parks"]:
-        parks = atoll.stats()["parks"]
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("make", [atoll.Lock, atoll.RLock, lambda: atoll.Semaphore(1)])
@@ -293,7 +285,8 @@ def test_barrier(pair):
 
 def test_the_action_runs_where_the_last_one_is(interp, queue):
     barrier = atoll.Barrier(2, action=lambda: sharers.mark(queue))
-    task = parked(barrier.wait)
+    task = Task(barrier.wait)
+    until(lambda: barrier.n_waiting == 1)
     interp.call(barrier.wait)
     task.result()
     assert queue.get_nowait() == ("action", interp.id)
@@ -319,7 +312,8 @@ def test_an_action_that_cannot_cross_stays(queue):
 
 def test_an_action_that_raises_breaks_it():
     barrier = atoll.Barrier(2, lambda: 1 / 0)
-    task = parked(barrier.wait)
+    task = Task(barrier.wait)
+    until(lambda: barrier.n_waiting == 1)
     with pytest.raises(ZeroDivisionError):
         barrier.wait()
     with pytest.raises(threading.BrokenBarrierError):

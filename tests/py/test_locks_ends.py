@@ -1,13 +1,14 @@
 """Locks and what is like them, when something ends: interpreters, waits, the process;
 and in forked children."""
 
+import pickle
 import threading
 import time
 
 import atoll
 import pytest
 import sharers
-from support import STRESS, Task, check_python, parked, run_python, until
+from support import STRESS, Task, check_python, parked, run_python, settle, until
 
 # -------------------------------------------------------- owners that die
 
@@ -52,6 +53,7 @@ def test_the_first_who_waits_is_told():
     lock = atoll.Lock()
     interp = atoll.create()
     interp.call(lock.acquire)
+    settle()
     first, second = parked(lock.acquire), parked(lock.acquire)
     interp.close()
     with pytest.raises(atoll.LockOwnerDied):
@@ -87,6 +89,19 @@ def test_a_worker_that_is_replaced():
         pool.submit(lock.acquire).result()
         with pytest.raises(atoll.LockOwnerDied):
             lock.acquire(timeout=20)
+
+
+def test_an_interpreter_of_the_standard_library():
+    import _interpreters
+
+    lock = atoll.Lock()
+    id = _interpreters.create("isolated")
+    code = f"import pickle; pickle.loads({pickle.dumps(lock)!r}).acquire()"
+    assert _interpreters.exec(id, code) is None
+    assert lock.locked()
+    _interpreters.destroy(id)
+    with pytest.raises(atoll.LockOwnerDied, match=f"interpreter {id} "):
+        lock.acquire(timeout=20)
 
 
 def test_condition_wait_raises_with_the_lock_held(queue):
@@ -212,11 +227,12 @@ def test_ctrl_c(wait):
     barrier, cond = atoll.Barrier(2), atoll.Condition()
     lock.acquire()
     t = threading.Thread(target=rlock.acquire); t.start(); t.join()
+    def send(sig):
+        threading.Timer(0.1, os.kill, (os.getpid(), sig)).start()
     # First a signal whose handler does not raise: the wait goes on.
-    signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
     seen = []
-    for delay, sig in (0.1, signal.SIGUSR1), (0.2, signal.SIGINT):
-        threading.Timer(delay, os.kill, (os.getpid(), sig)).start()
+    signal.signal(signal.SIGUSR1, lambda *_: seen.append(1) or send(signal.SIGINT))
+    send(signal.SIGUSR1)
     try:
         {wait}
     except KeyboardInterrupt:
