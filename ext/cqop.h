@@ -6,7 +6,14 @@
 #include "cqobj.h"
 #include "syncobj.h"
 
-typedef enum op_kind { OP_RECV, OP_SEND, OP_TAKE, OP_WATCH, OP_SELECT } op_kind;
+typedef enum op_kind {
+    OP_NONE,
+    OP_RECV,
+    OP_SEND,
+    OP_TAKE,
+    OP_WATCH,
+    OP_SELECT
+} op_kind;
 typedef enum op_phase { OP_NEW, OP_PENDING, OP_ENDED, OP_OVER } op_phase;
 
 struct cqobj;
