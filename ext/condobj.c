@@ -42,54 +42,42 @@ lock_of(PyObject *obj)
     return sync_get(self->state, atoll_cond_mutex(self->sync));
 }
 
-/* acquire(), release() and the like are the lock's. */
-static PyObject *
-ask_lock(PyObject *obj, const char *method, PyObject *const *args,
-         Py_ssize_t nargs, PyObject *kwnames)
-{
-    PyObject *lock = lock_of(obj);
-    PyObject *bound =
-        lock == NULL ? NULL : PyObject_GetAttrString(lock, method);
-    Py_XDECREF(lock);
-    if (bound == NULL) {
-        return NULL;
-    }
-    PyObject *result =
-        PyObject_Vectorcall(bound, args, (size_t)nargs, kwnames);
-    Py_DECREF(bound);
-    return result;
-}
-
+/* acquire(), release() and locked() are the lock's. */
 static PyObject *
 cond_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
              PyObject *kwnames)
 {
-    return ask_lock(obj, "acquire", args, nargs, kwnames);
-}
-
-static PyObject *
-cond_release(PyObject *obj, PyObject *Py_UNUSED(ignored))
-{
-    return ask_lock(obj, "release", NULL, 0, NULL);
-}
-
-static PyObject *
-cond_locked(PyObject *obj, PyObject *Py_UNUSED(ignored))
-{
-    return ask_lock(obj, "locked", NULL, 0, NULL);
+    syncobj *self = (syncobj *)obj;
+    return sync_lock_acquire(self->state, atoll_cond_mutex(self->sync), args,
+                             nargs, kwnames);
 }
 
 static PyObject *
 cond_enter(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    return ask_lock(obj, "acquire", NULL, 0, NULL);
+    return cond_acquire(obj, NULL, 0, NULL);
+}
+
+static PyObject *
+cond_release(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    syncobj *self = (syncobj *)obj;
+    return sync_lock_release(self->state, atoll_cond_mutex(self->sync));
 }
 
 static PyObject *
 cond_exit(PyObject *obj, PyObject *const *Py_UNUSED(args),
           Py_ssize_t Py_UNUSED(nargs))
 {
-    return ask_lock(obj, "release", NULL, 0, NULL);
+    return cond_release(obj, NULL);
+}
+
+static PyObject *
+cond_locked(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    atoll_mutex_state look;
+    atoll_mutex_look(atoll_cond_mutex(((syncobj *)obj)->sync), &look);
+    return PyBool_FromLong(look.held);
 }
 
 static bool

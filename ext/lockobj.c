@@ -64,21 +64,28 @@ PyDoc_STRVAR(racquire_doc,
 "get it in the order in which they came.\n\n"
 ACQUIRE_TEXT);
 
-static PyObject *
-lock_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-             PyObject *kwnames)
+PyObject *
+sync_lock_acquire(core_state *state, atoll_sync *mutex, PyObject *const *args,
+                  Py_ssize_t nargs, PyObject *kwnames)
 {
-    syncobj *self = (syncobj *)obj;
     int64_t deadline = ATOLL_FOREVER;
     atoll_err err;
     if ((nargs > 0 || kwnames != NULL) &&
         parse_acquire(args, nargs, kwnames, &deadline) < 0) {
         return NULL;
     }
-    if (sync_take(self->state, self->sync, deadline, &err) < 0) {
+    if (sync_take(state, mutex, deadline, &err) < 0) {
         return NULL;
     }
-    return sync_answer(self, err);
+    return sync_answer(state, mutex, err);
+}
+
+static PyObject *
+lock_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kwnames)
+{
+    syncobj *self = (syncobj *)obj;
+    return sync_lock_acquire(self->state, self->sync, args, nargs, kwnames);
 }
 
 PyDoc_STRVAR(acquire_async_doc,
@@ -89,19 +96,25 @@ PyDoc_STRVAR(acquire_async_doc,
 /* ---------------------------------------------------------------- releasing */
 
 static PyObject *
-released(syncobj *self, atoll_err err)
+released(core_state *state, atoll_sync *mutex, atoll_err err)
 {
     if (err == ATOLL_OK) {
         Py_RETURN_NONE;
     }
     if (err == ATOLL_ERR_INVALID) {
-        bool recursive = atoll_sync_kind_of(self->sync) == ATOLL_RLOCK;
+        bool recursive = atoll_sync_kind_of(mutex) == ATOLL_RLOCK;
         PyErr_SetString(PyExc_RuntimeError,
                         recursive ? "cannot release un-acquired lock"
                                   : "release unlocked lock");
         return NULL;
     }
-    return sync_raise(self->state, self->sync, err);
+    return sync_raise(state, mutex, err);
+}
+
+PyObject *
+sync_lock_release(core_state *state, atoll_sync *mutex)
+{
+    return released(state, mutex, atoll_mutex_release(mutex, sync_me(state)));
 }
 
 PyDoc_STRVAR(release_doc,
@@ -118,8 +131,7 @@ static PyObject *
 lock_release(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     syncobj *self = (syncobj *)obj;
-    return released(self,
-                    atoll_mutex_release(self->sync, sync_me(self->state)));
+    return sync_lock_release(self->state, self->sync);
 }
 
 static PyObject *
@@ -198,7 +210,7 @@ rlock_release_save(PyObject *obj, PyObject *Py_UNUSED(ignored))
     uint64_t depth;
     atoll_err err =
         atoll_mutex_drop(self->sync, sync_me(self->state), &depth);
-    PyObject *done = released(self, err);
+    PyObject *done = released(self->state, self->sync, err);
     if (done == NULL) {
         return NULL;
     }

@@ -71,7 +71,7 @@ sem_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
                   &err) < 0) {
         return NULL;
     }
-    return sync_answer(self, err);
+    return sync_answer(self->state, self->sync, err);
 }
 
 PyDoc_STRVAR(acquire_async_doc,
@@ -275,7 +275,7 @@ event_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         sync_take(self->state, self->sync, deadline, &err) < 0) {
         return NULL;
     }
-    return sync_answer(self, err);
+    return sync_answer(self->state, self->sync, err);
 }
 
 PyDoc_STRVAR(wait_async_doc,

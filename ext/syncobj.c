@@ -210,7 +210,7 @@ core_take_now(PyObject *module, PyObject *obj)
     }
     syncobj *self = (syncobj *)obj;
     (void)sync_take(state, self->sync, ATOLL_NOW, &err);
-    return sync_answer(self, err);
+    return sync_answer(self->state, self->sync, err);
 }
 
 PyMethodDef sync_functions[] = {
@@ -274,7 +274,7 @@ sync_raise(core_state *state, atoll_sync *sync, atoll_err err)
 }
 
 PyObject *
-sync_answer(syncobj *self, atoll_err err)
+sync_answer(core_state *state, atoll_sync *sync, atoll_err err)
 {
     switch (err) {
     case ATOLL_OK:
@@ -283,7 +283,7 @@ sync_answer(syncobj *self, atoll_err err)
     case ATOLL_ERR_TIMEOUT:
         Py_RETURN_FALSE;
     default:
-        return sync_raise(self->state, self->sync, err);
+        return sync_raise(state, sync, err);
     }
 }
 
@@ -295,7 +295,7 @@ sync_enter(PyObject *obj, PyObject *Py_UNUSED(ignored))
     if (sync_take(self->state, self->sync, ATOLL_FOREVER, &err) < 0) {
         return NULL;
     }
-    return sync_answer(self, err);
+    return sync_answer(self->state, self->sync, err);
 }
 
 PyObject *

@@ -55,7 +55,13 @@ PyObject *sync_raise(core_state *state, atoll_sync *sync, atoll_err err);
 
 /* The result of acquire() and the like: True, False if it was not in time, or what
  * sync_raise raises. */
-PyObject *sync_answer(syncobj *self, atoll_err err);
+PyObject *sync_answer(core_state *state, atoll_sync *sync, atoll_err err);
+
+/* acquire(), given its arguments, and release() of a lock. */
+PyObject *sync_lock_acquire(core_state *state, atoll_sync *mutex,
+                            PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames);
+PyObject *sync_lock_release(core_state *state, atoll_sync *mutex);
 
 /* As detach_deadline, but what is below 0 is 0, as for threading. */
 int sync_deadline(PyObject *timeout, int64_t *deadline);
