@@ -338,7 +338,7 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return PyErr_Format(PyExc_ValueError, "id must be 0 or more, got %R",
                             id);
     }
-    return chanobj_find(PyType_GetModuleState(type), HANDLE_QUEUE, CHAN_KIND_QUEUE,
+    return chanobj_find(PyType_GetModuleState(type), HANDLE_QUEUE, KIND_QUEUE,
                         value, "QueueNotFoundError");
 }
 
@@ -412,7 +412,7 @@ core_find_queue(PyObject *module, PyObject *args)
         0) {
         return NULL;
     }
-    return chanobj_find(state, HANDLE_QUEUE, CHAN_KIND_QUEUE, id,
+    return chanobj_find(state, HANDLE_QUEUE, KIND_QUEUE, id,
                         "QueueNotFoundError");
 }
 
@@ -454,7 +454,7 @@ core_create_queue(PyObject *module, PyObject *args, PyObject *kwargs)
     }
     atoll_chan *chan;
     atoll_err err = atoll_chan_new(
-        maxsize <= 0 ? ATOLL_UNBOUNDED : (size_t)maxsize, CHAN_KIND_QUEUE, &chan);
+        maxsize <= 0 ? ATOLL_UNBOUNDED : (size_t)maxsize, KIND_QUEUE, &chan);
     if (err != ATOLL_OK) {
         return raise_err(state, err, "queue");
     }
@@ -472,7 +472,7 @@ static PyObject *
 core_list_queues(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyModule_GetState(module);
-    return chanobj_list(state, CHAN_KIND_QUEUE, queue_from_chan);
+    return chanobj_list(state, KIND_QUEUE, queue_from_chan);
 }
 
 PyMethodDef queue_functions[] = {

@@ -7,6 +7,7 @@
 #include "home.h"
 #include "jobobj.h"
 #include "pool.h"
+#include "syncobj.h"
 
 /* ------------------------------------------------------------------ cases */
 
@@ -15,6 +16,33 @@ is_channel(const core_state *state, PyObject *obj, bool send)
 {
     return Py_IS_TYPE(obj, state->queue_type) ||
            Py_IS_TYPE(obj, send ? state->send_type : state->recv_type);
+}
+
+/* The exception that is set says which case it is about. */
+static void
+name_case(uint32_t index)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *number = PyLong_FromUnsignedLong(index);
+    if (exc != NULL && number != NULL &&
+        PyObject_SetAttrString(exc, "case", number) < 0) {
+        PyErr_Clear(); /* a MemoryError, say, has no attributes */
+    }
+    Py_XDECREF(number);
+    PyErr_SetRaisedException(exc);
+}
+
+/* An end that has been retired is no case; -1 with ChannelClosed. */
+static int
+check_end(PyObject *obj, uint32_t index)
+{
+    chanobj *end = (chanobj *)obj;
+    if (!end->retired) {
+        return 0;
+    }
+    channel_raise(end, ATOLL_ERR_CLOSED);
+    name_case(index);
+    return -1;
 }
 
 static int
@@ -58,10 +86,16 @@ set_case(selection *s, uint32_t i, PyObject *arg)
     }
     if (PyTuple_CheckExact(arg) && PyTuple_GET_SIZE(arg) == 2 &&
         is_channel(state, PyTuple_GET_ITEM(arg, 0), true)) {
+        if (check_end(PyTuple_GET_ITEM(arg, 0), i) < 0) {
+            return -1;
+        }
         s->ends[i] = Py_NewRef(PyTuple_GET_ITEM(arg, 0));
         return set_send(state, c, s->ends[i], PyTuple_GET_ITEM(arg, 1));
     }
     if (is_channel(state, arg, false)) {
+        if (check_end(arg, i) < 0) {
+            return -1;
+        }
         c->kind = ATOLL_CASE_RECV;
         c->of.chan = ((chanobj *)arg)->chan;
     }
@@ -71,10 +105,16 @@ set_case(selection *s, uint32_t i, PyObject *arg)
         }
         s->has_tasks = true;
     }
+    else if (sync_can_wait(state, Py_TYPE(arg))) {
+        c->kind = ATOLL_CASE_TAKE;
+        c->of.sync = ((syncobj *)arg)->sync;
+        c->msg = atoll_sync_introduce(sync_me(state));
+    }
     else {
         PyErr_Format(PyExc_TypeError,
-                     "case %u: expected a RecvChannel, Queue or Future, a tuple "
-                     "(SendChannel or Queue, object), or None, not %R",
+                     "case %u: expected a RecvChannel, Queue, Future, Event, "
+                     "Lock or Semaphore, a tuple (SendChannel or Queue, "
+                     "object), or None, not %R",
                      (unsigned)i, arg);
         return -1;
     }
@@ -194,20 +234,18 @@ static void
 raise_case(selection *s, uint32_t index, atoll_err err)
 {
     chanobj *end = (chanobj *)s->ends[index];
-    if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
+    if (s->cases[index].kind == ATOLL_CASE_TAKE) {
+        (void)sync_raise(s->state, s->cases[index].of.sync, err);
+    }
+    else if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
         raise_err(s->state, err, "select"); /* in a forked child */
         return;
     }
-    (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                     : channel_raise(end, err));
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *number = PyLong_FromUnsignedLong(index);
-    if (exc != NULL && number != NULL &&
-        PyObject_SetAttrString(exc, "case", number) < 0) {
-        PyErr_Clear(); /* a MemoryError, say, has no attributes */
+    else {
+        (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
+                                         : channel_raise(end, err));
     }
-    Py_XDECREF(number);
-    PyErr_SetRaisedException(exc);
+    name_case(index);
 }
 
 PyObject *
@@ -223,8 +261,8 @@ selection_result(selection *s, uint32_t index, atoll_err err)
         value = chanobj_open((chanobj *)s->ends[index], &c->msg);
     }
     else {
-        value = Py_NewRef(c->kind == ATOLL_CASE_EVENT ? s->ends[index]
-                                                      : Py_None);
+        value = Py_NewRef(c->kind == ATOLL_CASE_SEND ? Py_None
+                                                     : s->ends[index]);
     }
     return value == NULL ? NULL : Py_BuildValue("IN", index, value);
 }
@@ -284,6 +322,10 @@ note_waits(selection *s)
         else if (c->kind == ATOLL_CASE_RECV || c->kind == ATOLL_CASE_SEND) {
             w->type = c->kind == ATOLL_CASE_RECV ? &wait_recv : &wait_send;
             w->object = c->of.chan;
+        }
+        else if (c->kind == ATOLL_CASE_TAKE) {
+            w->type = &wait_sync;
+            w->object = c->of.sync;
         }
         else if (PyObject_TypeCheck(s->ends[i], s->state->job_type)) {
             w->type = &wait_task;
@@ -365,6 +407,7 @@ PyDoc_STRVAR(select_doc,
 "    (SendChannel, obj) or (Queue, obj): send, or put, it. It is encoded at once,\n"
 "      whether or not it is sent then;\n"
 "    a Future or Task: it has ended;\n"
+"    an Event: it is set; a Lock, Semaphore or BoundedSemaphore: acquire it;\n"
 "    None: never ready.\n"
 "  timeout (float | None): seconds to wait; None for ever, 0 tries once.\n"
 "  default: what to return as (None, default) if no case is ready in time; without\n"
@@ -372,10 +415,11 @@ PyDoc_STRVAR(select_doc,
 "  priority (bool): the first case that is ready, instead of any.\n"
 "Returns:\n"
 "  (index, value): which case it was (int) and, of a receive, the object; of a\n"
-"    future itself; of a send None.\n"
+"    future, event or lock itself; of a send None.\n"
 "Raises:\n"
 "  ChannelClosed, QueueShutDown, ...: as the call that the case stands for; `case`\n"
-"    of the exception is its index. A closed channel is ready.\n"
+"    of the exception is its index. A channel that is closed or poisoned is\n"
+"    ready; an end that has been retired raises at once.\n"
 "  ChannelTimeout (a TimeoutError): not in time; nothing has happened.\n"
 "  NotShareableError: an object cannot cross; nothing has happened.\n"
 "Can be interrupted by a signal; then nothing has happened.");

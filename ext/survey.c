@@ -117,7 +117,8 @@ look_at_party(survey *s, party *p, bool keep)
         }
     }
     for (const wait_hold *h = p->holds; h != NULL; h = h->next) {
-        hold_row *held = h->side < WAIT_SIDE_OTHER ? add_row(&s->holds) : NULL;
+        bool shown = h->side < WAIT_SIDE_OTHER && h->side != HANDLE_NONE;
+        hold_row *held = shown ? add_row(&s->holds) : NULL;
         if (held != NULL) {
             *held = (hold_row){p->id, atoll_chan_id(h->object), h->side};
         }
@@ -395,8 +396,8 @@ core_survey(PyObject *module, PyObject *arg)
         "NNNNNN", list_of(&s, &s.parties, party_object),
         list_of(&s, &s.waits, wait_object), list_of(&s, &s.holds, hold_object),
         list_of(&s, &s.pools, pool_object),
-        chanobj_list(state, CHAN_KIND_QUEUE, make_chan),
-        chanobj_list(state, CHAN_KIND_CHANNEL, make_chan));
+        chanobj_list(state, KIND_QUEUE, make_chan),
+        chanobj_list(state, KIND_CHANNEL, make_chan));
     survey_free(&s);
     return result;
 }

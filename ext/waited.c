@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "atoll/sync.h"
 #include "chanobj.h"
 #include "pool.h"
 
@@ -11,7 +12,7 @@
 static bool
 is_queue(const atoll_chan *chan)
 {
-    return atoll_chan_kind(chan) == CHAN_KIND_QUEUE;
+    return atoll_chan_kind(chan) == KIND_QUEUE;
 }
 
 static void
@@ -51,7 +52,9 @@ other_end_lives(const void *object, atoll_end end, struct waits_view *view)
     int side = end == ATOLL_END_SEND ? HANDLE_SEND : HANDLE_RECV;
     return waits_held_live(view, object, side) ||
            facts.ends[end] > waits_held(view, object, side) ||
-           facts.refs > facts.ends[ATOLL_END_SEND] + facts.ends[ATOLL_END_RECV];
+           facts.refs > facts.ends[ATOLL_END_SEND] +
+                            facts.ends[ATOLL_END_RECV] +
+                            waits_held(view, object, HANDLE_NONE); /* retired */
 }
 
 static bool
@@ -68,6 +71,50 @@ send_may_end(const void *object, struct waits_view *view)
 
 const wait_type wait_recv = {describe_recv, recv_may_end, false};
 const wait_type wait_send = {describe_send, send_may_end, false};
+
+/* ------------------------------------------------------------------- locks */
+
+static void
+describe_sync(const void *object, char *text, size_t size)
+{
+    static const char *const names[ATOLL_SYNC_KINDS] = {
+        "Lock", "RLock", "a permit of Semaphore", "Event", "Condition",
+        "Barrier", "Counter", "Cell"};
+    union {
+        const void *given;
+        atoll_sync *sync;
+    } u = {object};
+    atoll_sync_kind kind = atoll_sync_kind_of(u.sync);
+    unsigned long long id = atoll_sync_id(u.sync);
+    if (kind != ATOLL_LOCK && kind != ATOLL_RLOCK) {
+        snprintf(text, size, "%s %llu", names[kind], id);
+        return;
+    }
+    atoll_mutex_state state;
+    atoll_mutex_look(u.sync, &state);
+    snprintf(text, size, "%s %llu, which interpreter %lld has", names[kind], id,
+             (long long)state.owner.group);
+}
+
+/* A recursive lock is released by its owner alone; all others by whoever has a
+ * handle. A condition's reference to its lock is not told from a message's. */
+static bool
+sync_may_end(const void *object, struct waits_view *view)
+{
+    union {
+        const void *given;
+        atoll_sync *sync;
+    } u = {object};
+    if (atoll_sync_kind_of(u.sync) == ATOLL_RLOCK) {
+        atoll_mutex_state state;
+        atoll_mutex_look(u.sync, &state);
+        return !state.held || waits_live(view, state.owner.group);
+    }
+    return waits_held_live(view, object, WAIT_SIDE_SYNC) ||
+           atoll_sync_refs(u.sync) > waits_held(view, object, WAIT_SIDE_SYNC);
+}
+
+const wait_type wait_sync = {describe_sync, sync_may_end, false};
 
 /* ------------------------------------------------------- tasks and their pools */
 

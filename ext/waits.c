@@ -173,6 +173,9 @@ void
 waits_hold(core_state *state, wait_hold *hold, const void *object, int side)
 {
     party *p = state->party;
+    if (p == NULL) {
+        return;
+    }
     hold->object = object;
     hold->side = side;
     hold->prev = NULL;

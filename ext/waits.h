@@ -65,7 +65,7 @@ typedef struct wait_hold {
     int side; /* of an atoll_chan, the xfer_handle_kind; of others, from
                  WAIT_SIDE_OTHER on */
 } wait_hold;
-enum { WAIT_SIDE_OTHER = 16 };
+enum { WAIT_SIDE_OTHER = 16, WAIT_SIDE_SYNC = WAIT_SIDE_OTHER };
 
 typedef struct party {
     struct party *prev, *next; /* guarded by the table's lock */
@@ -128,6 +128,7 @@ bool waits_any_live(struct waits_view *view);
 /* --- what is waited for (waited.c) */
 
 extern const wait_type wait_recv, wait_send; /* atoll_chan */
+extern const wait_type wait_sync; /* atoll_sync: a lock or what is like it */
 extern const wait_type wait_task, wait_task_over; /* job, of a pool */
 extern const wait_type wait_home_job; /* home: what runs there now */
 extern const wait_type wait_home_start; /* home */

@@ -10,6 +10,7 @@
 #include "at_atomic.h"
 #include "at_chan.h"
 #include "at_port.h"
+#include "at_sync.h"
 
 #define BUCKETS 256
 
@@ -129,11 +130,13 @@ void
 atoll_fork_prepare(void)
 {
     atoll_lock_acquire(&lock); /* so that the child finds a whole table */
+    at_sync_fork_prepare();
 }
 
 void
 atoll_fork_parent(void)
 {
+    at_sync_fork_parent();
     atoll_lock_release(&lock);
 }
 
@@ -146,6 +149,7 @@ atoll_fork_child(void)
             at_chan_fork_child(c);
         }
     }
+    at_sync_fork_child();
     at_wait_fork_child();
     at_timer_fork_child();
     at_port_threads_fork_child();
@@ -155,6 +159,7 @@ void
 atoll_stats_get(atoll_stats *out)
 {
     at_wait_stats(out);
+    at_timer_stats(out);
     atoll_lock_acquire(&lock);
     out->channels = alive;
     atoll_lock_release(&lock);

@@ -9,11 +9,21 @@ drop-in for the former.
 from __future__ import annotations
 
 from ._core import (
+    Barrier,
+    BoundedSemaphore,
     Buffer,
+    Cell,
+    Condition,
+    Counter,
+    Event,
+    Lock,
     Moved,
     Queue,
     RecvChannel,
+    RLock,
+    Semaphore,
     SendChannel,
+    after,
     create_channel,
     create_queue,
     is_shareable,
@@ -23,6 +33,7 @@ from ._core import (
     select,
     share,
     stats,
+    ticker,
 )
 from .errors import (
     KEEP,
@@ -33,6 +44,7 @@ from .errors import (
     ChannelClosed,
     ChannelError,
     ChannelNotFoundError,
+    ChannelPoisoned,
     ChannelTimeout,
     DeadlockError,
     ExecutionFailed,
@@ -40,6 +52,7 @@ from .errors import (
     InterpreterError,
     InterpreterNotFoundError,
     ItemInterpreterDestroyed,
+    LockOwnerDied,
     NotShareableError,
     QueueEmpty,
     QueueError,
@@ -50,21 +63,25 @@ from .errors import (
 from .interpreter import Interpreter, create, get_current, get_main, list_all, warm
 
 __all__ = [
-    "KEEP",
-    "UNBOUND",
-    "UNBOUND_ERROR",
-    "UNBOUND_REMOVE",
     "AtollError",
+    "Barrier",
+    "BoundedSemaphore",
+    "Broadcast",
     "BrokenInterpreterPool",
     "Buffer",
+    "Cell",
     "ChannelClosed",
     "ChannelEmpty",
     "ChannelError",
     "ChannelFull",
     "ChannelNotFoundError",
+    "ChannelPoisoned",
     "ChannelTimeout",
+    "Condition",
+    "Counter",
     "DeadlockError",
     "Diagnosis",
+    "Event",
     "ExecutionFailed",
     "ForkedError",
     "Future",
@@ -73,8 +90,12 @@ __all__ = [
     "InterpreterNotFoundError",
     "InterpreterPoolExecutor",
     "ItemInterpreterDestroyed",
+    "KEEP",
+    "Lock",
+    "LockOwnerDied",
     "Moved",
     "NotShareableError",
+    "Pipeline",
     "PoolStats",
     "Queue",
     "QueueEmpty",
@@ -82,20 +103,28 @@ __all__ = [
     "QueueFull",
     "QueueNotFoundError",
     "QueueShutDown",
+    "RLock",
     "RecvChannel",
     "RemoteError",
     "RemoteTraceback",
+    "Semaphore",
     "SendChannel",
     "Task",
     "TaskGroup",
+    "UNBOUND",
+    "UNBOUND_ERROR",
+    "UNBOUND_REMOVE",
     "WorkerStats",
+    "after",
     "create",
+    "create_broadcast",
     "create_channel",
     "create_queue",
     "detect_deadlocks",
     "doctor",
     "dump",
     "dump_on_signal",
+    "fan_in",
     "get_current",
     "get_main",
     "is_shareable",
@@ -103,12 +132,15 @@ __all__ = [
     "list_channels",
     "list_queues",
     "move",
+    "pipeline",
+    "poison_on_exit",
     "register",
     "select",
     "select_async",
     "share",
     "spawn",
     "stats",
+    "ticker",
     "warm",
 ]
 
@@ -122,6 +154,7 @@ if TYPE_CHECKING:
     from ._dump import detect_deadlocks as detect_deadlocks
     from ._dump import dump as dump
     from ._dump import dump_on_signal as dump_on_signal
+    from ._ends import poison_on_exit as poison_on_exit
     from ._future import Future as Future
     from ._registry import register as register
     from ._task import Task as Task
@@ -134,26 +167,37 @@ if TYPE_CHECKING:
     from .executor import InterpreterPoolExecutor as InterpreterPoolExecutor
     from .executor import PoolStats as PoolStats
     from .executor import WorkerStats as WorkerStats
+    from .flow import Broadcast as Broadcast
+    from .flow import Pipeline as Pipeline
+    from .flow import create_broadcast as create_broadcast
+    from .flow import fan_in as fan_in
+    from .flow import pipeline as pipeline
 
 # What is imported when it is first looked at: `queue` or `concurrent.futures` alone
 # cost more than all of atoll.
 _LAZY = {
+    "Broadcast": "flow",
     "BrokenInterpreterPool": "errors",
     "ChannelEmpty": "errors",
     "ChannelFull": "errors",
     "Diagnosis": "_doctor",
     "Future": "_future",
     "InterpreterPoolExecutor": "executor",
+    "Pipeline": "flow",
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
     "Task": "_task",
     "TaskGroup": "_task",
     "WorkerStats": "executor",
+    "create_broadcast": "flow",
     "detect_deadlocks": "_dump",
     "doctor": "_doctor",
     "dump": "_dump",
     "dump_on_signal": "_dump",
+    "fan_in": "flow",
+    "pipeline": "flow",
+    "poison_on_exit": "_ends",
     "register": "_registry",
     "select_async": "_aio",
     "spawn": "_task",

@@ -32,6 +32,7 @@ __all__ = [
     "ChannelError",
     "ChannelFull",
     "ChannelNotFoundError",
+    "ChannelPoisoned",
     "ChannelTimeout",
     "DeadlockError",
     "ExecutionFailed",
@@ -39,6 +40,7 @@ __all__ = [
     "InterpreterError",
     "InterpreterNotFoundError",
     "ItemInterpreterDestroyed",
+    "LockOwnerDied",
     "NotShareableError",
     "QueueEmpty",
     "QueueError",
@@ -62,6 +64,14 @@ class DeadlockError(AtollError):
     """Everybody who could end this wait waits for ever himself.
 
     The message says who waits for what, and where.
+    """
+
+
+class LockOwnerDied(AtollError):
+    """The interpreter that held the lock has ended without releasing it.
+
+    Whoever gets this does not hold the lock. It is told once: the next acquire() works
+    as usual, so this is the moment to look after what the lock protects.
     """
 
 
@@ -99,6 +109,37 @@ class ChannelNotFoundError(ChannelError):
 
 class ChannelClosed(ChannelError):
     """The channel is closed and, for a receiver, drained."""
+
+
+class ChannelPoisoned(ChannelError):
+    """Somebody has called poison() on the channel.
+
+    Attributes:
+      reason (BaseException | None): why: a copy of the exception that was given,
+        or a RemoteError that stands for it. Also the `__cause__`.
+    """
+
+    def __init__(
+        self, message: str = "the channel is poisoned", reason: BaseException | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.__cause__ = reason
+
+
+def _poisoned(id: int, value: Any) -> ChannelPoisoned:
+    """Called by the core: what to raise at channel `id`. `value` is None, or what
+    describe() takes, or the exception that came of decoding that."""
+    text = f"channel {id} is poisoned"
+    if value is None:
+        return ChannelPoisoned(text)
+    if isinstance(value, BaseException):
+        why = f"{type(value).__name__}: {value}"
+        return ChannelPoisoned(text, RemoteError("the reason", "", why))
+    from .interpreter import describe
+
+    excinfo, reason = describe(value)
+    return ChannelPoisoned(f"{text}: {excinfo.formatted}", reason)
 
 
 class ChannelTimeout(ChannelError, TimeoutError):
@@ -238,6 +279,10 @@ def _broken_pool() -> type:
 def __getattr__(name: str) -> Any:
     if name == "BrokenInterpreterPool":
         return globals().setdefault(name, _broken_pool())
+    if name == "BrokenBarrierError":  # threading's own
+        from threading import BrokenBarrierError
+
+        return BrokenBarrierError
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import queue

@@ -132,3 +132,22 @@ def many_threads(recv, send, rounds):
         send.send(ends[3][0].recv())
     for thread in threads:
         thread.join()
+
+
+def grab_both(left, right, barrier):
+    """Takes the left one, and when all have one the right."""
+    with left:
+        barrier.wait()
+        with right:
+            pass
+
+
+def take(lock):
+    with lock:
+        return "taken"
+
+
+def keep_for(lock, ready, seconds):
+    with lock:
+        ready.put(None)
+        time.sleep(seconds)

@@ -149,6 +149,73 @@ def test_select_of_what_may_come():
     assert out == "(1, 'awake') 1\nDeadlockError"
 
 
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_philosophers_with_locks(kind):
+    forks = [getattr(atoll, kind)() for _ in range(5)]
+    barrier = atoll.Barrier(5)
+    tasks = [
+        atoll.spawn(deadlocks.grab_both, forks[i], forks[(i + 1) % 5], barrier)
+        for i in range(5)
+    ]
+    forks.clear()
+    errors = [task.exception(SLACK) for task in tasks]
+    told = [error for error in errors if isinstance(error, atoll.DeadlockError)]
+    assert told
+    assert f"waits for {kind} " in str(told[0]) and "which interpreter" in str(told[0])
+    assert "in grab_both" in str(told[0])
+
+
+def test_what_is_like_locks():
+    out = script("""
+        lock, event, barrier = atoll.Lock(), atoll.Event(), atoll.Barrier(2)
+        semaphore, condition = atoll.Semaphore(0), atoll.Condition()
+        for wait in (event.wait, barrier.wait, semaphore.acquire):
+            print(outcome(wait).rsplit("waits for ", 1)[1][:9])
+        with condition:
+            print(outcome(condition.wait).rsplit("waits for ", 1)[1][:9])
+        with lock:
+            print(outcome(atoll.select, lock, event)[:8])
+            task = atoll.spawn(deadlocks.take, lock)
+            print(outcome(recv.recv)[:8])
+        try:
+            print(task.result())
+        except atoll.DeadlockError:
+            print("deadlock")
+    """)
+    assert out.startswith("Event") and out.count("deadlock") == 3
+    assert "Barrier" in out and "a permit" in out and "Condition" in out
+
+
+def test_a_lock_that_is_released_in_time():
+    lock, ready = atoll.RLock(), atoll.create_queue()
+    owner = atoll.spawn(deadlocks.keep_for, lock, ready, MOMENT)
+    ready.get(timeout=SLACK)
+    taker = atoll.spawn(deadlocks.take, lock)
+    assert taker.result(SLACK) == "taken"
+    owner.result(SLACK)
+
+
+def test_timers_are_awake():
+    out = script("""
+        tick = atoll.ticker(0.3)
+        print(type(outcome(atoll.after(0.4).recv)).__name__)
+        print(outcome(atoll.select, recv, tick)[0])
+    """)
+    assert out.split("\n") == ["float", "1"]
+
+
+def test_an_end_that_was_retired():
+    """It is no way to send any more, and the object that is left of it no secret."""
+    (r1, s1), (r2, s2) = atoll.create_channel(), atoll.create_channel()
+    one = atoll.spawn(deadlocks.answer, r1, s2)
+    two = atoll.spawn(deadlocks.answer, r2, s1)
+    del r1, r2
+    s1.retire()
+    s2.retire()
+    errors = [one.exception(SLACK), two.exception(SLACK)]
+    assert any(isinstance(error, atoll.DeadlockError) for error in errors)
+
+
 def test_threads_of_one_interpreter():
     out = script("""
         back, forth = atoll.create_channel()
