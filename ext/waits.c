@@ -150,7 +150,7 @@ waits_enter(wait_record *r)
     }
     atoll_lock_release(&p->lock);
     if (tell) {
-        watch_notify(r->since);
+        watch_notify();
     }
 }
 

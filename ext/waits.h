@@ -146,7 +146,7 @@ bool watch_set_all(bool on);
 /* For tests: look all the time, with so short pauses, in nanoseconds; 0: as usual. */
 void watch_hurry(int64_t pause);
 /* Somebody has begun to wait for ever who wants to know. Any thread. */
-void watch_notify(int64_t since);
+void watch_notify(void);
 /* Main is leaving. Waits, detached. */
 void watch_stop(void);
 

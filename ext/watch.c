@@ -113,6 +113,9 @@ look(int64_t grace)
     bool wanted = false;
     party *table = waits_lock_all();
     bool found = view_make(&v, table, &wanted) && view_find(&v) > 0;
+    for (party *p = table; p != NULL && !wanted; p = p->next) {
+        p->notified = 0; /* we go to sleep: the next one is to wake us */
+    }
     if (found) {
         found = view_keep(&v);
     }
@@ -153,32 +156,35 @@ watch_main(void *arg)
     atoll_thread_name(atoll_thread_self(), "atoll-watch");
     for (;;) {
         atoll_msg msg;
-        atoll_wait wait = {.deadline = next};
+        atoll_wait wait = {.deadline = next, .uncounted = true};
         atoll_err err = atoll_chan_recv(bell, &msg, &wait);
+        int64_t time = atoll_now();
         if (err == ATOLL_OK) {
-            int64_t first = msg.u.i64 + WATCH_GRACE;
-            next = first < next ? first : next;
+            next = time + WATCH_GRACE < next ? time + WATCH_GRACE : next;
             pause = PAUSE_MIN;
         }
         else if (err != ATOLL_ERR_TIMEOUT) {
             return NULL; /* closed: watch_stop */
         }
-        if (atoll_now() < next) {
+        if (time < next) {
             continue;
         }
         int64_t rush = hurry();
         bool more = look(rush > 0 ? 0 : WATCH_GRACE - WATCH_GRACE / 5);
-        next = rush > 0 ? atoll_now() + rush
-               : more   ? atoll_now() + pause
-                        : ATOLL_FOREVER;
-        pause = 2 * pause < PAUSE_MAX ? 2 * pause : PAUSE_MAX;
+        if (rush > 0) {
+            next = atoll_now() + rush;
+        }
+        else {
+            next = more ? atoll_now() + pause : ATOLL_FOREVER;
+            pause = 2 * pause < PAUSE_MAX ? 2 * pause : PAUSE_MAX;
+        }
     }
 }
 
 #define STACK ((size_t)256 << 10)
 
 void
-watch_notify(int64_t since)
+watch_notify(void)
 {
     atoll_lock_acquire(&watch.lock);
     if (watch.bell == NULL && !watch.stopped &&
@@ -192,9 +198,9 @@ watch_notify(int64_t since)
     atoll_chan *bell = watch.running ? watch.bell : NULL;
     atoll_lock_release(&watch.lock);
     if (bell != NULL) {
-        atoll_msg msg = {.group = -1, .u.i64 = since};
+        atoll_msg msg = {.group = -1};
         atoll_err err = atoll_chan_send(bell, &msg, &now);
-        (void)err; /* AGAIN: it rings already */
+        (void)err; /* AGAIN: it rings already, and is not heard before now */
     }
 }
 

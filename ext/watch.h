@@ -1,5 +1,6 @@
 /* What the watch sees in one look: who is live, and who is not. See watch.c, which
- * says why; deadlock.c finds out. */
+ * says why; deadlock.c finds out,
+ * deadlock_tell.c tells. */
 #ifndef EXT_WATCH_H
 #define EXT_WATCH_H
 
@@ -51,6 +52,10 @@ typedef struct waits_view {
 bool view_make(view *v, party *table, bool *wanted);
 /* Find those that are not live; returns how many. */
 size_t view_find(view *v);
+/* Could somebody end this wait who is live? */
+bool view_may_end(view *v, const wait_record *r);
+/* What the first look has kept of `p`, or NULL; for the second. */
+const party_look *view_before(const view *v, const party *p);
 /* Keep these from ending: false without memory. visit_end is due for each. */
 bool view_keep(view *v);
 /* End their waits. */

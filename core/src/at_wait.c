@@ -296,7 +296,9 @@ static atoll_err
 park_until_final(at_waiter *waiter, const atoll_wait *wait)
 {
     bool event_due = false; /* the other side will write to event_fd */
-    at_add_rlx(&parks, 1);
+    if (!wait->uncounted) {
+        at_add_rlx(&parks, 1);
+    }
     for (;;) {
         /* Acquire: pairs with DONE in at_node_finish, and with KICKED. */
         uint32_t state = at_load_acq(&waiter->state);

@@ -1,6 +1,9 @@
 """Never a false alarm: somebody looks all the time while everything moves."""
 
+import os
 import random
+import subprocess
+import sys
 import time
 
 import atoll
@@ -116,3 +119,23 @@ def test_calls_and_interpreters_that_come_and_go():
             del send
             two.call(deadlocks.use_end, i)
             assert there.result() == i
+
+
+def test_the_same_without_pytests_own_ways_out():
+    """Here main's time limits are functions that a signal calls, and a thread that
+    belongs to nobody; so nobody takes main for stuck. There it may be."""
+    if "ATOLL_ALARM_CHILD" in os.environ:
+        recv, _send = atoll.create_channel()
+        with pytest.raises(atoll.DeadlockError):
+            recv.recv()  # it may indeed
+        return
+    command = ["-m", "pytest", "-q", "-x", "--timeout=0", "-o", "faulthandler_timeout=0"]
+    done = subprocess.run(
+        [sys.executable, *command, __file__],
+        env={**os.environ, "ATOLL_ALARM_CHILD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100 * STRESS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -112,7 +112,8 @@ def test_an_interpreter_of_the_standard_library():
     try:
         assert f"interpreter {id}: it has not imported atoll" in atoll.dump()
         _interpreters.exec(id, "import atoll")
-        assert f"interpreter {id}\n" in atoll.dump()
+        text = atoll.dump()
+        assert f"\ninterpreter {id}" in text and "has not imported atoll" not in text
     finally:
         _interpreters.destroy(id)
 

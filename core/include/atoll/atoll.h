@@ -164,6 +164,7 @@ typedef struct atoll_wait {
     /* Spin history for atoll_event_wait; a channel has its own. May be NULL:
      * then the wait spins once. */
     atoll_spin *spin;
+    bool uncounted; /* not among the parks of atoll_stats: housekeeping */
 } atoll_wait;
 
 /* A place through which one thread's waits can be interrupted, one after the
