@@ -8,6 +8,7 @@
 #include "jobobj.h"
 #include "mailbox.h"
 #include "output.h"
+#include "select.h"
 #include "spare.h"
 #include "state.h"
 #include "view.h"
@@ -146,7 +147,7 @@ add_all(core_state *state)
         moved_functions,   layout_functions,    view_functions,
         queue_functions,   channel_functions,   home_functions,
         output_functions,  sink_functions,      cq_functions,
-        isolate_functions, interrupt_functions,
+        isolate_functions, interrupt_functions, select_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {
@@ -230,6 +231,7 @@ core_free(void *module)
     core_state *state = PyModule_GetState(module);
     core_clear(module);
     sink_forget(state);
+    selection_forget(state);
     if (state->mailbox != NULL) {
         mailbox_kill(state->mailbox);
         mailbox_unref(state->mailbox);

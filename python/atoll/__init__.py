@@ -20,6 +20,7 @@ from ._core import (
     list_channels,
     list_queues,
     move,
+    select,
     share,
     stats,
 )
@@ -98,6 +99,8 @@ __all__ = [
     "list_queues",
     "move",
     "register",
+    "select",
+    "select_async",
     "share",
     "spawn",
     "stats",
@@ -108,6 +111,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
     from ._future import Future as Future
@@ -140,6 +144,7 @@ _LAZY = {
     "WorkerStats": "executor",
     "doctor": "_doctor",
     "register": "_registry",
+    "select_async": "_aio",
     "spawn": "_task",
 }
 

@@ -58,7 +58,13 @@ class ForkedError(AtollError):
 
 
 class QueueError(Exception):
-    """Any error of a queue."""
+    """Any error of a queue.
+
+    Attributes:
+      case (int | None): if select() raised it, the index of the case.
+    """
+
+    case: int | None = None
 
 
 class QueueNotFoundError(QueueError):
@@ -70,7 +76,13 @@ class QueueEmpty(QueueError, Empty):
 
 
 class ChannelError(Exception):
-    """Any error of a channel."""
+    """Any error of a channel.
+
+    Attributes:
+      case (int | None): if select() raised it, the index of the case.
+    """
+
+    case: int | None = None
 
 
 class ChannelNotFoundError(ChannelError):
