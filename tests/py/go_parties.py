@@ -289,7 +289,9 @@ def merge_multiples(start, primes, composites):
                     for stream in streams:
                         if stream[0] == n:
                             stream[0] = stream[1].recv()
-                streams.append([square, recv, task])
+                # So that the next primes can be found; nothing below it is left.
+                composites.send(square)
+                streams.append([recv.recv(), recv, task])
         finally:
             for _, recv, task in streams:
                 recv.close()

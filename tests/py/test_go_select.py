@@ -205,9 +205,9 @@ def test_select7(start, send, receive):
     receives and selects with one or two cases."""
     for n in range(20 * STRESS if start is Task else 2):
         c, c_send = atoll.create_channel()
-        other, other_send = atoll.create_channel()
-        party = start(receive, c, other)
-        send(c_send, n, other_send)
+        (never, keep), (keep_too, never_send) = (atoll.create_channel() for _ in range(2))
+        party = start(receive, c, never)
+        send(c_send, n, never_send)
         assert party.result(SLACK) == n
 
 
