@@ -64,8 +64,12 @@ op_new(core_state *state, op_kind kind, PyObject *end, PyObject *token)
 void
 op_start(opobj *o, cqobj *cq, atoll_event *event)
 {
-    atoll_err err;
-    switch (o->kind) {
+    atoll_err err = ATOLL_ERR_CLOSED;
+    bool retired = o->end != NULL && o->end->retired;
+    switch (retired ? OP_NONE : o->kind) {
+    case OP_NONE:
+        o->op->status = err; /* as from a call that blocks */
+        break;
     case OP_RECV:
         err = atoll_chan_recv_start(o->end->chan, o->op, cq->cq);
         break;

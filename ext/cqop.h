@@ -5,7 +5,13 @@
 #include "chanobj.h"
 #include "cqobj.h"
 
-typedef enum op_kind { OP_RECV, OP_SEND, OP_WATCH, OP_SELECT } op_kind;
+typedef enum op_kind {
+    OP_NONE,
+    OP_RECV,
+    OP_SEND,
+    OP_WATCH,
+    OP_SELECT
+} op_kind;
 typedef enum op_phase { OP_NEW, OP_PENDING, OP_ENDED, OP_OVER } op_phase;
 
 struct cqobj;

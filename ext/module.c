@@ -57,18 +57,19 @@ core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
 PyDoc_STRVAR(stats_doc,
 "stats()\n--\n\n"
 "Counters of this process since it started (int): `parks`, waits that gave the\n"
-"CPU up; `wakes`, system calls that woke a waiter; and `channels`, queues and\n"
-"channels alive now.");
+"CPU up; `wakes`, system calls that woke a waiter; `channels`, queues and\n"
+"channels alive now; and `timers`, which are pending now.");
 
 static PyObject *
 core_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     atoll_stats stats;
     atoll_stats_get(&stats);
-    return Py_BuildValue("{s:K,s:K,s:K}", "parks",
+    return Py_BuildValue("{s:K,s:K,s:K,s:K}", "parks",
                          (unsigned long long)stats.parks, "wakes",
                          (unsigned long long)stats.wakes, "channels",
-                         (unsigned long long)stats.channels);
+                         (unsigned long long)stats.channels, "timers",
+                         (unsigned long long)stats.timers);
 }
 
 PyDoc_STRVAR(close_mailbox_doc,

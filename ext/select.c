@@ -17,6 +17,33 @@ is_channel(const core_state *state, PyObject *obj, bool send)
            Py_IS_TYPE(obj, send ? state->send_type : state->recv_type);
 }
 
+/* The exception that is set says which case it is about. */
+static void
+name_case(uint32_t index)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *number = PyLong_FromUnsignedLong(index);
+    if (exc != NULL && number != NULL &&
+        PyObject_SetAttrString(exc, "case", number) < 0) {
+        PyErr_Clear(); /* a MemoryError, say, has no attributes */
+    }
+    Py_XDECREF(number);
+    PyErr_SetRaisedException(exc);
+}
+
+/* An end that has been retired is no case; -1 with ChannelClosed. */
+static int
+check_end(PyObject *obj, uint32_t index)
+{
+    chanobj *end = (chanobj *)obj;
+    if (!end->retired) {
+        return 0;
+    }
+    channel_raise(end, ATOLL_ERR_CLOSED);
+    name_case(index);
+    return -1;
+}
+
 static int
 set_send(core_state *state, atoll_case *c, PyObject *end, PyObject *obj)
 {
@@ -58,10 +85,16 @@ set_case(selection *s, uint32_t i, PyObject *arg)
     }
     if (PyTuple_CheckExact(arg) && PyTuple_GET_SIZE(arg) == 2 &&
         is_channel(state, PyTuple_GET_ITEM(arg, 0), true)) {
+        if (check_end(PyTuple_GET_ITEM(arg, 0), i) < 0) {
+            return -1;
+        }
         s->ends[i] = Py_NewRef(PyTuple_GET_ITEM(arg, 0));
         return set_send(state, c, s->ends[i], PyTuple_GET_ITEM(arg, 1));
     }
     if (is_channel(state, arg, false)) {
+        if (check_end(arg, i) < 0) {
+            return -1;
+        }
         c->kind = ATOLL_CASE_RECV;
         c->of.chan = ((chanobj *)arg)->chan;
     }
@@ -198,14 +231,7 @@ raise_case(selection *s, uint32_t index, atoll_err err)
     }
     (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
                                      : channel_raise(end, err));
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *number = PyLong_FromUnsignedLong(index);
-    if (exc != NULL && number != NULL &&
-        PyObject_SetAttrString(exc, "case", number) < 0) {
-        PyErr_Clear(); /* a MemoryError, say, has no attributes */
-    }
-    Py_XDECREF(number);
-    PyErr_SetRaisedException(exc);
+    name_case(index);
 }
 
 PyObject *
@@ -347,7 +373,8 @@ PyDoc_STRVAR(select_doc,
 "    future itself; of a send None.\n"
 "Raises:\n"
 "  ChannelClosed, QueueShutDown, ...: as the call that the case stands for; `case`\n"
-"    of the exception is its index. A closed channel is ready.\n"
+"    of the exception is its index. A channel that is closed or poisoned is\n"
+"    ready; an end that has been retired raises at once.\n"
 "  ChannelTimeout (a TimeoutError): not in time; nothing has happened.\n"
 "  NotShareableError: an object cannot cross; nothing has happened.\n"
 "Can be interrupted by a signal; then nothing has happened.");
