@@ -1,5 +1,5 @@
-/* Random programs of sends, receives, selects, closes and cancels on up to 6
- * threads: nothing is lost, nothing comes twice, and nobody sleeps who could be
+/* Random programs of sends, receives, selects, closes, poisons and cancels on up to
+ * 6 threads: nothing is lost, nothing comes twice, and nobody sleeps who could be
  * served.
  *
  *     test_select_crowd [seed [seeds]]
@@ -10,7 +10,7 @@
  * all lines with all locks held. Who is parked there must not stand in line for what
  * is to be had: that would be a wake-up that was lost. Once every thread that has not
  * come to its end is parked, the program has deserved it, and the referee cancels one
- * of them, or closes a channel, and it goes on. A thread that was served and does not
+ * of them, or ends a channel, and it goes on. A thread that was served and does not
  * come back is never parked: the watchdog tells. */
 #include "helper.h"
 
@@ -148,6 +148,20 @@ select_some(party *p, const atoll_wait *wait)
     }
 }
 
+static void
+end_chan(atoll_chan *chan, uint64_t *dice)
+{
+    atoll_msg why = {.group = -1};
+    int how = below(dice, 3);
+    if (how == 2) {
+        atoll_err err = atoll_chan_poison(chan, &why, NULL);
+        CHECK(err == ATOLL_OK || err == ATOLL_ERR_POISONED);
+    }
+    else {
+        atoll_chan_close(chan, how == 1);
+    }
+}
+
 static void *
 play(void *arg)
 {
@@ -156,7 +170,7 @@ play(void *arg)
         int what = below(&p->dice, 200), c = below(&p->dice, CHANS);
         atoll_wait wait = how_long(p);
         if (what == 0) {
-            atoll_chan_close(chans[c], below(&p->dice, 2) == 0);
+            end_chan(chans[c], &p->dice);
         }
         else if (what < 40) {
             plain_send(p, c, &wait);
@@ -261,7 +275,7 @@ referee(uint64_t *dice)
         }
         parked_all++;
         if (below(dice, 8) == 0) {
-            atoll_chan_close(chans[below(dice, CHANS)], below(dice, 2) == 0);
+            end_chan(chans[below(dice, CHANS)], dice);
         }
         else {
             kicked++;

@@ -1,5 +1,5 @@
-/* Selects without a thread, sends, receives, closes and cancels against a plain
- * model: up to 6 parties, each of which has one thing under way, and one thread
+/* Selects without a thread, sends, receives, closes, poisons and cancels against a
+ * plain model: up to 6 parties, each of which has one thing under way, and one thread
  * that makes all their moves. So the model knows exactly what has to happen.
  *
  *     test_select_model [seed [seeds]]    what failed is run again by its seed
@@ -78,7 +78,8 @@ remove_all(list *l, int item)
 static struct {
     atoll_chan *real;
     int capacity;
-    bool closed;
+    bool closed, poisoned; /* one that is poisoned is closed as well */
+    int64_t why;
     list held; /* messages */
 } chans[CHANS];
 
@@ -159,6 +160,12 @@ serve_first(int line, atoll_err status)
     return who;
 }
 
+static atoll_err
+end_of(int c)
+{
+    return chans[c].poisoned ? ATOLL_ERR_POISONED : ATOLL_ERR_CLOSED;
+}
+
 static bool
 model_ready(int line)
 {
@@ -175,7 +182,7 @@ static atoll_err
 model_send(int c, int msg)
 {
     if (chans[c].closed) {
-        return ATOLL_ERR_CLOSED;
+        return end_of(c);
     }
     int who = serve_first(2 * c + RECV, ATOLL_OK);
     if (who >= 0) {
@@ -213,7 +220,22 @@ model_recv(int c, int *msg)
         where[*msg] = RECEIVED;
         return ATOLL_OK;
     }
-    return chans[c].closed ? ATOLL_ERR_CLOSED : ATOLL_ERR_AGAIN;
+    return chans[c].closed ? end_of(c) : ATOLL_ERR_AGAIN;
+}
+
+/* The end of channel c, which has come in the real one. */
+static void
+model_end(int c, bool discard)
+{
+    chans[c].closed = true;
+    for (int side = RECV; side <= SEND; side++) {
+        while (serve_first(2 * c + side, end_of(c)) >= 0) {
+        }
+    }
+    for (int i = 0; i < chans[c].held.len && discard; i++) {
+        CHECK(where[chans[c].held.items[i]] == DROPPED);
+    }
+    chans[c].held.len = discard ? 0 : chans[c].held.len;
 }
 
 /* ------------------------------------------------------------- what they do */
@@ -454,15 +476,22 @@ static void
 step_close(int c, bool discard)
 {
     CHECK(atoll_chan_close(chans[c].real, discard) == !chans[c].closed);
-    chans[c].closed = true;
-    for (int side = RECV; side <= SEND; side++) {
-        while (serve_first(2 * c + side, ATOLL_ERR_CLOSED) >= 0) {
-        }
+    model_end(c, discard);
+}
+
+static void
+step_poison(int c)
+{
+    atoll_msg why = {.group = -1, .u.i64 = below(1000)};
+    size_t dropped = 77, held = (size_t)chans[c].held.len;
+    atoll_err expected = chans[c].poisoned ? ATOLL_ERR_POISONED : ATOLL_OK;
+    CHECK(atoll_chan_poison(chans[c].real, &why, &dropped) == expected);
+    if (expected == ATOLL_OK) {
+        CHECK(dropped == held);
+        chans[c].poisoned = true;
+        chans[c].why = why.u.i64;
+        model_end(c, true);
     }
-    for (int i = 0; i < chans[c].held.len && discard; i++) {
-        CHECK(where[chans[c].held.items[i]] == DROPPED);
-    }
-    chans[c].held.len = discard ? 0 : chans[c].held.len;
 }
 
 static void
@@ -479,7 +508,7 @@ step_event(void)
 static void
 step(void)
 {
-    int what = below(100), closes = below(40);
+    int what = below(100), ends = below(40);
     if (what < 50) {
         step_start(&parties[below(PARTIES)]);
     }
@@ -492,14 +521,21 @@ step(void)
     else if (what < 98) {
         step_cancel(&parties[below(PARTIES)]);
     }
-    else if (closes < CHANS) {
-        step_close(closes, below(2) == 0);
+    else if (ends < CHANS) {
+        step_close(ends, below(2) == 0);
     }
-    else if (closes == CHANS) {
+    else if (ends < 2 * CHANS) {
+        step_poison(ends - CHANS);
+    }
+    else if (ends == 2 * CHANS) {
         step_event();
     }
     for (int c = 0; c < CHANS; c++) {
+        const atoll_msg *why = atoll_chan_why(chans[c].real);
         CHECK(atoll_chan_len(chans[c].real) == (size_t)chans[c].held.len);
+        CHECK(atoll_chan_is_closed(chans[c].real) == chans[c].closed);
+        CHECK((why != NULL) == chans[c].poisoned);
+        CHECK(why == NULL || why->u.i64 == chans[c].why);
     }
 }
 
@@ -518,7 +554,7 @@ run_seed(uint64_t seed)
     CHECK(atoll_cq_new(&cq) == ATOLL_OK);
     for (int c = 0; c < CHANS; c++) {
         chans[c].capacity = capacities[below(4)];
-        chans[c].closed = false;
+        chans[c].closed = chans[c].poisoned = false;
         chans[c].held.len = 0;
         chans[c].real = new_chan((size_t)chans[c].capacity);
     }
