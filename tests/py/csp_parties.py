@@ -129,3 +129,41 @@ def successor(recv, send):
 def consumer(recv, count):
     with recv:
         return [recv.recv() for _ in range(count)]
+
+
+# ------------------------------------------------------------------ end by poison
+
+
+class Enough(Exception):
+    """Raised by who has had enough. Crosses by name."""
+
+
+def poisoned(party, *args):
+    """`party`, whose end by an error is passed on to all channels that it uses."""
+    with atoll.poison_on_exit(*(arg for arg in args if hasattr(arg, "capacity"))):
+        party(*args)
+
+
+def copy(first, recv, send):
+    """A prefix that ends by errors only."""
+    send.send(first)
+    while True:
+        send.send(recv.recv())
+
+
+def split(recv, send_a, send_b):
+    while True:
+        value = recv.recv()
+        send_a.send(value)
+        send_b.send(value)
+
+
+def count_up(recv, send):
+    while True:
+        send.send(recv.recv() + 1)
+
+
+def have_enough(recv, count):
+    for _ in range(count):
+        recv.recv()
+    raise Enough(count)

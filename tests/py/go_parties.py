@@ -54,6 +54,11 @@ def send_and_close(send, values):
         send_all(send, values)
 
 
+def send_and_retire(send, values):
+    send_all(send, values)
+    send.retire()
+
+
 def receive_all(recv):
     return list(recv)
 
@@ -230,6 +235,13 @@ def stress_select(ends, sending, count):
         )
         assert sending or value == count - left[which]
         left[which] -= 1
+
+
+def count_chosen(cases, count):
+    counts = [0] * len(cases)
+    for _ in range(count):
+        counts[atoll.select(*cases)[0]] += 1
+    return counts
 
 
 def choose(sends, count):

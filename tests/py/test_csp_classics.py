@@ -97,3 +97,28 @@ def test_commstime(start, split, capacity):
     assert start(csp.consumer, d, count).result(SLACK * STRESS) == list(range(count))
     for process in ring:
         process.result(SLACK)  # the consumer's leaving runs round the ring
+
+
+@pytest.mark.parametrize("capacity", [0, 1])
+def test_commstime_ends_by_poison(start, capacity):
+    """The same ring, ended as in occam's successors: the consumer has had enough, and
+    its poison runs round the ring. Each party dies of the same error."""
+    (a, a_send), (b, b_send), (c, c_send), (d, d_send) = (
+        atoll.create_channel(capacity) for _ in range(4)
+    )
+    parties = [
+        start(csp.poisoned, csp.copy, 0, b, a_send),
+        start(csp.poisoned, csp.split, a, d_send, c_send),
+        start(csp.poisoned, csp.count_up, c, b_send),
+        start(csp.poisoned, csp.have_enough, d, 100),
+    ]
+    with pytest.raises(csp.Enough):
+        parties.pop().result(SLACK)
+    for party in parties:
+        with pytest.raises(atoll.ChannelPoisoned) as info:
+            party.result(SLACK)
+        assert isinstance(info.value.__cause__, csp.Enough), info.value.__cause__
+    for end in (a, a_send, b, b_send, c, c_send, d, d_send):
+        assert end.is_poisoned
+        with pytest.raises(atoll.ChannelPoisoned):
+            atoll.select(end if hasattr(end, "recv") else (end, 1), default=None)
