@@ -49,37 +49,38 @@ def build_go(name):
     return program
 
 
-def python_with(package, module):
-    """A Python that can import `module`: that of build/rivals, or this one."""
-    candidates = (BUILD / package / "bin" / "python", Path(sys.executable))
-    for python in candidates:
-        command = [str(python), "-c", f"import {module}"]
-        if (
-            python.exists()
-            and subprocess.run(command, capture_output=True, check=False).returncode == 0
-        ):
-            return python
+def works(command, *arguments):
+    """`command` as a list if a short trial of it ends well, else None."""
+    command = [str(part) for part in command]
+    try:
+        float(run([*command, *arguments], timeout=60).split()[-1])
+    except (OSError, RuntimeError, subprocess.TimeoutExpired, ValueError, IndexError):
+        return None
+    return command
+
+
+def packaged(package, program, *arguments):
+    """The command for `program`: with the Python of build/rivals, or with this one."""
+    for python in (BUILD / package / "bin" / "python", Path(sys.executable)):
+        if python.exists():
+            command = works([python, PROGRAMS / program], *arguments)
+            if command is not None:
+                return command
     return None
 
 
 class Rivals:
-    """What there is of them: `time(name, program, ...)` is a number, or None."""
+    """What there is of them: `time(name, program, ...)` is a number."""
 
     def __init__(self):
-        self.commands = {}
-        for name in ("select", "commstime"):
-            program = build_go(name)
-            self.commands["go", name] = program and [program]
-        python = python_with("pygolang", "golang")
-        self.commands["pygolang", "select"] = python and [
-            python,
-            PROGRAMS / "select_pygolang.py",
-        ]
-        python = python_with("pycsp", "pycsp.parallel")
-        self.commands["pycsp", "commstime"] = python and [
-            python,
-            PROGRAMS / "commstime_pycsp.py",
-        ]
+        select = ("ready", 2, 10)
+        go = {name: build_go(name) for name in ("select", "commstime")}
+        self.commands = {
+            ("go", "select"): go["select"] and works([go["select"]], *select),
+            ("go", "commstime"): go["commstime"] and works([go["commstime"]], 10),
+            ("pygolang", "select"): packaged("pygolang", "select_pygolang.py", *select),
+            ("pycsp", "commstime"): packaged("pycsp", "commstime_pycsp.py", 10),
+        }
 
     def has(self, name, program):
         return self.commands[name, program] is not None
