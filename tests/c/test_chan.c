@@ -14,7 +14,7 @@ error_texts(void)
         CHECK(strcmp(atoll_strerror(i), "unknown error") != 0);
     }
     CHECK(strcmp(atoll_strerror(-1), "unknown error") == 0);
-    CHECK(strcmp(atoll_strerror(ATOLL_ERR_POISONED + 1), "unknown error") == 0);
+    CHECK(strcmp(atoll_strerror(ATOLL_ERR_BROKEN + 1), "unknown error") == 0);
 }
 
 static void
