@@ -226,7 +226,7 @@ atoll_sync_untake(atoll_sync *sync, atoll_err err)
     if (died) {
         /* Whoever has it by now has not been told; nor can it be. */
         next = at_waitq_claim(&sync->q);
-        sync->u.mutex.inconsistent = next == NULL;
+        sync->u.mutex.inconsistent |= next == NULL;
     }
     else if (at_sync_is_mutex(sync)) {
         next = at_mutex_pass(sync);
