@@ -26,6 +26,13 @@ def capture(exc: BaseException) -> tuple[str, ...]:
     return (name, qualname, module, msg, formatted, _display(exc, formatted))
 
 
+def report_initializer(exc: BaseException) -> None:
+    """Say that a pool's initializer has failed, as concurrent.futures does."""
+    from logging import getLogger
+
+    getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=exc)
+
+
 def _text(cls: type, name: str) -> str:
     try:
         value = getattr(cls, name)
@@ -107,9 +114,22 @@ def preload(names: tuple[str, ...]) -> None:
 _runner: Any = None
 
 
+def make_loop(_: object) -> None:
+    """Make the event loop, if there is none; called where no interrupt comes, which
+    would leave half a loop and, in socketpair(), open descriptors."""
+    global _runner
+    import asyncio
+
+    from . import _aio as _aio
+
+    if _runner is None:
+        runner = asyncio.Runner()
+        runner.get_loop()
+        _runner = runner
+
+
 def run_coroutine(coroutine: Any) -> Any:
     """Run what a task has returned, if that is a coroutine, in a loop of its own."""
-    global _runner
     import asyncio
 
     from ._aio import hub
@@ -118,8 +138,6 @@ def run_coroutine(coroutine: Any) -> Any:
         hub()  # so that an interrupt wakes the loop
         return await coroutine
 
-    if _runner is None:
-        _runner = asyncio.Runner()
     loop = _runner.get_loop()
     try:
         return _runner.run(run())
