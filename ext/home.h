@@ -48,7 +48,8 @@ typedef struct home {
     bool interrupt_due;  /* guarded by lock */
     bool job_over;       /* guarded by lock: only the reply is still due */
     bool call_in_flight; /* guarded by lock: our pending call is queued */
-    int64_t put_off_since; /* guarded by lock: the interrupt; or 0 */
+    uint32_t put_off;    /* guarded by lock: how often the interrupt was */
+    int64_t put_off_since; /* guarded by lock: when that began */
     bool waiting;        /* guarded by lock: the home thread is in a wait */
     bool exiting;        /* guarded by lock: the process exits */
     bool refused;        /* guarded by lock: the last close was refused */

@@ -9,18 +9,22 @@
  * lets go of it, has not begun: so the lock would be held for ever, and the next
  * task of this interpreter that wants it would hang. Once in three times that is
  * where an interrupt finds a loop that uses a lock; and with the lock of the module
- * threading no thread of the interpreter could begin or end any more. So the pending
- * call queues itself again, until CPython looks elsewhere. */
+ * threading no thread of the interpreter could begin or end any more. Nor does it come
+ * in asyncio's own code, which would be left with a loop that is running for ever. So
+ * the pending call queues itself again, until CPython looks elsewhere. */
 #include "compat.h"
 #include "cqobj.h"
 #include "home.h"
 
 #include <opcode_ids.h>
 #include <signal.h>
+#include <string.h>
 
-/* So long, and then it comes anyway: __enter__ may be a long story, and if another
- * thread has our call, the home's may be in lock.acquire(). */
+/* So long, and after so many looks (a hundred at each place where CPython looks), it
+ * comes anyway: __enter__ may be a long story, and if another thread has our call, the
+ * home's may be in lock.acquire(). Time alone would not do where cores are short. */
 #define PATIENCE_NS INT64_C(50000000)
+#define PATIENCE_LOOKS 20000
 
 #ifdef COMPAT_ENTER_SPECIAL
 /* Is the instruction `at` of `code` the call of __enter__ by a `with`? Called with
@@ -44,23 +48,39 @@ calls_enter(PyCodeObject *code, int at)
 }
 #endif
 
-/* Is the home thread on its way into a `with`, or out of one? Attached. */
+/* Is it asyncio's own code? Called with no exception set. */
 static bool
-is_at_a_door(home *h)
+is_of_asyncio(PyFrameObject *frame)
+{
+    PyObject *globals = PyFrame_GetGlobals(frame), *name = NULL;
+    bool is = PyDict_GetItemStringRef(globals, "__name__", &name) > 0 &&
+              PyUnicode_Check(name);
+    const char *text = is ? PyUnicode_AsUTF8(name) : NULL;
+    is = text != NULL && strncmp(text, "asyncio.", 8) == 0;
+    PyErr_Clear();
+    Py_XDECREF(name);
+    Py_DECREF(globals);
+    return is;
+}
+
+/* Would an exception in the home thread break more than the task? Attached. */
+static bool
+is_delicate(home *h)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(h->ts);
     if (frame == NULL) {
         return false;
     }
     PyCodeObject *code = PyFrame_GetCode(frame);
-    bool at_door = PyUnicode_EqualToUTF8(code->co_name, "__enter__") ||
-                   PyUnicode_EqualToUTF8(code->co_name, "__exit__");
+    bool is = PyUnicode_EqualToUTF8(code->co_name, "__enter__") ||
+              PyUnicode_EqualToUTF8(code->co_name, "__exit__");
 #ifdef COMPAT_ENTER_SPECIAL
-    at_door = at_door || calls_enter(code, PyFrame_GetLasti(frame));
+    is = is || calls_enter(code, PyFrame_GetLasti(frame));
 #endif
+    is = is || is_of_asyncio(frame);
     Py_DECREF(code);
     Py_DECREF(frame);
-    return at_door;
+    return is;
 }
 
 static int on_pending(void *arg);
@@ -85,11 +105,12 @@ queue_call_locked(home *h)
 static bool
 put_off_locked(home *h)
 {
-    int64_t now = atoll_now();
-    if (h->put_off_since == 0) {
-        h->put_off_since = now;
+    if (h->put_off++ == 0) {
+        h->put_off_since = atoll_now();
     }
-    return now - h->put_off_since < PATIENCE_NS && queue_call_locked(h);
+    bool patient = h->put_off < PATIENCE_LOOKS ||
+                   atoll_now() - h->put_off_since < PATIENCE_NS;
+    return patient && queue_call_locked(h);
 }
 
 /* Runs in one of the interpreter's threads, attached. */
@@ -98,16 +119,16 @@ on_pending(void *arg)
 {
     home *h = arg;
     bool mine = atoll_thread_self() == h->thread;
-    bool at_door = is_at_a_door(h);
+    bool delicate = is_delicate(h);
     atoll_lock_acquire(&h->lock);
     h->call_in_flight = false;
     /* A home thread that waits is kicked out of its wait and raises there. */
     bool due = h->interrupt_due && h->interruptible && (mine || !h->waiting);
-    if (due && at_door && put_off_locked(h)) {
+    if (due && delicate && put_off_locked(h)) {
         due = false;
     }
     if (due) {
-        h->put_off_since = 0;
+        h->put_off = 0;
         h->interrupt_due = false;
         atoll_kick_clear(&h->kick);
     }
@@ -224,7 +245,7 @@ home_job_over(home *h)
     bool wanted = !h->current->unwanted;
     h->interruptible = false;
     h->interrupt_due = false;
-    h->put_off_since = 0;
+    h->put_off = 0;
     h->job_over = true;
     h->waiting = false;
     atoll_kick_clear(&h->kick);

@@ -122,6 +122,11 @@ def make_loop(_: object) -> None:
 
     from . import _aio as _aio
 
+    # An interrupt that would wait no longer may have left them half begun or ended.
+    asyncio._set_running_loop(None)
+    if _runner is not None and _runner.get_loop().is_running():
+        _runner.get_loop()._thread_id = None
+        _close_loop()
     if _runner is None:
         runner = asyncio.Runner()
         runner.get_loop()
@@ -153,9 +158,9 @@ def run_coroutine(coroutine: Any) -> Any:
 
 def _close_loop() -> None:
     global _runner
-    if _runner is not None:
-        _runner.close()
-        _runner = None
+    runner, _runner = _runner, None
+    if runner is not None:
+        runner.close()
 
 
 def join_threads(_: object) -> None:

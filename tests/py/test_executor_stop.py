@@ -15,6 +15,7 @@ import tasks
 from support import (
     SLACK,
     STRESS,
+    count_fds,
     count_threads,
     open_interpreters,
     python_args,
@@ -243,17 +244,38 @@ def test_a_door_that_takes_long_is_no_excuse(pool, ready):
     assert pool.stats().restarts == 0  # it has obeyed
 
 
+def test_the_event_loop_of_a_cancelled_coroutine_can_be_used_again():
+    rng = random.Random(7)
+    with atoll.InterpreterPoolExecutor(1, grace=5, preload=["tasks"]) as pool:
+        for _ in range(300 * STRESS):
+            future = pool.submit(tasks.coroutine, 1, rng.choice([0, 0.0001, 60]))
+            end = time.perf_counter() + rng.random() * 0.001
+            while time.perf_counter() < end:
+                pass
+            future.cancel()
+            assert pool.submit(tasks.coroutine, 7).result(SLACK) == 7
+        assert pool.stats().restarts == 0
+
+
 def test_no_interrupt_while_an_event_loop_is_made():
     """Which would leave half a loop behind, and descriptors open."""
     rng = random.Random(6)
-    with atoll.InterpreterPoolExecutor(1, max_tasks_per_child=1, grace=None) as pool:
+    atoll.warm(0)
+    with pytest.raises(atoll.QueueEmpty):  # what main has open for its waits
+        atoll.create_queue().get(timeout=0.001)
+    descriptors = count_fds()
+    with atoll.InterpreterPoolExecutor(
+        1, max_tasks_per_child=1, grace=None, preload=["tasks"]
+    ) as pool:
         pool.submit(tasks.loop_id).result(SLACK)
         for _ in range(40 * STRESS):
             future = pool.submit(tasks.coroutine, 1, 60)
             until(future.running)
-            time.sleep(rng.random() * 0.03)
+            time.sleep(rng.random() * 0.002)
             future.cancel()
+    atoll.warm(0)
     until(lambda: not open_interpreters())
+    until(lambda: count_fds() <= descriptors)
 
 
 def test_an_interrupt_never_reaches_the_next_task():
