@@ -1,6 +1,7 @@
 /* What the coroutines of atoll/_aio.py begin with: trying without waiting, and how
  * methods of the types lead to them. See cqobj.h. */
 #include "cqop.h"
+#include "select.h"
 
 chanobj *
 op_end_of(core_state *state, PyObject *obj, bool send)
@@ -99,7 +100,46 @@ send_now(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                                      : channel_raise(end, err);
 }
 
+PyDoc_STRVAR(select_now_doc,
+"_select_now(cases, priority)\n--\n\n"
+"What select(*cases) returns without waiting; else an Operation for\n"
+"CompletionQueue.start. `cases` is a tuple.");
+
+static PyObject *
+select_now(PyObject *module, PyObject *args)
+{
+    core_state *state = PyModule_GetState(module);
+    PyObject *cases, *result = NULL;
+    int in_order;
+    if (!PyArg_ParseTuple(args, "O!p:_select_now", &PyTuple_Type, &cases,
+                          &in_order)) {
+        return NULL;
+    }
+    selection *s = selection_new(state, PySequence_Fast_ITEMS(cases),
+                                 PyTuple_GET_SIZE(cases), in_order);
+    if (s == NULL) {
+        return NULL;
+    }
+    uint32_t index;
+    atoll_err err;
+    if (selection_try(s, &index, &err) == ATOLL_OK) {
+        selection_settle(s, index, err);
+        result = selection_result(s, index, err);
+    }
+    else {
+        opobj *o = op_new(state, OP_SELECT, NULL, NULL);
+        if (o != NULL) {
+            o->selection = s;
+            return (PyObject *)o;
+        }
+        selection_drop_unsent(s);
+    }
+    selection_free(s);
+    return result;
+}
+
 PyMethodDef cq_functions[] = {
+    {"_select_now", select_now, METH_VARARGS, select_now_doc},
     {"_receive_now", (PyCFunction)(void *)receive_now, METH_FASTCALL,
      receive_now_doc},
     {"_send_now", (PyCFunction)(void *)send_now, METH_FASTCALL, send_now_doc},

@@ -39,6 +39,7 @@ new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
     self->state = state;
     self->kind = kind;
     self->weakrefs = NULL;
+    self->retired = false;
     self->chan = chan;
     xfer_handle_ref(kind, chan);
     PyObject *address = PyLong_FromVoidPtr(self);
@@ -50,7 +51,7 @@ new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
 }
 
 PyObject *
-chanobj_get(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
+chanobj_peek(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
 {
     PyObject *self = NULL, *key = key_of(kind, chan);
     if (key == NULL) {
@@ -65,6 +66,19 @@ chanobj_get(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
     }
     Py_DECREF(key);
     return self;
+}
+
+PyObject *
+chanobj_get(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
+{
+    PyObject *obj = chanobj_peek(state, kind, chan);
+    chanobj *self = (chanobj *)obj;
+    if (self != NULL && self->retired) {
+        self->retired = false; /* it has kept its reference */
+        atoll_chan_end_ref(chan, kind == HANDLE_SEND ? ATOLL_END_SEND
+                                                     : ATOLL_END_RECV);
+    }
+    return obj;
 }
 
 void
@@ -86,7 +100,12 @@ chanobj_dealloc(PyObject *obj)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
-    xfer_handle_unref(self->kind, self->chan);
+    if (self->retired) {
+        atoll_chan_unref(self->chan);
+    }
+    else {
+        xfer_handle_unref(self->kind, self->chan);
+    }
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -128,7 +147,8 @@ chanobj_find(core_state *state, xfer_handle_kind kind, int core_kind,
     PyObject *obj = NULL;
     const char *what = kind == HANDLE_QUEUE ? "queue" : "channel";
     if (atoll_chan_find(id, &chan) == ATOLL_OK &&
-        atoll_chan_kind(chan) == core_kind) {
+        (atoll_chan_kind(chan) == core_kind ||
+         (kind == HANDLE_RECV && atoll_chan_kind(chan) == KIND_TIMER))) {
         obj = chanobj_get(state, kind, chan);
     }
     else {
@@ -203,7 +223,8 @@ int
 chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 {
     /* Usually it need not wait, and then need not let go of the GIL. */
-    *err = atoll_chan_send(self->chan, msg, &no_wait);
+    *err = self->retired ? ATOLL_ERR_CLOSED
+                         : atoll_chan_send(self->chan, msg, &no_wait);
     if (*err != ATOLL_ERR_AGAIN || deadline == ATOLL_NOW) {
         return 0;
     }
@@ -214,7 +235,8 @@ chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 int
 chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 {
-    *err = atoll_chan_recv(self->chan, msg, &no_wait);
+    *err = self->retired ? ATOLL_ERR_CLOSED
+                         : atoll_chan_recv(self->chan, msg, &no_wait);
     if (*err != ATOLL_ERR_AGAIN || deadline == ATOLL_NOW) {
         return 0;
     }

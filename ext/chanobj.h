@@ -13,16 +13,25 @@ typedef struct chanobj {
     atoll_chan *chan;  /* counted (and its end, for a channel); constant */
     PyObject *weakrefs;
     xfer_handle_kind kind;
+    bool retired; /* an end that has been given back: retire() */
 } chanobj;
 
 /* The maker's words in the channel: of a queue, and of a channel. */
 enum { QUEUE_MAXSIZE, QUEUE_ORPHAN };
 enum { CHANNEL_ORPHAN };
 
+/* What atoll_chan_kind says. Timers are not listed: a sending end made for them
+ * would close them when it goes. */
+enum { KIND_QUEUE = 1, KIND_CHANNEL = 2, KIND_TIMER = 3 };
+
 /* The object for `chan` here: the one that exists, or a new one that takes a
- * reference of its own. NULL with an exception. */
+ * reference of its own. The caller has an end of that kind, so one that has been
+ * retired here can take an end again. NULL with an exception. */
 PyObject *chanobj_get(core_state *state, xfer_handle_kind kind,
                       atoll_chan *chan);
+/* The same, but one that has been retired stays so. */
+PyObject *chanobj_peek(core_state *state, xfer_handle_kind kind,
+                       atoll_chan *chan);
 
 /* The live channel with this id as an object; error_name is raised if there
  * is none. `core_kind` must match. */
@@ -35,7 +44,7 @@ PyObject *chanobj_list(core_state *state, int core_kind,
                        PyObject *(*make)(core_state *, atoll_chan *));
 
 /* Send an encoded message, or receive one: without waiting if possible, else
- * detached, until `deadline`. 0 with *err, and the message's owner is as
+ * detached, until `deadline`. To a retired end all is CLOSED. 0 with *err, and the message's owner is as
  * atoll_chan_send and _recv say; -1 with an exception: nothing happened. */
 int chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline,
                  atoll_err *err);
@@ -45,7 +54,8 @@ int chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline,
 /* The object of a received message: decoded, or what its orphan rule says. */
 PyObject *chanobj_open(chanobj *self, atoll_msg *msg);
 
-/* Raise what a call that blocks raises for CLOSED, FORKED, NOMEM. Returns NULL. */
+/* Raise what a call that blocks raises for CLOSED, POISONED, FORKED, NOMEM.
+ * Returns NULL. */
 PyObject *queue_raise(chanobj *self, atoll_err err);
 PyObject *channel_raise(chanobj *self, atoll_err err);
 

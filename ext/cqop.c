@@ -5,6 +5,8 @@
  * them earlier is used after it. */
 #include "cqop.h"
 
+#include "select.h"
+
 #include <stddef.h>
 
 /* -------------------------------------------------------------- the lists */
@@ -62,19 +64,31 @@ op_new(core_state *state, op_kind kind, PyObject *end, PyObject *token)
 void
 op_start(opobj *o, cqobj *cq, atoll_event *event)
 {
-    atoll_err err;
-    switch (o->kind) {
+    atoll_err err = ATOLL_ERR_CLOSED;
+    bool retired = o->end != NULL && o->end->retired;
+    switch (retired ? OP_NONE : o->kind) {
+    case OP_NONE:
+        o->op->status = err; /* as from a call that blocks */
+        break;
     case OP_RECV:
         err = atoll_chan_recv_start(o->end->chan, o->op, cq->cq);
         break;
     case OP_SEND:
         err = atoll_chan_send_start(o->end->chan, o->op, cq->cq);
         break;
+    case OP_SELECT:
+        err = atoll_select_start(o->selection->cases, o->selection->count,
+                                 selection_random(o->selection), o->op,
+                                 cq->cq, &o->index, &o->op->status);
+        break;
     default:
         err = atoll_event_wait_start(event, o->op, cq->cq);
         break;
     }
     o->phase = err == ATOLL_ERR_AGAIN ? OP_PENDING : OP_ENDED;
+    if (o->kind == OP_SELECT && o->phase == OP_ENDED) {
+        selection_settle(o->selection, o->index, o->op->status);
+    }
     if (o->phase == OP_PENDING) {
         o->owned = true;
         Py_INCREF(o);
@@ -84,6 +98,28 @@ op_start(opobj *o, cqobj *cq, atoll_event *event)
 
 /* ------------------------------------------------------------------ ending */
 
+/* As atoll_op_cancel. */
+static bool
+recall(opobj *o)
+{
+    return o->kind == OP_SELECT
+               ? atoll_select_cancel(o->selection->cases, o->selection->count,
+                                     o->op)
+               : atoll_op_cancel(o->op);
+}
+
+/* It has not been sent. */
+static void
+drop_unsent(opobj *o)
+{
+    if (o->kind == OP_SEND) {
+        atoll_msg_drop(&o->op->msg);
+    }
+    else if (o->kind == OP_SELECT) {
+        selection_drop_unsent(o->selection);
+    }
+}
+
 /* Out of all lists, and nothing is left of it but the object. What becomes of
  * the message is the caller's business. */
 static void
@@ -92,15 +128,20 @@ over(opobj *o)
     bool owned = o->owned;
     void (*release)(void *) = o->release;
     PyObject *token = o->token;
+    selection *cases = o->selection;
     take_out(o);
     o->token = NULL;
     o->owned = false;
     o->phase = OP_OVER;
     o->release = NULL;
+    o->selection = NULL;
     atoll_free(o->op);
     o->op = NULL;
     if (release != NULL) {
         release(o->keep);
+    }
+    if (cases != NULL) {
+        selection_free(cases);
     }
     if (owned) {
         Py_DECREF(o);
@@ -113,6 +154,11 @@ op_collect(cqobj *cq, atoll_op *op)
 {
     opobj *o = op->user;
     take_out(o);
+    if (o->kind == OP_SELECT) {
+        o->index = atoll_select_end(o->selection->cases, o->selection->count,
+                                    op);
+        selection_settle(o->selection, o->index, op->status);
+    }
     o->phase = OP_ENDED;
     add_last(cq, &cq->untold, o);
 }
@@ -137,11 +183,42 @@ op_told(opobj *o)
     Py_XDECREF(token);
 }
 
+/* The kind of case that it has ended with. */
+static atoll_case_kind
+case_of(const opobj *o)
+{
+    switch (o->kind) {
+    case OP_RECV:
+        return ATOLL_CASE_RECV;
+    case OP_SEND:
+        return ATOLL_CASE_SEND;
+    case OP_SELECT:
+        return o->selection->cases[o->index].kind;
+    default:
+        return ATOLL_CASE_EVENT;
+    }
+}
+
 static bool
 has_received(const opobj *o)
 {
-    return o->kind == OP_RECV && o->phase == OP_ENDED &&
-           o->op->status == ATOLL_OK;
+    return o->phase == OP_ENDED && o->op->status == ATOLL_OK &&
+           case_of(o) == ATOLL_CASE_RECV;
+}
+
+/* Of one that has received: where from, and what. */
+static atoll_chan *
+chan_of(const opobj *o)
+{
+    return o->kind == OP_SELECT ? o->selection->cases[o->index].of.chan
+                                : o->end->chan;
+}
+
+static atoll_msg *
+msg_of(const opobj *o)
+{
+    return o->kind == OP_SELECT ? &o->selection->cases[o->index].msg
+                                : &o->op->msg;
 }
 
 static const atoll_wait now = {.deadline = ATOLL_NOW};
@@ -153,9 +230,9 @@ static void
 swap_along(opobj *o, const atoll_chan *chan, atoll_msg *msg)
 {
     for (; o != NULL; o = o->next) {
-        if (has_received(o) && o->end->chan == chan) {
-            atoll_msg newer = o->op->msg;
-            o->op->msg = *msg;
+        if (has_received(o) && chan_of(o) == chan) {
+            atoll_msg newer = *msg_of(o);
+            *msg_of(o) = *msg;
             *msg = newer;
         }
     }
@@ -165,8 +242,8 @@ swap_along(opobj *o, const atoll_chan *chan, atoll_msg *msg)
 static void
 put_back(opobj *o)
 {
-    atoll_chan *chan = o->end->chan;
-    atoll_msg msg = o->op->msg;
+    atoll_chan *chan = chan_of(o);
+    atoll_msg msg = *msg_of(o);
     /* Those that the core has ended meanwhile count, too. They are asked for
      * one by one: a queue that has said that it is empty would have emptied its
      * descriptor, and the loop would not come for what we have taken out. */
@@ -192,10 +269,8 @@ put_back(opobj *o)
 bool
 op_cancel(opobj *o)
 {
-    if (o->phase == OP_PENDING && atoll_op_cancel(o->op)) {
-        if (o->kind == OP_SEND) {
-            atoll_msg_drop(&o->op->msg);
-        }
+    if (o->phase == OP_PENDING && recall(o)) {
+        drop_unsent(o);
         over(o);
         return true;
     }
@@ -210,15 +285,14 @@ op_cancel(opobj *o)
     if (o->phase == OP_OVER) {
         return false;
     }
+    if (o->phase == OP_ENDED && o->op->status == ATOLL_OK &&
+        (case_of(o) == ATOLL_CASE_SEND || o->kind == OP_WATCH)) {
+        return false; /* and all goes on as if nobody had asked */
+    }
     if (has_received(o)) {
         put_back(o);
     }
-    else if (o->phase == OP_ENDED && o->op->status == ATOLL_OK) {
-        return false; /* and all goes on as if nobody had asked */
-    }
-    else if (o->kind == OP_SEND) {
-        atoll_msg_drop(&o->op->msg);
-    }
+    drop_unsent(o);
     over(o);
     return true;
 }
@@ -236,10 +310,8 @@ op_end_all(cqobj *cq)
     opobj *o;
     /* First those that wait: none of them is to get what is put back. */
     while ((o = cq->pending.first) != NULL) {
-        if (atoll_op_cancel(o->op)) {
-            if (o->kind == OP_SEND) {
-                atoll_msg_drop(&o->op->msg);
-            }
+        if (recall(o)) {
+            drop_unsent(o);
             over(o);
         }
         else if (atoll_cq_wait(cq->cq, &for_ever) == ATOLL_OK) {
@@ -290,10 +362,16 @@ op_result(PyObject *obj, PyObject *Py_UNUSED(ignored))
     }
     atoll_err err = o->op->status;
     atoll_msg msg = o->op->msg;
+    selection *cases = o->selection;
+    o->selection = NULL;
     Py_INCREF(o);
     over(o);
     PyObject *result = NULL;
-    if (err != ATOLL_OK) {
+    if (cases != NULL) {
+        result = selection_result(cases, o->index, err);
+        selection_free(cases);
+    }
+    else if (err != ATOLL_OK) {
         if (o->kind == OP_SEND) {
             atoll_msg_drop(&msg);
         }
@@ -338,7 +416,8 @@ op_traverse(PyObject *obj, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(obj));
     Py_VISIT(((opobj *)obj)->token);
-    return 0;
+    const selection *cases = ((opobj *)obj)->selection;
+    return cases == NULL ? 0 : selection_visit(cases, visit, arg);
 }
 
 static int

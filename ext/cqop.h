@@ -5,7 +5,13 @@
 #include "chanobj.h"
 #include "cqobj.h"
 
-typedef enum op_kind { OP_RECV, OP_SEND, OP_WATCH } op_kind;
+typedef enum op_kind {
+    OP_NONE,
+    OP_RECV,
+    OP_SEND,
+    OP_WATCH,
+    OP_SELECT
+} op_kind;
 typedef enum op_phase { OP_NEW, OP_PENDING, OP_ENDED, OP_OVER } op_phase;
 
 struct cqobj;
@@ -22,6 +28,8 @@ typedef struct opobj {
     struct opobj *prev, *next;
     PyObject *token;
     chanobj *end;              /* or NULL */
+    struct selection *selection; /* owned, of OP_SELECT, until it is over */
+    uint32_t index;            /* of its case, once it has ended */
     void (*release)(void *);   /* of an event's, or NULL */
     void *keep;
 } opobj;

@@ -180,6 +180,16 @@ enc_interpreter(encoder *e, PyObject *obj)
     return enc_put(e, TAG_FOREIGN, &value, sizeof(value));
 }
 
+static int
+enc_end(encoder *e, xfer_handle_kind kind, chanobj *end)
+{
+    if (end->retired) { /* it has no end to give */
+        channel_raise(end, ATOLL_ERR_CLOSED);
+        return -1;
+    }
+    return enc_put_handle(e, TAG_HANDLE, kind, end->chan);
+}
+
 /* 1: appended; 0: it is not one of these; -1 with an exception. */
 static int
 enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
@@ -191,10 +201,10 @@ enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
                             ((chanobj *)obj)->chan);
     }
     else if (type == state->send_type) {
-        rc = enc_put_handle(e, TAG_HANDLE, HANDLE_SEND, ((chanobj *)obj)->chan);
+        rc = enc_end(e, HANDLE_SEND, (chanobj *)obj);
     }
     else if (type == state->recv_type) {
-        rc = enc_put_handle(e, TAG_HANDLE, HANDLE_RECV, ((chanobj *)obj)->chan);
+        rc = enc_end(e, HANDLE_RECV, (chanobj *)obj);
     }
     else if ((PyObject *)type == state->interpreter_class) {
         rc = enc_interpreter(e, obj);

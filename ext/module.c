@@ -8,6 +8,7 @@
 #include "jobobj.h"
 #include "mailbox.h"
 #include "output.h"
+#include "select.h"
 #include "spare.h"
 #include "state.h"
 #include "view.h"
@@ -56,18 +57,19 @@ core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
 PyDoc_STRVAR(stats_doc,
 "stats()\n--\n\n"
 "Counters of this process since it started (int): `parks`, waits that gave the\n"
-"CPU up; `wakes`, system calls that woke a waiter; and `channels`, queues and\n"
-"channels alive now.");
+"CPU up; `wakes`, system calls that woke a waiter; `channels`, queues and\n"
+"channels alive now; and `timers`, which are pending now.");
 
 static PyObject *
 core_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     atoll_stats stats;
     atoll_stats_get(&stats);
-    return Py_BuildValue("{s:K,s:K,s:K}", "parks",
+    return Py_BuildValue("{s:K,s:K,s:K,s:K}", "parks",
                          (unsigned long long)stats.parks, "wakes",
                          (unsigned long long)stats.wakes, "channels",
-                         (unsigned long long)stats.channels);
+                         (unsigned long long)stats.channels, "timers",
+                         (unsigned long long)stats.timers);
 }
 
 PyDoc_STRVAR(close_mailbox_doc,
@@ -146,7 +148,7 @@ add_all(core_state *state)
         moved_functions,   layout_functions,    view_functions,
         queue_functions,   channel_functions,   home_functions,
         output_functions,  sink_functions,      cq_functions,
-        isolate_functions, interrupt_functions,
+        isolate_functions, interrupt_functions, select_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {
@@ -230,6 +232,7 @@ core_free(void *module)
     core_state *state = PyModule_GetState(module);
     core_clear(module);
     sink_forget(state);
+    selection_forget(state);
     if (state->mailbox != NULL) {
         mailbox_kill(state->mailbox);
         mailbox_unref(state->mailbox);

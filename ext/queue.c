@@ -3,7 +3,6 @@
 #include "cqobj.h"
 #include "detach.h"
 
-#define KIND_QUEUE 1
 
 static inline atoll_chan *
 chan_of(PyObject *obj)

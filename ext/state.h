@@ -50,6 +50,8 @@ typedef struct core_state {
     PyObject *create_extension, *create_builtin, *exec_extension,
         *exec_builtin, *exec_source, *ctypes_dlopen; /* CPython's, likewise */
     PyObject *aio;               /* atoll._aio, on demand */
+    struct selection *selection; /* memory for the next, or NULL */
+    uint64_t random;             /* of select; 0: not begun */
     struct cqobj *cqs;           /* its completion queues; see cqobj.h */
     struct buffer *buffers;      /* lines that its threads have begun */
     uint64_t caught_up; /* main: all output up to this one is written */

@@ -1,4 +1,4 @@
-/* Channels: send, receive, close. See at_chan.h first. */
+/* Channels: send, receive, close, poison. See at_chan.h first. */
 #include "at_chan.h"
 
 #include <string.h>
@@ -43,6 +43,7 @@ destroy(atoll_chan *chan)
 {
     if (!chan->forked) { /* in a forked child the ring may be half written */
         at_ring_drop(chan->ring, chan->head, chan->len, chan->mask);
+        atoll_msg_drop(&chan->why); /* zeroed if there is none */
     }
     atoll_free(((void **)chan)[-1]);
 }
@@ -146,6 +147,14 @@ drain(const atoll_chan *chan)
     } while (at_load_rlx(&chan->len) > enough && at_port_now() < end);
 }
 
+/* What a closed channel says; called with the lock. */
+static atoll_err
+how_closed(const atoll_chan *chan)
+{
+    return at_load_rlx(&chan->poisoned) ? ATOLL_ERR_POISONED
+                                        : ATOLL_ERR_CLOSED;
+}
+
 static inline atoll_err
 try_send(atoll_chan *chan, atoll_msg *msg)
 {
@@ -155,7 +164,7 @@ try_send(atoll_chan *chan, atoll_msg *msg)
     atoll_err err = ATOLL_OK;
     atoll_lock_acquire(&chan->lock);
     if (at_unlikely(chan->closed)) {
-        err = ATOLL_ERR_CLOSED;
+        err = how_closed(chan);
         goto out;
     }
     at_node *receiver = at_waitq_claim(&chan->recvq);
@@ -214,8 +223,9 @@ try_recv(atoll_chan *chan, atoll_msg *msg)
     if (!chan->closed) {
         return ATOLL_ERR_AGAIN; /* with the lock */
     }
+    atoll_err err = how_closed(chan);
     atoll_lock_release(&chan->lock);
-    return ATOLL_ERR_CLOSED;
+    return err;
 }
 
 atoll_err
@@ -300,36 +310,117 @@ atoll_chan_unrecv(atoll_chan *chan, atoll_msg *msg)
 
 /* ------------------------------------------------------------------- close */
 
+/* What the end of a channel leaves to be done without its lock. */
+typedef struct remains {
+    at_node *receivers, *senders; /* chains to be told */
+    atoll_msg *ring;
+    size_t head, len, mask;
+    void (*fn)(void *arg);
+    void *arg;
+} remains;
+
+/* Called with the lock. */
+static void
+end_now(atoll_chan *chan, bool discard, remains *left)
+{
+    *left = (remains){.fn = chan->on_close, .arg = chan->on_close_arg};
+    at_store_rlx(&chan->closed, true);
+    chan->on_close = NULL;
+    left->receivers = at_waitq_claim_all(&chan->recvq);
+    left->senders = at_waitq_claim_all(&chan->sendq);
+    if (discard) {
+        chan->discarded = true;
+        left->ring = chan->ring;
+        left->head = chan->head;
+        left->len = chan->len;
+        left->mask = chan->mask;
+        chan->ring = NULL;
+        chan->head = chan->mask = 0;
+        at_ring_set_len(chan, 0);
+    }
+}
+
+/* Called without the lock. The caller has a reference, `fn` may give up others. */
+static void
+end_rest(const remains *left, atoll_err err)
+{
+    at_node_finish_all(left->receivers, err);
+    at_node_finish_all(left->senders, err);
+    at_ring_drop(left->ring, left->head, left->len, left->mask);
+    if (left->fn != NULL) {
+        left->fn(left->arg);
+    }
+}
+
 bool
 atoll_chan_close(atoll_chan *chan, bool discard)
 {
     if (at_unlikely(chan->forked)) {
         return false;
     }
-    atoll_msg *ring = NULL;
-    size_t head = 0, len = 0, mask = 0;
-
+    remains left;
     atoll_lock_acquire(&chan->lock);
     bool first = !chan->closed;
-    at_store_rlx(&chan->closed, true);
-    at_node *receivers = at_waitq_claim_all(&chan->recvq);
-    at_node *senders = at_waitq_claim_all(&chan->sendq);
-    if (discard) {
-        chan->discarded = true;
-        ring = chan->ring;
-        head = chan->head;
-        len = chan->len;
-        mask = chan->mask;
-        chan->ring = NULL;
-        chan->head = chan->mask = 0;
-        at_ring_set_len(chan, 0);
+    end_now(chan, discard, &left);
+    atoll_lock_release(&chan->lock);
+    end_rest(&left, ATOLL_ERR_CLOSED);
+    return first;
+}
+
+atoll_err
+atoll_chan_poison(atoll_chan *chan, const atoll_msg *why, size_t *dropped)
+{
+    if (dropped != NULL) {
+        *dropped = 0;
+    }
+    if (at_unlikely(chan->forked)) {
+        return ATOLL_ERR_FORKED;
+    }
+    remains left;
+    atoll_lock_acquire(&chan->lock);
+    if (chan->poisoned) {
+        atoll_lock_release(&chan->lock);
+        return ATOLL_ERR_POISONED;
+    }
+    chan->why = *why;
+    /* Release: publishes `why` to atoll_chan_why. */
+    at_store_rel(&chan->poisoned, true);
+    end_now(chan, true, &left);
+    atoll_lock_release(&chan->lock);
+    if (dropped != NULL) {
+        *dropped = left.len;
+    }
+    end_rest(&left, ATOLL_ERR_POISONED);
+    return ATOLL_OK;
+}
+
+const atoll_msg *
+atoll_chan_why(const atoll_chan *chan)
+{
+    /* Acquire: pairs with the release in atoll_chan_poison. */
+    return at_load_acq(&chan->poisoned) ? &chan->why : NULL;
+}
+
+atoll_err
+atoll_chan_on_close(atoll_chan *chan, void (*fn)(void *arg), void *arg)
+{
+    if (at_unlikely(chan->forked)) {
+        return ATOLL_ERR_FORKED;
+    }
+    atoll_err err = ATOLL_OK;
+    atoll_lock_acquire(&chan->lock);
+    if (chan->closed) {
+        err = ATOLL_ERR_CLOSED;
+    }
+    else if (chan->on_close != NULL) {
+        err = ATOLL_ERR_INVALID;
+    }
+    else {
+        chan->on_close = fn;
+        chan->on_close_arg = arg;
     }
     atoll_lock_release(&chan->lock);
-
-    at_node_finish_all(receivers, ATOLL_ERR_CLOSED);
-    at_node_finish_all(senders, ATOLL_ERR_CLOSED);
-    at_ring_drop(ring, head, len, mask);
-    return first;
+    return err;
 }
 
 bool
@@ -337,6 +428,24 @@ atoll_chan_is_closed(const atoll_chan *chan)
 {
     /* Relaxed: a hint, as documented for every such question. */
     return at_load_rlx(&chan->closed);
+}
+
+size_t
+atoll_chan_waiting(atoll_chan *chan, size_t max)
+{
+    if (at_unlikely(chan->forked)) {
+        return 0;
+    }
+    size_t count = 0;
+    atoll_lock_acquire(&chan->lock);
+    const at_node *lines[] = {chan->recvq.first, chan->sendq.first};
+    for (int i = 0; i < 2; i++) {
+        for (const at_node *n = lines[i]; n != NULL && count < max; n = n->next) {
+            count++;
+        }
+    }
+    atoll_lock_release(&chan->lock);
+    return count;
 }
 
 size_t

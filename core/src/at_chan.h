@@ -1,4 +1,4 @@
-/* The inside of a channel, for at_chan.c, at_registry.c and (later) select.
+/* The inside of a channel, for at_chan.c, at_registry.c, at_select.c and others.
  *
  * Purpose. A queue of messages with a capacity from 0 (rendezvous) to
  * unbounded, many senders, many receivers, served in order.
@@ -7,6 +7,7 @@
  *   I1  receivers wait  =>  the buffer is empty and no sender waits
  *   I2  senders wait    =>  the buffer holds `capacity` messages, or more
  *   I3  closed          =>  nobody waits
+ *   I4  poisoned        =>  closed and empty
  * (more than `capacity` are there only after atoll_chan_unrecv)
  * so whoever comes looks first for a waiter of the other side, then at the
  * buffer, and waits only if neither helps. A message is handed straight to a
@@ -21,9 +22,14 @@
  * ring, and for many orphans) no memory is asked for while it is held: a
  * message's `drop` may well give back a reference to this same channel.
  *
+ * Poison is a sub-case of closed, so that it costs those who do not meet it
+ * nothing: whoever finds the channel closed (and, a receiver, empty) asks then
+ * which of the two it is.
+ *
  * Memory order: everything is ordered by the lock. `closed`, `len` and
  * `has_orphans` are also read without it, as hints; so they are written with
- * relaxed stores, which order nothing.
+ * relaxed stores, which order nothing. `poisoned` publishes `why`, which is read
+ * without the lock: release and acquire.
  *
  * Sources: the invariants and the direct hand-over are those of Go's
  * runtime/chan.go. A single lock, rather than a lock-free ring, is what lets
@@ -58,6 +64,12 @@ struct atoll_chan {
     uint64_t id;               /* constant */
     int64_t user[2];           /* the maker's; constant once shared */
     atoll_chan *chain;         /* guarded by the registry's lock */
+
+    /* Of its end. */
+    void (*on_close)(void *arg); /* guarded by lock; NULL once taken */
+    void *on_close_arg;          /* guarded by lock */
+    bool poisoned;               /* written under the lock, atomic */
+    atoll_msg why;               /* constant once poisoned */
 };
 
 /* Enter and leave the table of live channels (at_registry.c). */
@@ -69,6 +81,21 @@ void at_registry_remove(atoll_chan *chan);
  * then release it; or just release it. */
 atoll_err at_chan_try_send(atoll_chan *chan, atoll_msg *msg);
 atoll_err at_chan_try_recv(atoll_chan *chan, atoll_msg *msg);
+
+/* Would it have to wait? With the lock held. A waiter of the other side that has
+ * been served elsewhere (select) makes it say no; a try then unlinks that one. */
+static inline bool
+at_chan_send_waits(const atoll_chan *chan)
+{
+    return !chan->closed && chan->len >= chan->capacity &&
+           at_waitq_empty(&chan->recvq);
+}
+
+static inline bool
+at_chan_recv_waits(const atoll_chan *chan)
+{
+    return !chan->closed && chan->len == 0 && at_waitq_empty(&chan->sendq);
+}
 
 /* Apply the orphan rules of `group` to what is pending in `chan`. */
 void at_chan_orphan(atoll_chan *chan, int64_t group);

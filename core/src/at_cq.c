@@ -51,6 +51,8 @@
  *
  * Fork. What was made before it is dead in the child: the descriptor is shared
  * with the parent, the lists may be half linked. `forks` tells. */
+#include "at_cq.h"
+
 #include "at_atomic.h"
 #include "at_chan.h"
 #include "at_port.h"
@@ -151,21 +153,37 @@ op_done(at_waiter *waiter)
 }
 
 /* Before the operation is tried. */
-static inline atoll_err
-op_begin(atoll_op *op, const atoll_cq *cq)
+atoll_err
+at_op_begin(atoll_op *op, const atoll_cq *cq)
 {
     op->at_queue = NULL; /* a cancel finds that it does not wait */
     op->status = ATOLL_ERR_AGAIN;
     return of_parent(cq) ? ATOLL_ERR_FORKED : ATOLL_OK;
 }
 
+void
+at_op_arm(atoll_op *op, atoll_cq *cq)
+{
+    at_waiter_init_async(&op->at_waiter, op_done);
+    op->at_cq = atoll_cq_ref(cq);
+}
+
+bool
+at_op_disarm(atoll_op *op, bool *of_child)
+{
+    if (!at_waiter_give_up(&op->at_waiter)) {
+        return false;
+    }
+    *of_child = of_parent(op->at_cq);
+    return true;
+}
+
 /* Stand in `line`, whose lock is held, and release that. */
 static atoll_err
 op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
 {
-    at_waiter_init_async(&op->at_waiter, op_done);
+    at_op_arm(op, cq);
     op->at_node = (at_node){.waiter = &op->at_waiter, .msg = &op->msg};
-    op->at_cq = atoll_cq_ref(cq);
     op->at_queue = line;
     op->at_lock = lock;
     at_waitq_push(line, &op->at_node);
@@ -176,7 +194,7 @@ op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
 atoll_err
 atoll_chan_recv_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
 {
-    atoll_err err = op_begin(op, cq);
+    atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK) {
         err = at_chan_try_recv(chan, &op->msg);
         if (err == ATOLL_ERR_AGAIN) {
@@ -189,7 +207,7 @@ atoll_chan_recv_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
 atoll_err
 atoll_chan_send_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
 {
-    atoll_err err = op_begin(op, cq);
+    atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK) {
         err = at_chan_try_send(chan, &op->msg);
         if (err == ATOLL_ERR_AGAIN) {
@@ -202,7 +220,7 @@ atoll_chan_send_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
 atoll_err
 atoll_event_wait_start(atoll_event *event, atoll_op *op, atoll_cq *cq)
 {
-    atoll_err err = op_begin(op, cq);
+    atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK && at_event_try(event) == ATOLL_ERR_AGAIN) {
         return op_stand(op, cq, at_event_queue(event), &event->lock);
     }
@@ -213,16 +231,16 @@ bool
 atoll_op_cancel(atoll_op *op)
 {
     at_waitq *line = op->at_queue;
-    if (line == NULL || !at_waiter_give_up(&op->at_waiter)) {
+    bool of_child;
+    if (line == NULL || !at_op_disarm(op, &of_child)) {
         return false;
     }
-    atoll_cq *cq = op->at_cq;
-    if (!of_parent(cq)) { /* else the line has been made anew */
+    if (!of_child) { /* else the line has been made anew */
         atoll_lock_acquire(op->at_lock);
         at_waitq_remove(line, &op->at_node);
         atoll_lock_release(op->at_lock);
     }
-    atoll_cq_unref(cq);
+    atoll_cq_unref(op->at_cq);
     return true;
 }
 

@@ -153,6 +153,7 @@ void
 atoll_stats_get(atoll_stats *out)
 {
     at_wait_stats(out);
+    at_timer_stats(out);
     atoll_lock_acquire(&lock);
     out->channels = alive;
     atoll_lock_release(&lock);

@@ -41,6 +41,7 @@ static struct {
     atoll_lock lock;
     atoll_timer *root;   /* guarded by lock, like all but the word */
     uint64_t starts;     /* so far; orders equal deadlines */
+    uint64_t pending;    /* in the heap */
     uint32_t word;       /* atomic: the thread sleeps on it */
     int64_t wakes_at;    /* the thread sleeps until then, or AWAKE */
     bool running;        /* there is a thread that will look at the heap */
@@ -117,6 +118,7 @@ add(atoll_timer *timer)
     timer->at_order = timers.starts++;
     timer->at_armed = at_forks + 1; /* 0 is idle */
     timers.root = meld(timers.root, timer);
+    timers.pending++;
 }
 
 static inline bool
@@ -145,6 +147,7 @@ take_out(atoll_timer *timer)
         timers.root = meld(timers.root, children);
     }
     timer->at_armed = 0;
+    timers.pending--;
 }
 
 /* ------------------------------------------------------------- the thread */
@@ -295,9 +298,18 @@ atoll_timers_end(void)
 }
 
 void
+at_timer_stats(atoll_stats *out)
+{
+    atoll_lock_acquire(&timers.lock);
+    out->timers = timers.pending;
+    atoll_lock_release(&timers.lock);
+}
+
+void
 at_timer_fork_child(void)
 {
     timers.lock.word = 0;
     timers.root = NULL;
+    timers.pending = 0;
     timers.running = timers.ended = false;
 }

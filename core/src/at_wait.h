@@ -129,5 +129,6 @@ void at_timer_fork_child(void);
 
 /* For atoll_stats_get. */
 void at_wait_stats(atoll_stats *out);
+void at_timer_stats(atoll_stats *out);
 
 #endif

@@ -14,14 +14,17 @@ from ._core import (
     Queue,
     RecvChannel,
     SendChannel,
+    after,
     create_channel,
     create_queue,
     is_shareable,
     list_channels,
     list_queues,
     move,
+    select,
     share,
     stats,
+    ticker,
 )
 from .errors import (
     KEEP,
@@ -32,6 +35,7 @@ from .errors import (
     ChannelClosed,
     ChannelError,
     ChannelNotFoundError,
+    ChannelPoisoned,
     ChannelTimeout,
     ExecutionFailed,
     ForkedError,
@@ -48,11 +52,8 @@ from .errors import (
 from .interpreter import Interpreter, create, get_current, get_main, list_all, warm
 
 __all__ = [
-    "KEEP",
-    "UNBOUND",
-    "UNBOUND_ERROR",
-    "UNBOUND_REMOVE",
     "AtollError",
+    "Broadcast",
     "BrokenInterpreterPool",
     "Buffer",
     "ChannelClosed",
@@ -60,6 +61,7 @@ __all__ = [
     "ChannelError",
     "ChannelFull",
     "ChannelNotFoundError",
+    "ChannelPoisoned",
     "ChannelTimeout",
     "Diagnosis",
     "ExecutionFailed",
@@ -70,8 +72,10 @@ __all__ = [
     "InterpreterNotFoundError",
     "InterpreterPoolExecutor",
     "ItemInterpreterDestroyed",
+    "KEEP",
     "Moved",
     "NotShareableError",
+    "Pipeline",
     "PoolStats",
     "Queue",
     "QueueEmpty",
@@ -85,11 +89,17 @@ __all__ = [
     "SendChannel",
     "Task",
     "TaskGroup",
+    "UNBOUND",
+    "UNBOUND_ERROR",
+    "UNBOUND_REMOVE",
     "WorkerStats",
+    "after",
     "create",
+    "create_broadcast",
     "create_channel",
     "create_queue",
     "doctor",
+    "fan_in",
     "get_current",
     "get_main",
     "is_shareable",
@@ -97,10 +107,15 @@ __all__ = [
     "list_channels",
     "list_queues",
     "move",
+    "pipeline",
+    "poison_on_exit",
     "register",
+    "select",
+    "select_async",
     "share",
     "spawn",
     "stats",
+    "ticker",
     "warm",
 ]
 
@@ -108,8 +123,10 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
+    from ._ends import poison_on_exit as poison_on_exit
     from ._future import Future as Future
     from ._registry import register as register
     from ._task import Task as Task
@@ -122,24 +139,36 @@ if TYPE_CHECKING:
     from .executor import InterpreterPoolExecutor as InterpreterPoolExecutor
     from .executor import PoolStats as PoolStats
     from .executor import WorkerStats as WorkerStats
+    from .flow import Broadcast as Broadcast
+    from .flow import Pipeline as Pipeline
+    from .flow import create_broadcast as create_broadcast
+    from .flow import fan_in as fan_in
+    from .flow import pipeline as pipeline
 
 # What is imported when it is first looked at: `queue` or `concurrent.futures` alone
 # cost more than all of atoll.
 _LAZY = {
+    "Broadcast": "flow",
     "BrokenInterpreterPool": "errors",
     "ChannelEmpty": "errors",
     "ChannelFull": "errors",
     "Diagnosis": "_doctor",
     "Future": "_future",
     "InterpreterPoolExecutor": "executor",
+    "Pipeline": "flow",
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
     "Task": "_task",
     "TaskGroup": "_task",
     "WorkerStats": "executor",
+    "create_broadcast": "flow",
     "doctor": "_doctor",
+    "fan_in": "flow",
+    "pipeline": "flow",
+    "poison_on_exit": "_ends",
     "register": "_registry",
+    "select_async": "_aio",
     "spawn": "_task",
 }
 

@@ -31,7 +31,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import errors
-from ._core import CompletionQueue, Operation, Queue, _receive_now, _send_now
+from ._core import (
+    CompletionQueue,
+    Operation,
+    Queue,
+    _receive_now,
+    _select_now,
+    _send_now,
+    select,
+)
 
 _NOTHING = object()
 
@@ -84,6 +92,26 @@ class _AsyncioHub:
         except BaseException as exc:
             if op.cancel() or not _cancel_later(exc):
                 raise
+
+    async def wait_within(self, op: Operation, token: Any, seconds: float | None) -> bool:
+        """The same, for so long at most. False: it has been cancelled instead."""
+        if seconds is None:
+            await self.wait(op, token)
+            return True
+        late = False
+
+        def expire() -> None:
+            nonlocal late
+            if op.cancel() and not token.done():
+                late = True
+                token.set_result(None)
+
+        timer = sys.modules["asyncio"].get_running_loop().call_later(seconds, expire)
+        try:
+            await self.wait(op, token)
+        finally:
+            timer.cancel()
+        return not late
 
 
 def _cancel_later(exc: BaseException) -> bool:
@@ -167,6 +195,17 @@ class _TrioHub:
             raise
         finally:
             token.op = None  # no cycle: it may have the last message
+
+    async def wait_within(
+        self, op: Operation, token: _TrioFuture, seconds: float | None
+    ) -> bool:
+        if seconds is None:
+            await self.wait(op, token)
+            return True
+        # It asks before it cancels: what has happened is not lost.
+        with sys.modules["trio"].move_on_after(seconds) as scope:
+            await self.wait(op, token)
+        return not scope.cancelled_caught
 
 
 _trio_hubs: Any = None  # trio.lowlevel.RunVar
@@ -279,6 +318,31 @@ async def put_async(end: Any, obj: Any, *, unbounditems: Any = None) -> None:
     here.cq.start(op, token)
     await here.wait(op, token)
     op.result()
+
+
+async def select_async(
+    *cases: Any, timeout: float | None = None, default: Any = _NOTHING, priority: bool = False
+) -> tuple[int | None, Any]:
+    """select(), for a coroutine of asyncio or Trio.
+
+    Args, result and errors are those of select(). If a case is ready it does not
+    yield. When it is cancelled, nothing has happened.
+    """
+    if timeout == 0 or (timeout is None and default is not _NOTHING):
+        rest = {} if default is _NOTHING else {"default": default}
+        return select(*cases, timeout=0, priority=priority, **rest)
+    op = _select_now(cases, priority)
+    if isinstance(op, tuple):
+        return op
+    here = hub()
+    token = here.future()
+    here.cq.start(op, token)
+    if await here.wait_within(op, token, timeout):
+        result: tuple[int, Any] = op.result()
+        return result
+    if default is not _NOTHING:
+        return None, default
+    raise errors.ChannelTimeout("select: no case was ready in time")
 
 
 async def next_async(end: Any) -> Any:

@@ -32,6 +32,7 @@ __all__ = [
     "ChannelError",
     "ChannelFull",
     "ChannelNotFoundError",
+    "ChannelPoisoned",
     "ChannelTimeout",
     "ExecutionFailed",
     "ForkedError",
@@ -58,7 +59,13 @@ class ForkedError(AtollError):
 
 
 class QueueError(Exception):
-    """Any error of a queue."""
+    """Any error of a queue.
+
+    Attributes:
+      case (int | None): if select() raised it, the index of the case.
+    """
+
+    case: int | None = None
 
 
 class QueueNotFoundError(QueueError):
@@ -70,7 +77,13 @@ class QueueEmpty(QueueError, Empty):
 
 
 class ChannelError(Exception):
-    """Any error of a channel."""
+    """Any error of a channel.
+
+    Attributes:
+      case (int | None): if select() raised it, the index of the case.
+    """
+
+    case: int | None = None
 
 
 class ChannelNotFoundError(ChannelError):
@@ -79,6 +92,37 @@ class ChannelNotFoundError(ChannelError):
 
 class ChannelClosed(ChannelError):
     """The channel is closed and, for a receiver, drained."""
+
+
+class ChannelPoisoned(ChannelError):
+    """Somebody has called poison() on the channel.
+
+    Attributes:
+      reason (BaseException | None): why: a copy of the exception that was given,
+        or a RemoteError that stands for it. Also the `__cause__`.
+    """
+
+    def __init__(
+        self, message: str = "the channel is poisoned", reason: BaseException | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.__cause__ = reason
+
+
+def _poisoned(id: int, value: Any) -> ChannelPoisoned:
+    """Called by the core: what to raise at channel `id`. `value` is None, or what
+    describe() takes, or the exception that came of decoding that."""
+    text = f"channel {id} is poisoned"
+    if value is None:
+        return ChannelPoisoned(text)
+    if isinstance(value, BaseException):
+        why = f"{type(value).__name__}: {value}"
+        return ChannelPoisoned(text, RemoteError("the reason", "", why))
+    from .interpreter import describe
+
+    excinfo, reason = describe(value)
+    return ChannelPoisoned(f"{text}: {excinfo.formatted}", reason)
 
 
 class ChannelTimeout(ChannelError, TimeoutError):

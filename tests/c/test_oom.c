@@ -127,9 +127,39 @@ fill_orphan_drain(atoll_chan *chan, int64_t count)
 }
 
 static void
+no_fill(int64_t now, atoll_msg *msg)
+{
+    (void)now;
+    (void)msg;
+}
+
+/* A timer that is a channel: all of it or nothing. Poison needs no memory. */
+static void
+timer_and_poison(void)
+{
+    atoll_stats stats;
+    uint64_t count = channels();
+    atoll_chan *chan;
+    atoll_msg why = number(1);
+    atoll_err err = atoll_chan_timer(ATOLL_FOREVER, 0, 0, no_fill, &chan);
+    if (err == ATOLL_OK) {
+        uint32_t before = drops;
+        CHECK(atoll_chan_poison(chan, &why, NULL) == ATOLL_OK);
+        atoll_chan_unref(chan);
+        CHECK(drops == before + 1);
+    }
+    else {
+        CHECK(err == ATOLL_ERR_NOMEM);
+    }
+    atoll_stats_get(&stats);
+    CHECK(stats.timers == 0 && stats.channels == count);
+}
+
+static void
 scenario(void)
 {
     uint64_t count = channels();
+    timer_and_poison();
     drops = 0;
     atoll_chan *bounded = try_new(100), *unbounded = try_new(ATOLL_UNBOUNDED);
     if (bounded != NULL) {

@@ -45,7 +45,8 @@ extern "C" {
     X(FORKED, 6, "the object belongs to the parent of this process")        \
     X(NOTFOUND, 7, "there is no object with this id")                       \
     X(INVALID, 8, "an argument is out of range")                            \
-    X(SYSTEM, 9, "the operating system refused a resource")
+    X(SYSTEM, 9, "the operating system refused a resource")                 \
+    X(POISONED, 10, "the channel is poisoned")
 
 typedef enum atoll_err {
 #define ATOLL_ERR_ENUM(name, value, text) ATOLL_ERR_##name = value,
@@ -263,7 +264,7 @@ ATOLL_API size_t atoll_chan_list(int kind, uint64_t *ids, size_t max);
  * Ownership: on OK the channel (or a receiver) owns the payload; on any error
  *   the caller still owns it.
  * Returns OK; TIMEOUT (AGAIN with ATOLL_NOW) when there was no room in time;
- *   CLOSED; INTERRUPTED; NOMEM (the buffer grows as needed); FORKED.
+ *   CLOSED, POISONED; INTERRUPTED; NOMEM (the buffer grows as needed); FORKED.
  * Blocks: until there is room, or, with capacity 0, until it was received.
  * Order: senders that wait are served first come, first served.
  * Makes visible to the receiver all that was written before. */
@@ -272,7 +273,7 @@ ATOLL_API atoll_err atoll_chan_send(atoll_chan *chan, atoll_msg *msg,
 
 /* Receive the oldest message into `*msg`, which the caller then owns.
  * Returns OK; TIMEOUT (AGAIN with ATOLL_NOW); CLOSED, once everything that was
- *   accepted has been received; INTERRUPTED; FORKED.
+ *   accepted has been received; POISONED; INTERRUPTED; FORKED.
  * Blocks: until a message is there. Receivers are served in order. */
 ATOLL_API atoll_err atoll_chan_recv(atoll_chan *chan, atoll_msg *msg,
                                     const atoll_wait *wait) ATOLL_MUST_CHECK;
@@ -281,7 +282,8 @@ ATOLL_API atoll_err atoll_chan_recv(atoll_chan *chan, atoll_msg *msg,
  * received: whoever waits gets it, or else it becomes the oldest message. The
  * capacity does not matter to it: a message that was accepted once is not lost
  * for lack of room. Several go back in the reverse order.
- * Returns OK: `msg` is the channel's; CLOSED: its messages have been discarded;
+ * Returns OK: `msg` is the channel's; CLOSED: its messages have been discarded,
+ *   by closing it or by poison;
  *   NOMEM, FORKED: the caller still owns it. Does not block. */
 ATOLL_API atoll_err atoll_chan_unrecv(atoll_chan *chan,
                                       atoll_msg *msg) ATOLL_MUST_CHECK;
@@ -292,6 +294,33 @@ ATOLL_API atoll_err atoll_chan_unrecv(atoll_chan *chan,
  * discards). */
 ATOLL_API bool atoll_chan_close(atoll_chan *chan, bool discard);
 ATOLL_API bool atoll_chan_is_closed(const atoll_chan *chan);
+
+/* Something has gone wrong: everybody who waits here, or comes later, gets
+ * POISONED, also if the channel was closed before. The buffered messages are
+ * dropped, as after closing it with `discard`; waiting senders keep theirs.
+ * *dropped (or NULL) is how many were dropped.
+ * Ownership: on OK `*why` is the channel's, which keeps it as it is until the
+ *   channel is freed; on any error it still is the caller's.
+ * Returns OK; POISONED: somebody else was first, and theirs counts; FORKED.
+ * Does not block. */
+ATOLL_API atoll_err atoll_chan_poison(atoll_chan *chan, const atoll_msg *why,
+                                      size_t *dropped) ATOLL_MUST_CHECK;
+/* What the first poison gave; NULL: not poisoned. Constant, and valid for as long
+ * as the caller has a reference. Makes visible what the poisoner wrote before. */
+ATOLL_API const atoll_msg *atoll_chan_why(const atoll_chan *chan);
+
+/* Have `fn(arg)` called when the channel is closed or poisoned for the first
+ * time, and so also when the last of one of its ends goes: once, by the thread
+ * that does it, with no lock held, after all who waited have been told. `fn` may
+ * give back references to the channel. It is not called for a channel that is
+ * freed without any of this, nor in a forked child.
+ * Returns OK; CLOSED: it is closed, and `fn` will not be called; INVALID: there
+ *   is such a function already (there is room for one); FORKED. */
+ATOLL_API atoll_err atoll_chan_on_close(atoll_chan *chan, void (*fn)(void *arg),
+                                        void *arg) ATOLL_MUST_CHECK;
+
+/* How many wait at it now, senders and receivers, counted up to `max`: a hint. */
+ATOLL_API size_t atoll_chan_waiting(atoll_chan *chan, size_t max);
 
 /* Messages in the buffer now (a hint once other threads run). More than its
  * capacity after atoll_chan_unrecv. */
@@ -376,9 +405,9 @@ typedef struct atoll_op {
 /* Start to receive into, or to send, op->msg; or to wait for an event.
  * Returns
  *   AGAIN   it waits now, and will come out of `cq`, unless it is cancelled,
- *           with op->status OK or CLOSED;
+ *           with op->status OK, CLOSED or POISONED;
  *   else    it is over, and will not come out: OK, it has happened; CLOSED,
- *           NOMEM or FORKED as from the call that blocks.
+ *           POISONED, NOMEM or FORKED as from the call that blocks.
  * Ownership of a message, and order, are as with the call that blocks: one with
  * status OK has been sent and is not the caller's any more, or has been received
  * and is. Does not block. Any thread. */
@@ -396,6 +425,65 @@ ATOLL_API atoll_err atoll_event_wait_start(atoll_event *event, atoll_op *op,
  * means that it is freed or started again. In a forked child, operations of the
  * parent do not come out in either case. */
 ATOLL_API bool atoll_op_cancel(atoll_op *op);
+
+/* ---------------------------------------------------------------- select */
+
+/* Wait for several things at once, and have exactly one of them happen. */
+
+typedef enum atoll_case_kind {
+    ATOLL_CASE_NEVER = 0, /* as if the case was not there */
+    ATOLL_CASE_RECV,      /* receive into msg */
+    ATOLL_CASE_SEND,      /* send msg */
+    ATOLL_CASE_EVENT,     /* the event is set */
+} atoll_case_kind;
+
+/* Caller's storage. Set the kind, what it is about, and the message of a send;
+ * the caller holds what keeps the channel or event alive. */
+typedef struct atoll_case {
+    atoll_case_kind kind;
+    union {
+        atoll_chan *chan;
+        atoll_event *event;
+    } of;
+    atoll_msg msg;
+    uint32_t at_turn, at_lock; /* the rest is private: see at_select.c */
+    at_node at_node;
+} atoll_case;
+
+/* Do one of `count` cases: one that is ready, at random, or else the first that
+ * becomes so. `random` is the state of the generator, which the caller keeps for
+ * the next call (any number to begin with; not for two threads at once); NULL:
+ * the first in order that is ready. A case is ready when the call that it stands
+ * for would not wait; so one on a closed channel is.
+ * Returns
+ *   OK      *index says which, and *err what came of it: OK, or CLOSED, POISONED,
+ *           NOMEM or FORKED as from atoll_chan_send or _recv. Nothing has come of
+ *           the others; the messages of their sends are the caller's as before.
+ *   TIMEOUT (AGAIN with ATOLL_NOW), INTERRUPTED: none of them has happened.
+ * Blocks: until a case is ready; with none but NEVER, until the deadline.
+ * Takes time in proportion to count log count, and asks for no memory.
+ * Threads, order, visibility: as the call that blocks. */
+ATOLL_API atoll_err atoll_select(atoll_case *cases, uint32_t count,
+                                 uint64_t *random, const atoll_wait *wait,
+                                 uint32_t *index,
+                                 atoll_err *err) ATOLL_MUST_CHECK;
+
+/* The same without a thread. AGAIN: it waits now; `cases` and `op` must stay as
+ * they are, and `op` will come out of `cq`, after which atoll_select_end must be
+ * called; or it is cancelled. Else it is over, as from atoll_select, and will not
+ * come out. `op` carries no message; its status is the result of its case. */
+ATOLL_API atoll_err atoll_select_start(atoll_case *cases, uint32_t count,
+                                       uint64_t *random, atoll_op *op,
+                                       atoll_cq *cq, uint32_t *index,
+                                       atoll_err *err) ATOLL_MUST_CHECK;
+/* It has come out: leaves all lines. Returns the index of its case. */
+ATOLL_API uint32_t atoll_select_end(atoll_case *cases, uint32_t count,
+                                    const atoll_op *op);
+/* As atoll_op_cancel. */
+ATOLL_API bool atoll_select_cancel(atoll_case *cases, uint32_t count,
+                                   atoll_op *op);
+
+/* ----------------------------------------------------- completion queues */
 
 /* A completion queue. The caller owns one reference; operations that wait have
  * theirs. Returns NOMEM. In a forked child those of the parent are dead: all
@@ -504,6 +592,20 @@ ATOLL_API bool atoll_timer_stop(atoll_timer *timer);
  * `fire`, and holding nothing that a `fire` may wait for. */
 ATOLL_API void atoll_timers_end(void);
 
+/* A channel of capacity 1 into which the timer thread sends: at `first`, and then,
+ * if `period` (nanoseconds) is not 0, at each further multiple of it; with a
+ * `period` of 0 it is closed after the one message. What finds the place taken
+ * is dropped, and times that have passed unused are skipped: so nothing piles
+ * up, and nothing drifts. Closing the channel, or giving back its last receiving
+ * end, ends it at once, and nothing of it is left. Until then it holds a
+ * reference to the channel: take a receiving end, or close it.
+ * `fill(now, msg)` makes a message, on the timer thread: it must not block or
+ * allocate. `kind` as in atoll_chan_new. The caller owns one reference.
+ * Returns OK; NOMEM; INVALID (period < 0); SYSTEM, CLOSED as atoll_timer_start. */
+ATOLL_API atoll_err atoll_chan_timer(int64_t first, int64_t period, int kind,
+                                     void (*fill)(int64_t now, atoll_msg *msg),
+                                     atoll_chan **out) ATOLL_MUST_CHECK;
+
 /* --------------------------------------------------------------- signals */
 
 struct sigaction;
@@ -565,6 +667,7 @@ typedef struct atoll_stats {
     uint64_t parks;    /* waits that gave the CPU up */
     uint64_t wakes;    /* system calls that woke a waiter */
     uint64_t channels; /* alive now */
+    uint64_t timers;   /* pending now */
 } atoll_stats;
 
 ATOLL_API void atoll_stats_get(atoll_stats *out);

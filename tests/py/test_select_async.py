@@ -1,0 +1,216 @@
+"""atoll.select_async, under asyncio, uvloop and Trio."""
+
+import asyncio
+import gc
+import random
+import time
+
+import anyio
+import atoll
+import loops
+import pytest
+import tasks
+from support import SLACK, STRESS, Task
+from test_async_libs import run  # noqa: F401
+
+NOTHING = object()
+
+
+def go(main):
+    return asyncio.run(main())
+
+
+def test_what_is_ready_does_not_yield(run, queue):  # noqa: F811
+    async def main():
+        recv, send = atoll.create_channel(1)
+        assert await atoll.select_async(recv, (send, 5)) == (1, None)
+        assert await atoll.select_async(queue, recv, timeout=3) == (1, 5)
+        assert await atoll.select_async(queue, recv, default="no") == (None, "no")
+        with pytest.raises(atoll.ChannelTimeout):
+            await atoll.select_async(queue, recv, timeout=0)
+        send.close()
+        with pytest.raises(atoll.ChannelClosed) as caught:
+            await atoll.select_async(queue, recv)
+        assert caught.value.case == 1
+
+    run(main)
+
+
+def test_waits(run, queue):  # noqa: F811
+    async def main():
+        recv, send = atoll.create_channel()
+        full = atoll.create_queue(1)
+        full.put(0)
+        got = []
+
+        async def choose():
+            got.append(await atoll.select_async(recv, queue, (full, 9), None))
+
+        async def after(action):
+            got.clear()
+            async with anyio.create_task_group() as group:
+                group.start_soon(choose)
+                await anyio.sleep(0.02)
+                assert not got
+                thread = Task(action)
+            thread.result()
+            return got[0]
+
+        assert await after(lambda: send.send("a")) == (0, "a")
+        assert await after(lambda: queue.put("b")) == (1, "b")
+        assert await after(lambda: full.get()) == (2, None)
+        assert full.get_nowait() == 9
+        future = atoll.spawn(tasks.square, 4)
+        assert await atoll.select_async(recv, future) == (1, future)
+        await anyio.sleep(0)
+        with pytest.raises(atoll.QueueShutDown) as caught:
+            thread = Task(lambda: (time.sleep(0.05), queue.shutdown()))
+            await atoll.select_async(recv, queue)
+        assert caught.value.case == 1
+        thread.result()
+
+    run(main)
+
+
+def test_timeouts(run, queue):  # noqa: F811
+    async def main():
+        recv, send = atoll.create_channel()
+        begin = time.monotonic()
+        assert await atoll.select_async(recv, queue, timeout=0.05, default=1) == (None, 1)
+        with pytest.raises(atoll.ChannelTimeout):
+            await atoll.select_async(recv, (send, 1), timeout=0.05)
+        assert 0.1 <= time.monotonic() - begin < 5
+        queue.put(2)
+        assert queue.get_nowait() == 2
+        with pytest.raises(atoll.ChannelTimeout):
+            await atoll.select_async(timeout=0.01)
+
+    run(main)
+
+
+def test_cancelled(run, queue):  # noqa: F811
+    async def main():
+        recv, send = atoll.create_channel()
+        moved = atoll.move(bytearray(b"abc"))
+        with anyio.move_on_after(0.02) as scope:
+            await atoll.select_async(recv, queue, (send, moved))
+        assert scope.cancelled_caught
+        queue.put(1)
+        queue.put(2)
+        assert [queue.get_nowait(), queue.get_nowait()] == [1, 2]
+        with pytest.raises(atoll.ChannelTimeout):
+            recv.recv(timeout=0.01)
+        queue.put(moved)  # still ours
+        assert queue.get_nowait() == b"abc"
+
+    run(main)
+
+
+def test_cancelled_when_it_had_arrived(queue):
+    """It goes back to its place, in front of what came later."""
+
+    async def main():
+        other = atoll.create_queue()
+        task = asyncio.ensure_future(atoll.select_async(other, queue))
+        await asyncio.sleep(0.01)
+        queue.put("first")
+        queue.put("second")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert loops.rest_of(queue) == ["first", "second"]
+
+    go(main)
+
+
+def test_a_send_that_has_happened_is_not_cancelled():
+    async def main():
+        recv, send = atoll.create_channel()
+        done = []
+
+        async def choose():
+            done.append(await atoll.select_async((send, 1), None))
+            await asyncio.sleep(0)  # here it is cancelled
+            done.append("never")
+
+        task = asyncio.ensure_future(choose())
+        await asyncio.sleep(0.01)
+        assert recv.recv_nowait() == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert done == [(0, None)]
+
+    go(main)
+
+
+def test_nothing_is_left_behind(queue):
+    """A loop that is closed with a select in it; objects of all cases go."""
+    recv, send = atoll.create_channel()
+
+    async def main():
+        inner = atoll.create_channel()
+        other = asyncio.ensure_future(atoll.select_async(queue, recv, (send, inner[1])))
+        await asyncio.sleep(0.01)
+        del other
+        return inner[0]
+
+    mine = go(main)
+    gc.collect()
+    with pytest.raises(atoll.ChannelClosed):
+        mine.recv(timeout=SLACK)
+    queue.put(1)
+    assert queue.get_nowait() == 1
+
+
+@pytest.mark.parametrize("capacity", [0, 2])
+def test_cancellation_storm(capacity):
+    """Selects that are cancelled at any moment: nothing is lost, nothing doubled."""
+    total = 300 * STRESS
+
+    async def main():
+        pairs = [atoll.create_channel(capacity) for _ in range(3)]
+        out = random.Random(capacity)
+        got, numbers = [], iter(range(total))
+        waiting = []  # numbers that were not sent
+
+        async def party():
+            while len(got) < total:
+                number = waiting.pop() if waiting else next(numbers, None)
+                cases = [recv for recv, _ in pairs]
+                if number is not None:
+                    cases += [(send, number) for _, send in pairs]
+                done, seconds = [], out.random() / 50
+
+                async def choose(cases=cases, done=done, timeout=seconds):
+                    done.extend(await atoll.select_async(*cases, timeout=timeout, default=None))
+
+                task = asyncio.ensure_future(choose())
+                if out.random() < 0.5:
+                    await asyncio.sleep(0)
+                    task.cancel()
+                await asyncio.wait([task])
+                index, value = done or (None, None)
+                if index is not None and index < 3:
+                    got.append(value)
+                if number is not None and (index is None or index < 3):
+                    waiting.append(number)
+
+        await asyncio.wait_for(asyncio.gather(*[party() for _ in range(5)]), 60)
+        assert sorted(got) == list(range(total))
+
+    go(main)
+
+
+def test_thousands(queue):
+    async def main():
+        other = atoll.create_queue()
+        waiting = [asyncio.ensure_future(atoll.select_async(other, queue)) for _ in range(2000)]
+        await asyncio.sleep(0)
+        for n in range(1000):
+            queue.put(n)
+            other.put(n)
+        got = await asyncio.gather(*waiting)
+        assert sorted(got) == sorted((i, n) for i in range(2) for n in range(1000))
+
+    go(main)
