@@ -364,6 +364,9 @@ class Chaos:
         """Shut a pool down, and have another one."""
         pool = pool or self.rng.choice(self.pools)
         self.pools.remove(pool)
+        stats = pool.stats()
+        self.done["restarts"] += stats.restarts
+        self.done["abandoned at the end"] += stats.abandoned
         wait = self.rng.random() < 0.3
         pool.shutdown(wait=wait, cancel_futures=wait or self.rng.random() < 0.7)
         self.pools.append(self.make_pool())
@@ -517,10 +520,11 @@ def main(kind, seconds, seed):
     at_rest = threads()
     chaos = round_of(kind, seconds, seed + 1)
     until(lambda: threads() <= at_rest, f"threads: {at_rest} before, {threads()} now")
-    grown = resident_kib() - before
+    after, last = resident_kib(), threads()
     left = descriptors()
     assert len(left) <= len(fds), (fds, left)
-    print(chaos.ledger.made, chaos.done["pools"], grown, at_rest - before_all)
+    print(f"threads: {before_all}, {at_rest}, {last}; KiB: {before}, {after}")
+    print(chaos.ledger.made, chaos.done["pools"], after - before, last)
     print(dict(chaos.ledger.calls), dict(chaos.done))
 
 
