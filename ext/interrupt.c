@@ -128,7 +128,6 @@ on_pending(void *arg)
         due = false;
     }
     if (due) {
-        h->put_off = 0;
         h->interrupt_due = false;
         atoll_kick_clear(&h->kick);
     }
@@ -154,6 +153,9 @@ home_interrupt(home *h, const job *j, bool unwanted)
     if (runs && !h->job_over) {
         /* If its code has not begun it is not yet `interruptible`, but it will
          * look. */
+        if (!h->interrupt_due) {
+            h->put_off = 0;
+        }
         h->interrupt_due = true;
         h->current->unwanted |= unwanted;
     }
@@ -245,7 +247,6 @@ home_job_over(home *h)
     bool wanted = !h->current->unwanted;
     h->interruptible = false;
     h->interrupt_due = false;
-    h->put_off = 0;
     h->job_over = true;
     h->waiting = false;
     atoll_kick_clear(&h->kick);

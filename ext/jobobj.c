@@ -312,7 +312,9 @@ resolve(jobobj *self, PyObject *timeout)
     int rc_open = 0;
     if (self->value == NULL) {
         self->opening = true;
-        atoll_event_reset(&self->opened); /* the one before may have failed */
+        if (atoll_event_is_set(&self->opened)) {
+            atoll_event_reset(&self->opened); /* for the one before that failed */
+        }
         rc_open = open_reply(self);
         self->opening = false;
         atoll_event_set(&self->opened);
