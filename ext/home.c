@@ -443,7 +443,6 @@ home_main(void *arg)
         return NULL;
     }
     h->ident = PyThread_get_thread_ident();
-    h->ts = ts;
     homes_set_id(h, PyInterpreterState_GetID(PyInterpreterState_Get()));
     name_thread(h);
     core_state *state = job_boot(h);

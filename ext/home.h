@@ -43,7 +43,6 @@ typedef struct home {
     int64_t id;        /* written before `started` is set; -1 until then */
     atoll_thread thread; /* constant once started */
     unsigned long ident; /* the same, as CPython names threads */
-    PyThreadState *ts;   /* likewise; constant while `interp` is there */
     bool interruptible;  /* guarded by lock: user code runs */
     bool interrupt_due;  /* guarded by lock */
     bool job_over;       /* guarded by lock: only the reply is still due */

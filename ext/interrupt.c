@@ -23,7 +23,7 @@
 /* So long, and after so many looks (a hundred at each place where CPython looks), it
  * comes anyway: __enter__ may be a long story, and if another thread has our call, the
  * home's may be in lock.acquire(). Time alone would not do where cores are short. */
-#define PATIENCE_NS INT64_C(50000000)
+#define PATIENCE_NS INT64_C(100000000)
 #define PATIENCE_LOOKS 20000
 
 #ifdef COMPAT_ENTER_SPECIAL
@@ -63,11 +63,11 @@ is_of_asyncio(PyFrameObject *frame)
     return is;
 }
 
-/* Would an exception in the home thread break more than the task? Attached. */
+/* Would an exception in this thread, at this place, break more than the task? */
 static bool
-is_delicate(home *h)
+is_delicate(void)
 {
-    PyFrameObject *frame = PyThreadState_GetFrame(h->ts);
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
     if (frame == NULL) {
         return false;
     }
@@ -119,7 +119,9 @@ on_pending(void *arg)
 {
     home *h = arg;
     bool mine = atoll_thread_self() == h->thread;
-    bool delicate = is_delicate(h);
+    /* Another thread leaves it to the home's, which takes its turn soon: what it
+     * sets comes at the home's next look but one, and nobody knows where that is. */
+    bool delicate = !mine || is_delicate();
     atoll_lock_acquire(&h->lock);
     h->call_in_flight = false;
     /* A home thread that waits is kicked out of its wait and raises there. */
