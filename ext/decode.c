@@ -5,6 +5,7 @@
 #include "chanobj.h"
 #include "compat.h"
 #include "home.h"
+#include "syncobj.h"
 
 int
 dec_memo_grow(decoder *d)
@@ -96,9 +97,14 @@ static PyObject *
 dec_handle(decoder *d)
 {
     const handle *h = &d->handles[dec_u32(d)];
-    return h->kind == HANDLE_HOME
-               ? interpreter_from_home(d->state, h->ptr)
-               : chanobj_get(d->state, h->kind, h->ptr);
+    switch (h->kind) {
+    case HANDLE_HOME:
+        return interpreter_from_home(d->state, h->ptr);
+    case HANDLE_SYNC:
+        return sync_get(d->state, h->ptr);
+    default:
+        return chanobj_get(d->state, h->kind, h->ptr);
+    }
 }
 
 static PyObject *

@@ -1,6 +1,8 @@
 /* The life of a home and its thread. See home.h; what runs inside is in job.c, the
  * end of the process in home_exit.c. */
 #include "home.h"
+
+#include "atoll/sync.h"
 #include "isolate.h"
 #include "mailbox.h"
 #include "pool.h"
@@ -361,6 +363,7 @@ linger(home *h, core_state *state, job *last)
     bool exiting = h->exiting;
     atoll_lock_release(&h->lock);
     atoll_chan_orphan_all(h->id);
+    atoll_sync_orphan_all(h->id);
     leave_pool(h);
     job_announce(last);
     job_unref(last);
@@ -403,6 +406,7 @@ finish(home *h, job *last)
     if (h->id >= 0) {
         arena_release_all(h->id);
         atoll_chan_orphan_all(h->id);
+        atoll_sync_orphan_all(h->id);
     }
     atoll_lock_acquire(&h->lock);
     h->state = HOME_ENDED;

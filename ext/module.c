@@ -1,5 +1,6 @@
 /* The module atoll._core: one state per interpreter, multi-phase. */
 #include "adopt.h"
+#include "atoll/sync.h"
 #include "compat.h"
 #include "cqobj.h"
 #include "detach.h"
@@ -143,12 +144,14 @@ add_all(core_state *state)
     static int (*const types[])(core_state *) = {
         view_add_types, queue_add_type, channel_add_types, home_add_type,
         job_add_type,   pool_add_type,  sink_add_type,     cq_add_types,
+        sync_add_types,
     };
     static PyMethodDef *const tables[] = {
         moved_functions,   layout_functions,    view_functions,
         queue_functions,   channel_functions,   home_functions,
         output_functions,  sink_functions,      cq_functions,
         isolate_functions, interrupt_functions, select_functions,
+        sync_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {
@@ -204,7 +207,9 @@ core_exec(PyObject *module)
     X(fd_type) X(sink_type) X(failure) X(drain) X(single_phase)             \
     X(create_extension) X(create_builtin) X(exec_extension)                 \
     X(exec_builtin) X(exec_source) X(ctypes_dlopen) X(cq_type) X(op_type)   \
-    X(aio)
+    X(aio) X(sync_types[0]) X(sync_types[1]) X(sync_types[2])               \
+    X(sync_types[3]) X(sync_types[4]) X(sync_types[5]) X(sync_types[6])     \
+    X(sync_types[7]) X(sync_types[8])
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
@@ -245,6 +250,7 @@ core_free(void *module)
     else if (!state->is_main && state->module != NULL) {
         /* An interpreter that somebody else made is ending. */
         atoll_chan_orphan_all(state->interp_id);
+        atoll_sync_orphan_all(state->interp_id);
     }
 }
 

@@ -7,6 +7,7 @@
 #include "home.h"
 #include "jobobj.h"
 #include "pool.h"
+#include "syncobj.h"
 
 /* ------------------------------------------------------------------ cases */
 
@@ -104,10 +105,16 @@ set_case(selection *s, uint32_t i, PyObject *arg)
         }
         s->has_tasks = true;
     }
+    else if (sync_can_wait(state, Py_TYPE(arg))) {
+        c->kind = ATOLL_CASE_TAKE;
+        c->of.sync = ((syncobj *)arg)->sync;
+        c->msg = atoll_sync_introduce(sync_me(state));
+    }
     else {
         PyErr_Format(PyExc_TypeError,
-                     "case %u: expected a RecvChannel, Queue or Future, a tuple "
-                     "(SendChannel or Queue, object), or None, not %R",
+                     "case %u: expected a RecvChannel, Queue, Future, Event, "
+                     "Lock or Semaphore, a tuple (SendChannel or Queue, "
+                     "object), or None, not %R",
                      (unsigned)i, arg);
         return -1;
     }
@@ -225,12 +232,17 @@ static void
 raise_case(selection *s, uint32_t index, atoll_err err)
 {
     chanobj *end = (chanobj *)s->ends[index];
-    if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
+    if (s->cases[index].kind == ATOLL_CASE_TAKE) {
+        (void)sync_raise(s->state, s->cases[index].of.sync, err);
+    }
+    else if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
         raise_err(s->state, err, "select"); /* in a forked child */
         return;
     }
-    (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                     : channel_raise(end, err));
+    else {
+        (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
+                                         : channel_raise(end, err));
+    }
     name_case(index);
 }
 
@@ -247,8 +259,8 @@ selection_result(selection *s, uint32_t index, atoll_err err)
         value = chanobj_open((chanobj *)s->ends[index], &c->msg);
     }
     else {
-        value = Py_NewRef(c->kind == ATOLL_CASE_EVENT ? s->ends[index]
-                                                      : Py_None);
+        value = Py_NewRef(c->kind == ATOLL_CASE_SEND ? Py_None
+                                                     : s->ends[index]);
     }
     return value == NULL ? NULL : Py_BuildValue("IN", index, value);
 }
@@ -363,6 +375,7 @@ PyDoc_STRVAR(select_doc,
 "    (SendChannel, obj) or (Queue, obj): send, or put, it. It is encoded at once,\n"
 "      whether or not it is sent then;\n"
 "    a Future or Task: it has ended;\n"
+"    an Event: it is set; a Lock, Semaphore or BoundedSemaphore: acquire it;\n"
 "    None: never ready.\n"
 "  timeout (float | None): seconds to wait; None for ever, 0 tries once.\n"
 "  default: what to return as (None, default) if no case is ready in time; without\n"
@@ -370,7 +383,7 @@ PyDoc_STRVAR(select_doc,
 "  priority (bool): the first case that is ready, instead of any.\n"
 "Returns:\n"
 "  (index, value): which case it was (int) and, of a receive, the object; of a\n"
-"    future itself; of a send None.\n"
+"    future, event or lock itself; of a send None.\n"
 "Raises:\n"
 "  ChannelClosed, QueueShutDown, ...: as the call that the case stands for; `case`\n"
 "    of the exception is its index. A channel that is closed or poisoned is\n"

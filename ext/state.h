@@ -28,6 +28,7 @@ struct dict_layout {
 
 typedef struct core_state {
     PyObject *module; /* borrowed: the state lives in it */
+    PyTypeObject *sync_types[9]; /* see sync_add_types in syncobj.c */
     PyTypeObject *queue_type, *send_type, *recv_type, *home_type,
         *sink_type, *job_type, *cq_type, *op_type;
     PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
@@ -86,7 +87,10 @@ int channel_add_types(core_state *state);
 int home_add_type(core_state *state);
 int sink_add_type(core_state *state);
 
+int sync_add_types(core_state *state);
+
 extern PyMethodDef queue_functions[];
+extern PyMethodDef sync_functions[];
 extern PyMethodDef channel_functions[];
 extern PyMethodDef home_functions[];
 extern PyMethodDef output_functions[];

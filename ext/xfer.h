@@ -38,6 +38,9 @@ PyObject *xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept);
  * something in it that only one can have: what atoll.move() took. Any thread. */
 atoll_err xfer_clone(const atoll_msg *msg, atoll_msg *out);
 
+/* Would xfer_clone not say CLOSED? */
+bool xfer_can_clone(const atoll_msg *msg);
+
 /* Would `obj` cross without pickle? Does not fail. */
 bool xfer_is_shareable(core_state *state, PyObject *obj);
 
@@ -54,6 +57,7 @@ typedef enum xfer_handle_kind {
     HANDLE_BLOB,   /* adopt_blob *, owned */
     HANDLE_MOVED,  /* what atoll.move() took, counted */
     HANDLE_FD,     /* a file descriptor as a number, owned */
+    HANDLE_SYNC,   /* atoll_sync *: a lock, or what is like one; counted */
     HANDLE_NONE,   /* taken out by the receiver */
 } xfer_handle_kind;
 

@@ -46,7 +46,9 @@ extern "C" {
     X(NOTFOUND, 7, "there is no object with this id")                       \
     X(INVALID, 8, "an argument is out of range")                            \
     X(SYSTEM, 9, "the operating system refused a resource")                 \
-    X(POISONED, 10, "the channel is poisoned")
+    X(POISONED, 10, "the channel is poisoned")                              \
+    X(OWNER_DIED, 11, "the lock's owner has ended without releasing it")    \
+    X(BROKEN, 12, "the barrier is broken")
 
 typedef enum atoll_err {
 #define ATOLL_ERR_ENUM(name, value, text) ATOLL_ERR_##name = value,
@@ -435,6 +437,7 @@ typedef enum atoll_case_kind {
     ATOLL_CASE_RECV,      /* receive into msg */
     ATOLL_CASE_SEND,      /* send msg */
     ATOLL_CASE_EVENT,     /* the event is set */
+    ATOLL_CASE_TAKE,      /* take a lock, a permit, or see a flag set: atoll/sync.h */
 } atoll_case_kind;
 
 /* Caller's storage. Set the kind, what it is about, and the message of a send;
@@ -444,8 +447,9 @@ typedef struct atoll_case {
     union {
         atoll_chan *chan;
         atoll_event *event;
+        struct atoll_sync *sync;
     } of;
-    atoll_msg msg;
+    atoll_msg msg; /* of a TAKE: see atoll_sync_introduce */
     uint32_t at_turn, at_lock; /* the rest is private: see at_select.c */
     at_node at_node;
 } atoll_case;
