@@ -318,9 +318,15 @@ run_prepare(PyObject *names)
 
 /* Steals the coroutine. */
 static PyObject *
-run_coroutine(PyObject *coroutine)
+run_coroutine(home *h, PyObject *coroutine)
 {
-    PyObject *result = call_boot("run_coroutine", coroutine);
+    PyObject *result = NULL;
+    home_pause_code(h);
+    PyObject *made = call_boot("make_loop", Py_None);
+    if (home_begin_code(h) && made != NULL) {
+        result = call_boot("run_coroutine", coroutine);
+    }
+    Py_XDECREF(made);
     PyObject *exc = PyErr_GetRaisedException();
     /* An interrupt may have come before it began, and it would complain. */
     PyObject *closed = PyObject_CallMethod(coroutine, "close", NULL);
@@ -349,7 +355,7 @@ run(home *h, core_state *state, job *j)
     case JOB_CALL:
         result = run_call(request);
         if (j->task && result != NULL && PyCoro_CheckExact(result)) {
-            result = run_coroutine(result);
+            result = run_coroutine(h, result);
         }
         break;
     case JOB_PREPARE:
@@ -362,7 +368,7 @@ run(home *h, core_state *state, job *j)
     return result;
 }
 
-/* The initializer of a pool has failed: print it, since its caller is far away,
+/* The initializer of a pool has failed: log it, since its caller is far away,
  * and keep its text for those who get to know that the pool is broken. */
 static void
 note_failed_init(home *h, PyObject *exc, PyObject *info)
@@ -377,7 +383,12 @@ note_failed_init(home *h, PyObject *exc, PyObject *info)
         }
     }
     PyErr_Clear();
-    PyErr_DisplayException(exc);
+    PyObject *reported = call_boot("report_initializer", exc);
+    if (reported == NULL) { /* no memory, no logging: at least print it */
+        PyErr_Clear();
+        PyErr_DisplayException(exc);
+    }
+    Py_XDECREF(reported);
 }
 
 /* Turn the current exception into the reply; clears it. */

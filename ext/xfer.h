@@ -30,6 +30,9 @@ int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc,
 /* Build the object of *msg, and drop the message in any case.
  * Returns a new reference, or NULL with an exception. */
 PyObject *xfer_decode(core_state *state, atoll_msg *msg);
+/* The same; but if KeyboardInterrupt comes, and the message has not yet lost what
+ * only one can have, it is left as it was, to be decoded again: *kept says so. */
+PyObject *xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept);
 
 /* A copy of *msg that is received or dropped on its own. NOMEM; CLOSED if there is
  * something in it that only one can have: what atoll.move() took. Any thread. */

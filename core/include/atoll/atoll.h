@@ -358,7 +358,7 @@ ATOLL_API void atoll_chan_orphan_all(int64_t group);
 
 /* ---------------------------------------------------------------- events */
 
-/* A one-shot event: waiters wait until it is set; set is for ever. Caller's
+/* An event: waiters wait until it is set, which is for ever but for a reset. Caller's
  * storage; zero-initialised means not set. Any number of waiters. */
 typedef struct atoll_event {
     atoll_lock lock;
@@ -372,6 +372,10 @@ ATOLL_API void atoll_event_set(atoll_event *event);
 /* A look without the lock: the setter may still be in its section, so `true`
  * is no leave to free the event; an atoll_event_wait that returned OK is. */
 ATOLL_API bool atoll_event_is_set(const atoll_event *event);
+/* Make it one that is not set. Who waits goes on waiting; who has been woken, and has
+ * not come back yet, comes back. The caller sees to it that it is set again for those
+ * who come from now on. */
+ATOLL_API void atoll_event_reset(atoll_event *event);
 /* Returns OK, TIMEOUT (AGAIN) or INTERRUPTED. */
 ATOLL_API atoll_err atoll_event_wait(atoll_event *event,
                                      const atoll_wait *wait) ATOLL_MUST_CHECK;
