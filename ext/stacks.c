@@ -86,13 +86,13 @@ is_ours(const place *at, const char *package)
            at->file[size] == '/';
 }
 
+/* Takes over the reference to `frame`, the innermost one. */
 static void
-look_at_frames(thread_stack *thread, PyObject *top, const char *package,
+look_at_frames(thread_stack *thread, PyFrameObject *frame, const char *package,
                bool texts, bool *failed)
 {
     text t = {0};
     place at;
-    PyFrameObject *frame = (PyFrameObject *)Py_NewRef(top);
     bool found = false;
     for (int i = 0; frame != NULL && i < FRAMES_MAX; i++) {
         place_of(frame, &at);
@@ -179,28 +179,42 @@ name_thread(thread_stack *thread, PyObject *active, PyObject *ident)
     Py_DECREF(dict);
 }
 
+/* Not sys._current_frames(): that makes frame objects for the threads of all
+ * interpreters, with the allocator of this one and without their GILs. */
 static void
-look_at_threads(stacks *out, PyObject *frames)
+look_at_threads(stacks *out, PyInterpreterState *interp)
 {
     char package[512];
-    PyObject *ident, *frame, *active = global_of("threading", "_active");
-    Py_ssize_t at = 0;
     find_package(package, sizeof(package));
-    size_t room = (size_t)PyDict_GET_SIZE(frames);
-    out->threads = atoll_alloc((room + 1) * sizeof(*out->threads));
-    out->failed = out->threads == NULL;
-    while (!out->failed && out->count < room &&
-           PyDict_Next(frames, &at, &ident, &frame)) {
-        if (!PyFrame_Check(frame)) {
-            continue;
+    out->threads = atoll_alloc((out->states + 1) * sizeof(*out->threads));
+    PyFrameObject **tops = atoll_alloc((out->states + 1) * sizeof(*tops));
+    if (out->threads == NULL || tops == NULL) {
+        out->failed = true;
+        atoll_free(tops);
+        return;
+    }
+    /* First all frames, since nothing in between is to end a thread's state. */
+    PyThreadState *ts = PyInterpreterState_ThreadHead(interp);
+    for (; ts != NULL && out->count < out->states; ts = PyThreadState_Next(ts)) {
+        PyFrameObject *top = PyThreadState_GetFrame(ts);
+        if (top != NULL) {
+            tops[out->count] = top;
+            out->threads[out->count++] =
+                (thread_stack){.ident = ts->thread_id};
         }
-        thread_stack *thread = &out->threads[out->count++];
-        memset(thread, 0, sizeof(*thread));
-        thread->ident = PyLong_AsUnsignedLongMask(ident);
-        name_thread(thread, active, ident);
-        look_at_frames(thread, frame, package, out->texts, &out->failed);
+    }
+    PyObject *active = global_of("threading", "_active");
+    for (size_t i = 0; i < out->count; i++) {
+        thread_stack *thread = &out->threads[i];
+        PyObject *ident = PyLong_FromUnsignedLong(thread->ident);
+        if (ident != NULL) {
+            name_thread(thread, active, ident);
+            Py_DECREF(ident);
+        }
+        look_at_frames(thread, tops[i], package, out->texts, &out->failed);
     }
     Py_XDECREF(active);
+    atoll_free(tops);
 }
 
 /* ----------------------------------------------------------------- signals */
@@ -258,15 +272,7 @@ stacks_here(stacks *out)
     out->states = count_states(interp);
     out->has_handlers =
         interp == PyInterpreterState_Main() && has_handlers();
-    PyObject *get = PySys_GetObject("_current_frames"); /* borrowed */
-    PyObject *frames = get == NULL ? NULL : PyObject_CallNoArgs(get);
-    if (frames != NULL && PyDict_CheckExact(frames)) {
-        look_at_threads(out, frames);
-    }
-    else {
-        out->failed = true;
-    }
-    Py_XDECREF(frames);
+    look_at_threads(out, interp);
     PyErr_Clear();
     PyErr_SetRaisedException(exc);
 }

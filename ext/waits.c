@@ -110,7 +110,7 @@ waits_unlock_all(void)
 /* ----------------------------------------------------------------- records */
 
 void
-waits_init(wait_record *r, core_state *state, home *home,
+waits_init(wait_record *r, core_state *state, home *h,
            const wait_case *cases, size_t count, int64_t deadline)
 {
     *r = (wait_record){.party = state->party,
@@ -119,9 +119,9 @@ waits_init(wait_record *r, core_state *state, home *home,
                        .since = atoll_now(),
                        .deadline = deadline,
                        .ident = PyThread_get_thread_ident(),
-                       .at_home = home != NULL};
-    if (home != NULL) {
-        r->kick = &home->kick;
+                       .at_home = h != NULL};
+    if (h != NULL) {
+        r->kick = &h->kick;
     }
     else if (deadline == ATOLL_FOREVER) {
         r->kick = &r->own_kick;

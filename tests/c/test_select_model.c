@@ -169,10 +169,10 @@ end_of(int c)
 static bool
 model_ready(int line)
 {
-    int c = line / 2, other = lines[line ^ 1].len;
     if (line == EVENT_LINE) {
         return event_set;
     }
+    int c = line / 2, other = lines[line ^ 1].len;
     return chans[c].closed || other > 0 ||
            (line % 2 == SEND ? chans[c].held.len < chans[c].capacity
                              : chans[c].held.len > 0);
