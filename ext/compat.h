@@ -33,6 +33,21 @@ extern int _PyEval_AddPendingCall(PyInterpreterState *interp,
 extern int _PyInterpreterState_SetRunningMain(PyInterpreterState *interp);
 extern void _PyInterpreterState_SetNotRunningMain(PyInterpreterState *interp);
 
+/* The interpreter with this id; NULL with InterpreterNotFoundError. It is in the
+ * list until the last of its objects is gone. Takes a lock of CPython's. */
+extern PyInterpreterState *_PyInterpreterState_LookUpID(int64_t id);
+
+/* Is there an interpreter with this id (still)? Keeps the exception that is set,
+ * if any. */
+static inline bool
+compat_interp_exists(int64_t id)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    bool exists = _PyInterpreterState_LookUpID(id) != NULL;
+    PyErr_SetRaisedException(exc); /* in place of "not found" */
+    return exists;
+}
+
 /* The allocator in use: "pymalloc", "malloc", one with "_debug" in its name, or
  * NULL when it is none of CPython's own. */
 extern const char *_PyMem_GetCurrentAllocatorName(void);
@@ -80,12 +95,18 @@ compat_type_lookup(PyTypeObject *type, PyObject *name)
 
 /* A new bytes object whose memory is not CPython's own allocation. */
 static inline void
-compat_bytes_no_hash(PyBytesObject *bytes)
+compat_bytes_set_hash(PyBytesObject *bytes, Py_hash_t hash)
 {
     _Py_COMP_DIAG_PUSH
     _Py_COMP_DIAG_IGNORE_DEPR_DECLS
-    bytes->ob_shash = -1;
+    bytes->ob_shash = hash;
     _Py_COMP_DIAG_POP
+}
+
+static inline void
+compat_bytes_no_hash(PyBytesObject *bytes)
+{
+    compat_bytes_set_hash(bytes, -1);
 }
 
 /* The layout that dict_layout.h describes: of these versions, in a build that

@@ -4,6 +4,7 @@
 #include "adopt.h"
 #include "chanobj.h"
 #include "compat.h"
+#include "frozen.h"
 #include "home.h"
 
 int
@@ -98,6 +99,8 @@ dec_handle(decoder *d)
     const handle *h = &d->handles[dec_u32(d)];
     return h->kind == HANDLE_HOME
                ? interpreter_from_home(d->state, h->ptr)
+           : h->kind == HANDLE_FROZEN
+               ? frozen_object(d->state, h->ptr)
                : chanobj_get(d->state, h->kind, h->ptr);
 }
 

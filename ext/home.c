@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "detach.h"
+#include "frozen.h"
 #include "output.h"
 #include "xfer.h"
 
@@ -402,6 +403,7 @@ finish(home *h, job *last)
     h->isolate = NULL;
     if (h->id >= 0) {
         arena_release_all(h->id);
+        frozen_unpin_all(h->id); /* until here its last objects used them */
         atoll_chan_orphan_all(h->id);
     }
     atoll_lock_acquire(&h->lock);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "frozen.h"
 #include "home.h"
 #include "view.h"
 #include "wire.h"
@@ -21,6 +22,9 @@ xfer_handle_ref(xfer_handle_kind kind, void *ptr)
         return;
     case HANDLE_REGION:
         atoll_region_ref(ptr);
+        return;
+    case HANDLE_FROZEN:
+        frozen_ref(ptr);
         return;
     case HANDLE_BLOB:
     case HANDLE_MOVED:
@@ -49,6 +53,9 @@ xfer_handle_unref(xfer_handle_kind kind, void *ptr)
         return;
     case HANDLE_REGION:
         atoll_region_unref(ptr);
+        return;
+    case HANDLE_FROZEN:
+        frozen_unref(ptr);
         return;
     case HANDLE_BLOB:
         adopt_drop(ptr);

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ._core import (
     Buffer,
+    Frozen,
     Moved,
     Queue,
     RecvChannel,
@@ -17,6 +18,8 @@ from ._core import (
     after,
     create_channel,
     create_queue,
+    freeze,
+    frozen_stats,
     is_shareable,
     list_channels,
     list_queues,
@@ -24,6 +27,7 @@ from ._core import (
     select,
     share,
     stats,
+    thaw,
     ticker,
 )
 from .errors import (
@@ -66,6 +70,7 @@ __all__ = [
     "Diagnosis",
     "ExecutionFailed",
     "ForkedError",
+    "Frozen",
     "Future",
     "Interpreter",
     "InterpreterError",
@@ -100,6 +105,8 @@ __all__ = [
     "create_queue",
     "doctor",
     "fan_in",
+    "freeze",
+    "frozen_stats",
     "get_current",
     "get_main",
     "is_shareable",
@@ -115,6 +122,7 @@ __all__ = [
     "share",
     "spawn",
     "stats",
+    "thaw",
     "ticker",
     "warm",
 ]
