@@ -8,7 +8,7 @@
 #include "frozen.h"
 #include "frozen_layout.h"
 
-#define NUMBERS 1024 /* remembered at once; a power of two */
+#define NUMBERS 1024 /* remembered at once; 10 bits */
 
 /* Of a str or bytes in the graph, found by its content. */
 typedef struct text_slot {
@@ -274,7 +274,7 @@ number_slot_of(builder *b, uint64_t bits)
         memset(b->numbers, 0, NUMBERS * sizeof(*b->numbers));
     }
     uint64_t mixed = bits * UINT64_C(0x9E3779B97F4A7C15);
-    return &b->numbers[mixed >> 32 & (NUMBERS - 1)];
+    return &b->numbers[mixed >> 54]; /* the topmost bits are the best */
 }
 
 static PyObject *

@@ -200,11 +200,16 @@ copy_name(PyObject *name, char **copy)
                      name);
         return -1;
     }
-    const char *text = PyUnicode_AsUTF8(name); /* no null character inside */
+    Py_ssize_t length;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &length);
     if (text == NULL) {
         return -1;
     }
-    size_t size = strlen(text) + 1;
+    size_t size = (size_t)length + 1;
+    if (strlen(text) + 1 != size) {
+        PyErr_SetString(PyExc_ValueError, "null character in the name");
+        return -1;
+    }
     *copy = atoll_alloc(size);
     if (*copy == NULL) {
         PyErr_NoMemory();

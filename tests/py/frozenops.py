@@ -15,6 +15,7 @@ import struct
 import sys
 import threading
 import types
+import warnings
 
 MAPPINGS = (dict, types.MappingProxyType)
 if hasattr(builtins, "frozendict"):
@@ -238,7 +239,7 @@ def do_mapping(x, y, pick):
     attempt(lambda: (x.get("name"), x.get(y), "name" in x, x["name"], x.keys() & {"name"}))
     attempt(lambda: dict(x).update(y))
     attempt(lambda: dict.fromkeys(x, y))
-    attempt(lambda: type("New", (), dict(x)))
+    attempt(lambda: type("New", (), {str(k): v for k, v in x.items()}))
     attempt(lambda: Plain().__dict__.update(x))
     copied = dict(x)
     for n in range(10):
@@ -278,7 +279,7 @@ def do_names(x, y, pick):
     attempt(setattr, slots, x, y)
     made = attempt(lambda: type(x or "T", (), {x: y, "m": lambda self: x}))
     if made is not None:
-        attempt(getattr, made(), x)
+        attempt(lambda: getattr(made(), x))
         attempt(setattr, made, x, 5)
         attempt(setattr, made, "__doc__", x)
         attempt(setattr, made, "__name__", x)
@@ -353,6 +354,7 @@ class Pick:
 
 def everything(root, chance, times):
     """Each operation on each object, `times` times, with another at random."""
+    warnings.simplefilter("ignore")
     objects = parts(root, [])
     pick = Pick(objects, chance)
     for _ in range(times):
@@ -362,6 +364,7 @@ def everything(root, chance, times):
 
 
 def at_random(root, chance, count):
+    warnings.simplefilter("ignore")
     pick = Pick(parts(root, []), chance)
     for _ in range(count):
         chance.choice(OPERATIONS)(pick(), pick(), pick)

@@ -59,7 +59,8 @@ def test_it_is_equal_to_the_original(value, expected):
     if type(value) is not slice and not isinstance(value, list):
         assert hash(got) == hash(expected)
         assert {expected: 1}[got] == 1
-    assert sys.getsizeof(got) == sys.getsizeof(expected)
+    if not isinstance(value, str) or value.isascii():  # else it has its UTF-8
+        assert sys.getsizeof(got) == sys.getsizeof(expected)
     again = atoll.thaw(atoll.freeze(value))
     assert type(again) is type(value)
     assert same(again, value)
@@ -524,8 +525,9 @@ def test_without_memory():
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * 4096
         failed = 0
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         for room in range(1, 60, 3):
-            resource.setrlimit(resource.RLIMIT_AS, (used + room * 500_000, -1))
+            resource.setrlimit(resource.RLIMIT_AS, (used + room * 500_000, hard))
             try:
                 graph = atoll.freeze([big, {n: n for n in range(1000)}])
             except MemoryError:
