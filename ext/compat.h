@@ -6,6 +6,8 @@
 #include <Python.h>
 #include <cpython/longintrepr.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
 
 #if PY_VERSION_HEX < 0x030D0000
 #error "atoll needs CPython 3.13 or newer"
@@ -76,6 +78,44 @@ compat_int64(PyObject *obj, int64_t *value)
                    ((int64_t)number->ob_digit[two] & -two) << 30;
     *value = sign * size;
     return true;
+}
+
+/* Does nobody count it? */
+static inline bool
+compat_is_immortal(PyObject *obj)
+{
+    return _Py_IsImmortal(obj);
+}
+
+/* Let nobody count a new object: as CPython's own static ones. On 3.13 any other
+ * number is still counted by some. */
+static inline void
+compat_make_immortal(PyObject *obj)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    obj->ob_refcnt_full = _Py_STATIC_IMMORTAL_INITIAL_REFCNT;
+#else
+    obj->ob_refcnt = UINT32_MAX;
+#endif
+}
+
+/* How many digits an exact int has. And: make `to`, new and zeroed, with room for
+ * them, an int of the same value, which is not one of CPython's own. */
+static inline size_t
+compat_int_digits(PyObject *obj)
+{
+    return ((PyLongObject *)obj)->long_value.lv_tag >> _PyLong_NON_SIZE_BITS;
+}
+
+static inline void
+compat_int_copy(PyObject *to, PyObject *from)
+{
+    const _PyLongValue *value = &((PyLongObject *)from)->long_value;
+    size_t digits = compat_int_digits(from);
+    ((PyLongObject *)to)->long_value.lv_tag =
+        digits << _PyLong_NON_SIZE_BITS | (value->lv_tag & _PyLong_SIGN_MASK);
+    memcpy((char *)to + offsetof(PyLongObject, long_value.ob_digit),
+           value->ob_digit, digits * sizeof(digit));
 }
 
 /* A dict with room for `count` pairs. */

@@ -56,6 +56,9 @@ typedef struct frozen_graph {
 frozen_graph *frozen_new(void);
 /* Zeroed memory in it, aligned to 8 bytes. NULL: out of memory. */
 void *frozen_alloc(frozen_graph *g, size_t size, int kind);
+/* Zeroed memory for a table that is needed meanwhile, and back with it. */
+void *frozen_table(size_t size);
+void frozen_table_free(void *table, size_t size);
 /* It is complete: give back what it has too much, let everybody find its objects.
  * NOMEM; then it is as before. */
 atoll_err frozen_publish(frozen_graph *g, PyObject *root, bool read_only);

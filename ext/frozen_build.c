@@ -149,7 +149,7 @@ take_over(builder *b, PyObject *src)
 {
     bool was_list;
     frozen_graph *g =
-        frozen_is_immortal(src) ? frozen_owner(src, &was_list) : NULL;
+        compat_is_immortal(src) ? frozen_owner(src, &was_list) : NULL;
     if (g == NULL) {
         return 0;
     }
@@ -193,18 +193,25 @@ text_slot_of(const builder *b, PyObject *text, Py_hash_t hash)
     }
 }
 
+static void
+drop_texts(builder *b)
+{
+    if (b->texts != NULL) {
+        frozen_table_free(b->texts, (b->text_mask + 1) * sizeof(*b->texts));
+    }
+}
+
 static int
 grow_texts(builder *b)
 {
     text_slot *old = b->texts;
     size_t count = old == NULL ? 0 : b->text_mask + 1;
-    size_t room = count == 0 ? 64 : 2 * count;
-    text_slot *more = atoll_alloc(room * sizeof(*more));
+    size_t room = count == 0 ? 64 : 4 * count;
+    text_slot *more = frozen_table(room * sizeof(*more));
     if (more == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    memset(more, 0, room * sizeof(*more));
     for (size_t i = 0; i < count; i++) {
         if (old[i].obj != NULL) {
             size_t at = (size_t)old[i].hash;
@@ -214,7 +221,7 @@ grow_texts(builder *b)
             more[at & (room - 1)] = old[i];
         }
     }
-    atoll_free(old);
+    drop_texts(b);
     b->texts = more;
     b->text_mask = room - 1;
     return 0;
@@ -600,7 +607,7 @@ frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj)
     builder b = {.state = state, .graph = g};
     PyObject *root = walk(&b, obj);
     atoll_free(b.frames);
-    atoll_free(b.texts);
+    drop_texts(&b);
     atoll_free(b.numbers);
     frozen_map_fini(&b.memo);
     return root;

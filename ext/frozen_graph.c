@@ -8,6 +8,7 @@
 
 #define PAGE ((size_t)4096)
 #define CHUNK_MOST ((size_t)8 << 20)
+#define HUGE ((size_t)2 << 20)
 #define BUCKETS 256
 
 /* Where the objects of published graphs are. */
@@ -37,6 +38,46 @@ frozen_new(void)
     return g;
 }
 
+/* A fault for each 4 KiB is half of the work of writing so much. */
+static void
+want_huge_pages(void *data, size_t size)
+{
+#ifdef MADV_HUGEPAGE
+    if (size >= HUGE) {
+        (void)madvise(data, size, MADV_HUGEPAGE);
+    }
+#else
+    (void)data, (void)size;
+#endif
+}
+
+void *
+frozen_table(size_t size)
+{
+    if (size < HUGE) {
+        void *table = atoll_alloc(size);
+        return table == NULL ? NULL : memset(table, 0, size);
+    }
+    void *table = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (table == MAP_FAILED) {
+        return NULL;
+    }
+    want_huge_pages(table, size);
+    return table;
+}
+
+void
+frozen_table_free(void *table, size_t size)
+{
+    if (size < HUGE) {
+        atoll_free(table);
+    }
+    else {
+        munmap(table, size);
+    }
+}
+
 /* One more chunk, with room for `size` bytes. */
 static frozen_chunk *
 new_chunk(frozen_graph *g, size_t size, int kind)
@@ -60,6 +101,7 @@ new_chunk(frozen_graph *g, size_t size, int kind)
     if (data == MAP_FAILED) {
         return NULL;
     }
+    want_huge_pages(data, want);
     frozen_chunk *chunk = &chunks[count];
     *chunk = (frozen_chunk){.data = data, .size = want};
     g->nchunks[kind]++;
@@ -455,20 +497,19 @@ int
 frozen_map_set(frozen_map *map, const void *from, void *to)
 {
     if (map->links == NULL || 3 * map->used >= 2 * map->mask) {
-        frozen_map more = {.mask = map->links == NULL ? 63 : 2 * map->mask + 1};
-        more.links = atoll_alloc((more.mask + 1) * sizeof(*more.links));
+        frozen_map more = {.mask = map->links == NULL ? 63 : 4 * map->mask + 3};
+        more.links = frozen_table((more.mask + 1) * sizeof(*more.links));
         if (more.links == NULL) {
             PyErr_NoMemory();
             return -1;
         }
-        memset(more.links, 0, (more.mask + 1) * sizeof(*more.links));
         for (size_t i = 0; map->links != NULL && i <= map->mask; i++) {
             if (map->links[i].from != NULL) {
                 *link_of(&more, map->links[i].from) = map->links[i];
             }
         }
         more.used = map->used;
-        atoll_free(map->links);
+        frozen_map_fini(map);
         *map = more;
     }
     struct frozen_link *found = link_of(map, from);
@@ -481,5 +522,7 @@ frozen_map_set(frozen_map *map, const void *from, void *to)
 void
 frozen_map_fini(frozen_map *map)
 {
-    atoll_free(map->links);
+    if (map->links != NULL) {
+        frozen_table_free(map->links, (map->mask + 1) * sizeof(*map->links));
+    }
 }

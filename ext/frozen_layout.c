@@ -1,8 +1,6 @@
 /* Immortal objects in memory of ours. See frozen_layout.h. */
 #include "frozen_layout.h"
 
-#include <limits.h>
-
 typedef struct frozen_dict {
     PyObject_HEAD
     Py_ssize_t used;
@@ -53,11 +51,7 @@ head(void *to, PyTypeObject *type)
 {
     PyObject *obj = to;
     obj->ob_type = type;
-#if PY_VERSION_HEX >= 0x030E0000
-    obj->ob_refcnt_full = _Py_STATIC_IMMORTAL_INITIAL_REFCNT;
-#else
-    obj->ob_refcnt = UINT_MAX; /* any other number is still counted */
-#endif
+    compat_make_immortal(obj);
     return obj;
 }
 
@@ -69,32 +63,20 @@ container_head(void *to, PyTypeObject *type)
 
 /* ----------------------------------------------------------------- numbers */
 
-static size_t
-digits_of(PyObject *obj)
-{
-    return ((PyLongObject *)obj)->long_value.lv_tag >> _PyLong_NON_SIZE_BITS;
-}
-
 size_t
 frozen_int_size(PyObject *src)
 {
     size_t size = offsetof(PyLongObject, long_value.ob_digit) +
-                  digits_of(src) * sizeof(digit);
+                  compat_int_digits(src) * sizeof(digit);
     return rounded(size < sizeof(PyLongObject) ? sizeof(PyLongObject) : size);
 }
 
 PyObject *
 frozen_write_int(void *to, PyObject *src)
 {
-    const _PyLongValue *value = &((PyLongObject *)src)->long_value;
-    PyLongObject *obj = (PyLongObject *)head(to, &PyLong_Type);
-    size_t digits = digits_of(src);
-    /* The sign and the number of digits: not that it is one of CPython's own. */
-    obj->long_value.lv_tag = digits << _PyLong_NON_SIZE_BITS |
-                             (value->lv_tag & _PyLong_SIGN_MASK);
-    memcpy((char *)to + offsetof(PyLongObject, long_value.ob_digit),
-           value->ob_digit, digits * sizeof(digit));
-    return (PyObject *)obj;
+    PyObject *obj = head(to, &PyLong_Type);
+    compat_int_copy(obj, src);
+    return obj;
 }
 
 PyObject *
@@ -125,7 +107,7 @@ frozen_own_int(PyObject *src)
         PyErr_Clear();
         return NULL;
     }
-    bool immortal = frozen_is_immortal(own);
+    bool immortal = compat_is_immortal(own);
     Py_DECREF(own);
     return immortal ? own : NULL;
 }
@@ -201,7 +183,7 @@ frozen_write_str(void *to, PyObject *src, Py_hash_t hash)
     obj->length = PyUnicode_GET_LENGTH(src);
     obj->hash = hash;
     obj->state.interned = SSTATE_INTERNED_IMMORTAL_STATIC;
-    obj->state.kind = (unsigned char)kind & 7;
+    obj->state.kind = (unsigned)kind & 7;
     obj->state.compact = 1;
     obj->state.ascii = ascii;
     obj->state.statically_allocated = 1;
@@ -255,7 +237,7 @@ frozen_own_char(PyObject *src)
         PyErr_Clear();
         return NULL;
     }
-    bool immortal = frozen_is_immortal(own);
+    bool immortal = compat_is_immortal(own);
     Py_DECREF(own);
     return immortal ? own : NULL;
 }
@@ -425,24 +407,50 @@ frozen_mapping_dict(PyObject *mapping)
 #endif
 }
 
-/* Take the first free place for `hash` in the index, for entry number `at`. */
-static void
-put_index(layout_keys *keys, Py_hash_t hash, uint32_t at)
+/* Enter all pairs into the index. In a loop of its own, so that the processor can
+ * wait for many of its lines at once; `width` is a constant in each copy. */
+__attribute__((always_inline)) static inline void
+fill_index(layout_keys *keys, size_t width)
 {
-    size_t mask = ((size_t)1 << keys->log2_size) - 1, perturb = (size_t)hash;
-    size_t i = perturb & mask;
-    int width = 1 << index_width_log2(keys->log2_size);
-    uint8_t narrow = (uint8_t)at;
-    uint16_t wide = (uint16_t)at;
-    const void *number = width == 1   ? (void *)&narrow
-                         : width == 2 ? (void *)&wide
-                                      : (void *)&at;
-    static const unsigned char none[4] = {0xff, 0xff, 0xff, 0xff};
-    while (memcmp(keys->index + i * (size_t)width, none, (size_t)width) != 0) {
-        perturb >>= 5;
-        i = (i * 5 + perturb + 1) & mask;
+    size_t mask = ((size_t)1 << keys->log2_size) - 1;
+    const layout_pair *pairs = layout_entries(keys);
+    const general_entry *entries = (const void *)pairs;
+    bool general = keys->kind == KEYS_GENERAL;
+    for (uint32_t n = 0; n < (uint32_t)keys->used; n++) {
+        Py_hash_t hash = general ? entries[n].hash
+                                 : ((PyASCIIObject *)pairs[n].key)->hash;
+        size_t perturb = (size_t)hash, i = perturb & mask;
+        for (;;) {
+            uint32_t found = UINT32_MAX;
+            memcpy(&found, keys->index + i * width, width); /* all ones: free */
+            if (found == UINT32_MAX) {
+                break;
+            }
+            perturb >>= 5;
+            i = (i * 5 + perturb + 1) & mask;
+        }
+        memcpy(keys->index + i * width, &n, width);
     }
-    memcpy(keys->index + i * (size_t)width, number, (size_t)width);
+}
+
+static void
+seal_mapping(PyObject *mapping)
+{
+    frozen_dict *dict = (frozen_dict *)frozen_mapping_dict(mapping);
+    layout_keys *keys = dict->keys;
+    if (dict->used == 0) {
+        return; /* CPython's own empty table */
+    }
+    switch (index_width_log2(keys->log2_size)) {
+    case 0:
+        fill_index(keys, 1);
+        break;
+    case 1:
+        fill_index(keys, 2);
+        break;
+    default:
+        fill_index(keys, 4);
+    }
 }
 
 void
@@ -451,7 +459,6 @@ frozen_mapping_put(PyObject *mapping, PyObject *key, Py_hash_t hash,
 {
     frozen_dict *dict = (frozen_dict *)frozen_mapping_dict(mapping);
     layout_keys *keys = dict->keys;
-    put_index(keys, hash, (uint32_t)keys->used);
     layout_pair *pairs = layout_entries(keys);
     if (keys->kind == KEYS_GENERAL) {
         ((general_entry *)(void *)pairs)[keys->used] =
@@ -520,6 +527,9 @@ values_have_hashes(PyObject *dict)
 int
 frozen_seal(PyObject *obj)
 {
+    if (frozen_mapping_dict(obj) != NULL) {
+        seal_mapping(obj);
+    }
     bool kept = false; /* does the object keep its hash, and is there one? */
 #if PY_VERSION_HEX >= 0x030E0000
     kept = Py_TYPE(obj) == &PyTuple_Type && parts_have_hashes(obj);

@@ -24,7 +24,7 @@
 #include "dict_layout.h"
 
 /* What is known: a build that counts no references apart, of these versions. */
-#if defined(COMPAT_DICT_LAYOUT) && !defined(Py_TRACE_REFS)
+#if defined(COMPAT_DICT_LAYOUT) && !defined(Py_TRACE_REFS) && !PY_BIG_ENDIAN
 #define FROZEN_KNOWN 1
 #endif
 
@@ -88,21 +88,15 @@ PyObject **frozen_parts(PyObject *obj, Py_ssize_t *count);
 size_t frozen_mapping_size(Py_ssize_t count, bool general);
 PyObject *frozen_write_mapping(const core_state *state, void *to,
                                Py_ssize_t count, bool general);
-/* Add one: the key is frozen, not equal to any that is there, `hash` is its. */
+/* Add one, to be found after frozen_seal(): the key is frozen, not equal to any that is there, `hash` is its. */
 void frozen_mapping_put(PyObject *mapping, PyObject *key, Py_hash_t hash,
                         PyObject *value);
 /* The dict of a frozen mapping, to be read only; NULL: it is none. */
 PyObject *frozen_mapping_dict(PyObject *mapping);
 
-/* All parts are set: fill in the hash, if it has one. -1 with an exception. */
+/* All parts are set: fill in the index, and the hash, if it has one. -1 with an
+ * exception. */
 int frozen_seal(PyObject *obj);
-
-/* Does nobody count it? */
-static inline bool
-frozen_is_immortal(PyObject *obj)
-{
-    return _Py_IsImmortal(obj);
-}
 
 /* --- what CPython has already, the same in every interpreter; borrowed. */
 

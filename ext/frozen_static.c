@@ -48,7 +48,7 @@ looks_like_one(const char *at, const char *end)
     const PyASCIIObject *str = (const void *)at;
     if ((size_t)(end - at) < sizeof(PyASCIIObject) + LONGEST + 1 ||
         str->ob_base.ob_type != &PyUnicode_Type ||
-        !_Py_IsImmortal((PyObject *)(uintptr_t)at) || !str->state.ascii ||
+        !compat_is_immortal((PyObject *)(uintptr_t)at) || !str->state.ascii ||
         !str->state.compact || !str->state.statically_allocated ||
         str->length < 2 || str->length > LONGEST) {
         return false;

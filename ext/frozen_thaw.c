@@ -97,7 +97,7 @@ begin(thawer *t, PyObject *src)
 {
     bool was_list = false;
     frozen_graph *owner =
-        frozen_is_immortal(src) ? frozen_owner(src, &was_list) : NULL;
+        compat_is_immortal(src) ? frozen_owner(src, &was_list) : NULL;
     if (owner == NULL) {
         PyErr_Format(PyExc_TypeError,
                      "thaw() is for a Frozen, and for objects that its get() "

@@ -257,6 +257,11 @@ def do_mapping(x, y, pick):
     attempt(lambda: eval("name", dict(x)))
     attempt(lambda: eval("name", x))
     attempt(lambda: exec("for _ in range(50): name; id", x))
+    often = "(lambda: [(name, id, len) for _ in [0] * 100])()"  # until it is specialised
+    attempt(lambda: eval(often, x))
+    attempt(lambda: eval(often, {"__builtins__": x}))
+    attempt(lambda: eval(often, dict(x)))
+    attempt(lambda: types.FunctionType(compile(often, "<f>", "eval"), x)())
     attempt(operator.setitem, x, "k", 1)
     attempt(operator.delitem, x, "name")
     attempt(lambda: operator.ior(x, {"a": 1}))
