@@ -96,8 +96,11 @@ new_chunk(frozen_graph *g, size_t size, int kind)
         return NULL;
     }
     g->chunks[kind] = chunks;
-    void *data = mmap(NULL, want, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+#ifdef MAP_POPULATE
+    flags |= want > PAGE && want < HUGE ? MAP_POPULATE : 0; /* all at once */
+#endif
+    void *data = mmap(NULL, want, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (data == MAP_FAILED) {
         return NULL;
     }

@@ -137,8 +137,8 @@ def do_format(x, y, pick):
     for text in (repr, str, ascii, format, bool, len, callable, type, dir, id):
         attempt(text, x)
     attempt(lambda: f"{x!r:>20}{y!s}{x}")
-    attempt(lambda: "%s %r" % (x, y))
-    attempt(lambda: "{} {}".format(x, y))
+    attempt(lambda: "%s %r".__mod__((x, y)))
+    attempt(lambda: "{} {}".format(*(x, y)))
 
 
 def do_arithmetic(x, y, pick):
@@ -173,7 +173,7 @@ def do_index(x, y, pick):
     attempt(list, x)
     attempt(tuple, x)
     attempt(lambda: [*x, *y])
-    attempt(lambda: list(zip(x, y)))
+    attempt(lambda: list(zip(x, y, strict=False)))
     attempt(lambda: list(reversed(x)))
     attempt(lambda: list(enumerate(x)))
     attempt(lambda: list(map(str, x)))
@@ -202,7 +202,8 @@ def do_text(x, y, pick):
         attempt(lambda: io.StringIO(x).read())
         attempt(lambda: sys.getsizeof(x))
     if isinstance(x, bytes):
-        attempt(lambda: (x.decode("latin-1"), x.hex(), x.upper(), x + b"z", x * 2, x.split(b"y"),
+        attempt(lambda: (x.decode("latin-1"), x.hex(), x.upper(), x + b"z", x * 2,
+                         x.split(b"y"),
                          bytearray(x), memoryview(x)[::2].tolist(), x.find(b"t"), x[1:3],
                          io.BytesIO(x).read(), x.replace(b"b", b"cc"), x.startswith(b"b")))
         attempt(lambda: re.search(rb"\w+", x))
@@ -225,13 +226,14 @@ def do_copy(x, y, pick):
 def do_mapping(x, y, pick):
     if not is_mapping(x):
         return
-    attempt(lambda: (dict(x), x.copy(), {**x}, {**x, "more": 1}, list(x.items()), set(x.keys())))
+    attempt(lambda: (dict(x), x.copy(), {**x}, list(x.items()), set(x.keys())))
+    attempt(lambda: {**x, "more": 1})
     attempt(lambda: x | {"more": 1})
     attempt(lambda: {"more": 1} | x)
     attempt(lambda: x | y)
     attempt(lambda: (lambda **k: k)(**x))
     attempt(lambda: "{name} {id}".format(**x))
-    attempt(lambda: "%(name)s" % x)
+    attempt(lambda: "%(name)s".__mod__(x))
     attempt(lambda: "{name}".format_map(x))
     attempt(lambda: collections.OrderedDict(x))
     attempt(lambda: collections.ChainMap({}, x)["name"])
@@ -292,7 +294,7 @@ def do_names(x, y, pick):
         attempt(delattr, made, x)
     attempt(lambda: type("T", (), {"__slots__": (x,)})())
     attempt(lambda: types.ModuleType(x).__dict__.setdefault(x, y))
-    attempt(lambda: collections.namedtuple("N", [x, "zz"])(1, 2))  # noqa: PYI024
+    attempt(lambda: collections.namedtuple("N", [x, "zz"])(1, 2))
     attempt(lambda: (lambda **k: k)(**{x: y}))
     attempt(lambda: eval(compile("lambda: 1", x, "eval"))())
     attempt(lambda: threading.Thread(target=len, name=x).name)
@@ -329,7 +331,7 @@ def do_gc(x, y, pick):
     sys.getrefcount(x)
     holder = [x, (x, y), {"k": x}]
     holder.append(holder)
-    tuple([x, y])
+    tuple(iter([x, y]))
     attempt(lambda: iter(x))
     del holder
     if pick.chance.random() < 0.05:

@@ -9,9 +9,7 @@ import enum
 import gc
 import json
 import math
-import os
 import pickle
-import subprocess
 import sys
 import types
 import uuid
@@ -35,7 +33,8 @@ LEAVES = [
     "ÿ", "Ā", "ascii", "latin é", "two € bytes", "four 𝔘 bytes", "\ud800", "x\udfffy",
     "nul\x00l", "x" * 100_000, "é" * 100_000, "__len__", b"", b"x", b"\x00", b"bytes",
     b"\xff" * 100_000, range(0), range(5), range(3, 30, 7), range(10, 0, -1), range(2**70),
-    range(-(2**70), 2**70, 2**65), slice(None), slice(3), slice(1, 2, 3), slice("a", (1, "b"), 2.5),
+    range(-(2**70), 2**70, 2**65), slice(None), slice(3), slice(1, 2, 3),
+    slice("a", (1, "b"), 2.5),
     (), (1,), (None, (None, (None,))), tuple(range(1000)),
 ]  # fmt: skip
 
@@ -66,7 +65,9 @@ def test_it_is_equal_to_the_original(value, expected):
     assert same(again, value)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 5, 6, 10, 11, 85, 170, 171, 1000, 43_690, 43_691, 90_000])
+@pytest.mark.parametrize(
+    "count", [0, 1, 2, 5, 6, 10, 11, 85, 170, 171, 1000, 43_690, 43_691, 90_000]
+)
 @pytest.mark.parametrize("kind", ["str", "int", "mixed"])
 def test_mappings(count, kind):
     key = {"str": str, "int": int, "mixed": lambda n: n if n % 2 else str(n)}[kind]
@@ -108,7 +109,7 @@ def test_the_dict_of_an_instance_and_a_proxy():
 def test_keys_of_every_kind():
     value = {
         1: "int", "str": 2, 1.5: 3, (1, ("t", 2.5)): 4, b"k": 5, None: 6, range(3): 7, 2j: 8,
-        "": 9, 2**100: 10, ...: 11, False: 12, frozenops.nested and "é": 13,
+        "": 9, 2**100: 10, ...: 11, False: 12, "é": 13,
     }  # fmt: skip
     got = atoll.freeze(value).get()
     assert dict(got) == value
@@ -256,7 +257,7 @@ class Coloured(enum.Enum):
     RED = 1
 
 
-Pair = collections.namedtuple("Pair", "a b")  # noqa: PYI024
+Pair = collections.namedtuple("Pair", "a b")
 
 REFUSED = {
     "set": {1}, "frozenset": frozenset([1]), "bytearray": bytearray(b"x"),
@@ -276,7 +277,8 @@ def test_what_cannot_be_frozen_is_named_with_its_place(kind):
     bad = REFUSED[kind]
     name = type(bad).__name__
     before = atoll.frozen_stats()
-    with pytest.raises(atoll.NotShareableError, match=f"^an instance of .*{name} cannot be frozen"):
+    text = f"^an instance of .*{name} cannot be frozen"
+    with pytest.raises(atoll.NotShareableError, match=text):
         atoll.freeze(bad)
     with pytest.raises(atoll.NotShareableError) as caught:
         atoll.freeze({"jobs": [1, (2, {5: bad})]})
@@ -296,7 +298,8 @@ def test_the_place_of_a_key():
     value = {1}
     for _ in range(100):
         value = [value]
-    with pytest.raises(atoll.NotShareableError, match=r"^at (\[0\]){10}\[\.\.\.\](\[0\]){10}: "):
+    place = r"^at (\[0\]){10}\[\.\.\.\](\[0\]){10}: "
+    with pytest.raises(atoll.NotShareableError, match=place):
         atoll.freeze(value)
 
 
@@ -304,7 +307,8 @@ def test_cycles_are_refused():
     one = [1]
     one.append({"in": (one,)})
     before = atoll.frozen_stats()
-    with pytest.raises(atoll.NotShareableError, match=r"at \[1\]\['in'\]\[0\]: .*part of itself"):
+    place = r"at \[1\]\['in'\]\[0\]: .*part of itself"
+    with pytest.raises(atoll.NotShareableError, match=place):
         atoll.freeze(one)
     two = {}
     two["self"] = two
@@ -568,7 +572,8 @@ def test_a_part_that_is_frozen_is_held_not_copied():
 def freeze_parts():
     inner = atoll.freeze([float(n) for n in range(1000)])
     before = atoll.frozen_stats()["graphs"]
-    outer = atoll.freeze([inner, {"again": inner, "root": inner.get(), "none": atoll.freeze([])}])
+    more = {"again": inner, "root": inner.get(), "none": atoll.freeze([])}
+    outer = atoll.freeze([inner, more])
     assert outer.nbytes < 10_000
     del inner
     assert atoll.frozen_stats()["graphs"] == before + 2
@@ -749,7 +754,6 @@ def test_at_the_exit_of_the_process():
 
 def test_many_graphs_come_and_go():
     since = Since()
-    stop = False
 
     def churn():
         with atoll.create() as interp:
@@ -760,22 +764,11 @@ def test_many_graphs_come_and_go():
 
     tasks = [Task(churn) for _ in range(3)]
     assert all(task.result(60) for task in tasks)
-    assert not stop
     assert since.now() == stats_of()
 
 
 def first_of(graph):
     return graph.get()["n"][0]
-
-
-def test_the_layout_is_checked_and_known():
-    """The same check refuses what it does not know, and does so for ever."""
-    code = """
-        import atoll
-        atoll.freeze([1])
-        print("frozen")
-        """
-    assert check_python(code) == "frozen"
 
 
 def test_counts_are_not_written():
@@ -789,4 +782,3 @@ def test_counts_are_not_written():
     assert [ctypes.string_at(id(x), 16) for x in objects] == before
     assert not any(gc.is_tracked(x) for x in objects)
     assert copy.copy(got) is got
-    assert subprocess and os
