@@ -33,6 +33,7 @@ THEMES = {
     "parked": "hand-over to a receiver that is blocked; blocked for long",
     "pairs": "8 interpreters in 4 pairs",
     "speedup": "pure Python in two interpreters and in two processes",
+    "csp": "select, a ring of processes, many waiters",
     "executor": "the pool of interpreters beside CPython's pools",
     "extensions": "NumPy and its stack in interpreters and in processes",
     "imports": "import atoll",
@@ -41,7 +42,7 @@ THEMES = {
 }
 
 
-NEED_HANDOVER = {"messages", "transfer", "parked", "pairs"}
+NEED_HANDOVER = {"messages", "transfer", "parked", "pairs", "csp"}
 
 
 def command_output(*command):

@@ -270,6 +270,8 @@ chanend_retire(PyObject *obj, PyObject *Py_UNUSED(ignored))
     chanobj *self = (chanobj *)obj;
     if (!self->retired) {
         self->retired = true; /* first: from here on others may run */
+        waits_unhold(self->state, &self->hold);
+        waits_hold(self->state, &self->hold, self->chan, HANDLE_NONE);
         PyThreadState *detached = detach_if_many(self);
         atoll_chan_end_unref(self->chan, self->kind == HANDLE_SEND
                                              ? ATOLL_END_SEND

@@ -42,6 +42,7 @@ new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
     self->retired = false;
     self->chan = chan;
     xfer_handle_ref(kind, chan);
+    waits_hold(state, &self->hold, chan, (int)kind);
     PyObject *address = PyLong_FromVoidPtr(self);
     if (address == NULL || PyDict_SetItem(state->handles, key, address) < 0) {
         Py_CLEAR(self);
@@ -77,6 +78,8 @@ chanobj_get(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
         self->retired = false; /* it has kept its reference */
         atoll_chan_end_ref(chan, kind == HANDLE_SEND ? ATOLL_END_SEND
                                                      : ATOLL_END_RECV);
+        waits_unhold(state, &self->hold);
+        waits_hold(state, &self->hold, chan, (int)kind);
     }
     return obj;
 }
@@ -100,6 +103,7 @@ chanobj_dealloc(PyObject *obj)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
+    waits_unhold(self->state, &self->hold);
     if (self->retired) {
         atoll_chan_unref(self->chan);
     }
@@ -229,7 +233,8 @@ chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
         return 0;
     }
     transfer t = {self->chan, msg};
-    return detach_wait(self->state, do_send, &t, deadline, NULL, err);
+    return detach_wait_one(self->state, do_send, &t, deadline, NULL, &wait_send,
+                           self->chan, err);
 }
 
 int
@@ -241,7 +246,8 @@ chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
         return 0;
     }
     transfer t = {self->chan, msg};
-    return detach_wait(self->state, do_recv, &t, deadline, NULL, err);
+    return detach_wait_one(self->state, do_recv, &t, deadline, NULL, &wait_recv,
+                           self->chan, err);
 }
 
 PyObject *

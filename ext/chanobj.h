@@ -5,6 +5,7 @@
 #define EXT_CHANOBJ_H
 
 #include "state.h"
+#include "waits.h"
 #include "xfer.h"
 
 typedef struct chanobj {
@@ -14,6 +15,7 @@ typedef struct chanobj {
     PyObject *weakrefs;
     xfer_handle_kind kind;
     bool retired; /* an end that has been given back: retire() */
+    wait_hold hold; /* that this interpreter has it */
 } chanobj;
 
 /* The maker's words in the channel: of a queue, and of a channel. */

@@ -162,6 +162,13 @@ compat_bytes_no_hash(PyBytesObject *bytes)
 #define COMPAT_FROZENDICT 1
 #endif
 
+/* From 3.14 on `with` calls __enter__ by an ordinary call, which looks for pending
+ * calls when it is over; before it is LOAD_SPECIAL with this index. On 3.13 all is
+ * one instruction (BEFORE_WITH), which does not look. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define COMPAT_ENTER_SPECIAL 0
+#endif
+
 static inline int
 compat_begin_main(void)
 {

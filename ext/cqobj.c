@@ -88,6 +88,30 @@ cq_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     return started(o, self);
 }
 
+PyDoc_STRVAR(take_doc,
+"take(lock, token)\n--\n\n"
+"Start to acquire a Lock or a Semaphore, or to wait for an Event; as recv(). One that\n"
+"has ended, and is cancelled before its result() is taken, is undone.");
+
+static PyObject *
+cq_take(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    cqobj *self = open_queue(obj);
+    if (self == NULL || !op_takes("take", nargs, 2)) {
+        return NULL;
+    }
+    if (!sync_can_wait(self->state, Py_TYPE(args[0]))) {
+        return PyErr_Format(PyExc_TypeError,
+                            "expected a Lock, Semaphore or Event, not %T",
+                            args[0]);
+    }
+    opobj *o = op_new(self->state, OP_TAKE, NULL, args[1]);
+    if (o != NULL) {
+        o->lock = (syncobj *)Py_NewRef(args[0]);
+    }
+    return started(o, self);
+}
+
 PyDoc_STRVAR(start_doc,
 "start(op, token)\n--\n\n"
 "Start the Operation that _send_now has returned; as send().");
@@ -196,7 +220,8 @@ cq_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     atoll_cq *cq = atoll_cq_ref(self->cq);
-    int rc = detach_wait(self->state, do_wait, cq, deadline, NULL, &err);
+    int rc = detach_wait_one(self->state, do_wait, cq, deadline, NULL,
+                             &wait_events, NULL, &err);
     atoll_cq_unref(cq);
     if (rc < 0) {
         return NULL;
@@ -363,6 +388,7 @@ cq_dealloc(PyObject *obj)
 static PyMethodDef cq_methods[] = {
     {"recv", (PyCFunction)(void *)cq_recv, METH_FASTCALL, recv_doc},
     {"send", (PyCFunction)(void *)cq_send, METH_FASTCALL, send_doc},
+    {"take", (PyCFunction)(void *)cq_take, METH_FASTCALL, take_doc},
     {"start", (PyCFunction)(void *)cq_start, METH_FASTCALL, start_doc},
     {"watch", (PyCFunction)(void *)cq_watch_capsule, METH_FASTCALL, watch_doc},
     {"drain", cq_drain, METH_NOARGS, drain_doc},

@@ -76,6 +76,10 @@ op_start(opobj *o, cqobj *cq, atoll_event *event)
     case OP_SEND:
         err = atoll_chan_send_start(o->end->chan, o->op, cq->cq);
         break;
+    case OP_TAKE:
+        err = atoll_sync_take_start(o->lock->sync, sync_me(o->state), o->op,
+                                    cq->cq);
+        break;
     case OP_SELECT:
         err = atoll_select_start(o->selection->cases, o->selection->count,
                                  selection_random(o->selection), o->op,
@@ -194,6 +198,8 @@ case_of(const opobj *o)
         return ATOLL_CASE_SEND;
     case OP_SELECT:
         return o->selection->cases[o->index].kind;
+    case OP_TAKE:
+        return ATOLL_CASE_TAKE;
     default:
         return ATOLL_CASE_EVENT;
     }
@@ -219,6 +225,16 @@ msg_of(const opobj *o)
 {
     return o->kind == OP_SELECT ? &o->selection->cases[o->index].msg
                                 : &o->op->msg;
+}
+
+/* A lock or a permit; or, of a lock, the news that its owner has died. */
+static bool
+has_taken(const opobj *o)
+{
+    return o->phase == OP_ENDED &&
+           (o->op->status == ATOLL_OK ||
+            o->op->status == ATOLL_ERR_OWNER_DIED) &&
+           case_of(o) == ATOLL_CASE_TAKE;
 }
 
 static const atoll_wait now = {.deadline = ATOLL_NOW};
@@ -292,6 +308,12 @@ op_cancel(opobj *o)
     if (has_received(o)) {
         put_back(o);
     }
+    else if (has_taken(o)) {
+        atoll_sync_untake(o->kind == OP_TAKE
+                              ? o->lock->sync
+                              : o->selection->cases[o->index].of.sync,
+                          o->op->status);
+    }
     drop_unsent(o);
     over(o);
     return true;
@@ -323,7 +345,7 @@ op_end_all(cqobj *cq)
     }
     /* Then, the newest first, what has come. */
     while ((o = newest(cq)) != NULL) {
-        if (!has_received(o) && !o->owned) {
+        if (!has_received(o) && !has_taken(o) && !o->owned) {
             take_out(o); /* whoever has it may still ask how it ended */
         }
         else if (!op_cancel(o)) {
@@ -337,6 +359,9 @@ op_end_all(cqobj *cq)
 static PyObject *
 raise_for(const opobj *o, atoll_err err)
 {
+    if (o->lock != NULL) {
+        return sync_raise(o->state, o->lock->sync, err);
+    }
     if (o->end == NULL) {
         return raise_err(o->state, err, "event");
     }
@@ -441,6 +466,7 @@ op_dealloc(PyObject *obj)
     PyErr_SetRaisedException(exc);
     op_clear(obj);
     Py_XDECREF(o->end);
+    Py_XDECREF(o->lock);
     PyObject_GC_Del(obj);
     Py_DECREF(type);
 }

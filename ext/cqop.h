@@ -4,11 +4,13 @@
 
 #include "chanobj.h"
 #include "cqobj.h"
+#include "syncobj.h"
 
 typedef enum op_kind {
     OP_NONE,
     OP_RECV,
     OP_SEND,
+    OP_TAKE,
     OP_WATCH,
     OP_SELECT
 } op_kind;
@@ -28,6 +30,7 @@ typedef struct opobj {
     struct opobj *prev, *next;
     PyObject *token;
     chanobj *end;              /* or NULL */
+    syncobj *lock;             /* of OP_TAKE, or NULL */
     struct selection *selection; /* owned, of OP_SELECT, until it is over */
     uint32_t index;            /* of its case, once it has ended */
     void (*release)(void *);   /* of an event's, or NULL */

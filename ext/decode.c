@@ -6,6 +6,7 @@
 #include "compat.h"
 #include "frozen.h"
 #include "home.h"
+#include "syncobj.h"
 
 int
 dec_memo_grow(decoder *d)
@@ -97,11 +98,16 @@ static PyObject *
 dec_handle(decoder *d)
 {
     const handle *h = &d->handles[dec_u32(d)];
-    return h->kind == HANDLE_HOME
-               ? interpreter_from_home(d->state, h->ptr)
-           : h->kind == HANDLE_FROZEN
-               ? frozen_object(d->state, h->ptr)
-               : chanobj_get(d->state, h->kind, h->ptr);
+    switch (h->kind) {
+    case HANDLE_HOME:
+        return interpreter_from_home(d->state, h->ptr);
+    case HANDLE_FROZEN:
+        return frozen_object(d->state, h->ptr);
+    case HANDLE_SYNC:
+        return sync_get(d->state, h->ptr);
+    default:
+        return chanobj_get(d->state, h->kind, h->ptr);
+    }
 }
 
 static PyObject *
@@ -228,8 +234,24 @@ dec_object(decoder *d)
     return obj;
 }
 
-PyObject *
-xfer_decode(core_state *state, atoll_msg *msg)
+/* Is all that was in the message still there? */
+static bool
+is_whole(const atoll_msg *msg)
+{
+    bool whole = true;
+    if (msg->drop == wire_drop_block) {
+        const block *b = msg->u.heap.ptr;
+        for (size_t i = 0; i < b->nhandles; i++) {
+            whole = whole && b->handles[i].kind != HANDLE_NONE &&
+                    b->handles[i].kind != HANDLE_MOVED;
+        }
+    }
+    return whole;
+}
+
+/* `kept`: see xfer_decode_kept; or NULL. */
+static PyObject *
+decode(core_state *state, atoll_msg *msg, bool *kept)
 {
     switch (msg->tag) {
     case TAG_NONE:
@@ -267,7 +289,11 @@ xfer_decode(core_state *state, atoll_msg *msg)
     PyObject *obj = dec_object(&d);
     PyObject *exc = obj == NULL ? PyErr_GetRaisedException() : NULL;
     decoder_fini(&d);
-    if (msg->drop == wire_drop_block) {
+    if (kept != NULL && exc != NULL) {
+        *kept = PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) &&
+                is_whole(msg);
+    }
+    if (msg->drop == wire_drop_block && (kept == NULL || !*kept)) {
         wire_drop_handles(msg->u.heap.ptr);
         block_give(state, msg->u.heap.ptr);
         msg->drop = NULL;
@@ -276,6 +302,19 @@ xfer_decode(core_state *state, atoll_msg *msg)
         PyErr_SetRaisedException(exc);
     }
     return obj;
+}
+
+PyObject *
+xfer_decode(core_state *state, atoll_msg *msg)
+{
+    return decode(state, msg, NULL);
+}
+
+PyObject *
+xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept)
+{
+    *kept = false;
+    return decode(state, msg, kept);
 }
 
 struct home *

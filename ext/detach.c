@@ -107,9 +107,23 @@ forward_signals(int to)
     }
 }
 
+/* One attempt. The record goes before the GIL comes back, since at the end of the
+ * process it may not, and this thread's stack may go. */
+static void
+wait_detached(detach_op op, void *arg, const atoll_wait *wait,
+              wait_record *record, atoll_err *err)
+{
+    waits_enter(record);
+    Py_BEGIN_ALLOW_THREADS
+    *err = op(arg, wait);
+    waits_leave(record);
+    Py_END_ALLOW_THREADS
+}
+
 /* One attempt in the signal thread. -1 with an exception. */
 static int
-wait_with_signals(detach_op op, void *arg, atoll_wait *wait, atoll_err *err)
+wait_with_signals(detach_op op, void *arg, atoll_wait *wait,
+                  wait_record *record, atoll_err *err)
 {
     if (open_fds() < 0) {
         return -1;
@@ -127,9 +141,7 @@ wait_with_signals(detach_op op, void *arg, atoll_wait *wait, atoll_err *err)
     in_place = true;
     int rc = PyErr_CheckSignals();
     if (rc == 0) {
-        Py_BEGIN_ALLOW_THREADS
-        *err = op(arg, wait);
-        Py_END_ALLOW_THREADS
+        wait_detached(op, arg, wait, record, err);
     }
     PySignal_SetWakeupFd(before);
     in_place = nested;
@@ -137,41 +149,71 @@ wait_with_signals(detach_op op, void *arg, atoll_wait *wait, atoll_err *err)
     return rc;
 }
 
-int
-detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
-            atoll_spin *spin, atoll_err *err)
+/* It has been found that nobody will ever end this wait. */
+static int
+raise_deadlock(core_state *state, home *h, wait_record *record)
 {
-    atoll_wait wait = {.deadline = deadline, .spin = spin};
+    char *text = record->verdict;
+    record->verdict = NULL;
+    if (h != NULL) {
+        home_wait_over(h);
+    }
+    if (!PyErr_Occurred()) {
+        raise_error(state, "DeadlockError", "%s", text);
+    }
+    atoll_free(text);
+    return -1;
+}
+
+int
+detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
+                atoll_spin *spin, const wait_case *cases, size_t count,
+                atoll_err *err)
+{
+    wait_record record;
     bool signals = detach_is_signal_thread(state);
     home *h = signals ? NULL : home_of_thread(state);
-    if (h != NULL) {
-        wait.kick = &h->kick;
-    }
+    waits_init(&record, state, h, cases, count, deadline);
+    atoll_wait wait = {
+        .deadline = deadline, .spin = spin, .kick = record.kick};
     for (;;) {
         if (h != NULL && home_take_interrupt(h)) {
             return -1;
         }
-        if (signals) {
-            if (wait_with_signals(op, arg, &wait, err) < 0) {
-                return -1;
-            }
+        if (!signals) {
+            wait_detached(op, arg, &wait, &record, err);
         }
-        else {
-            Py_BEGIN_ALLOW_THREADS
-            *err = op(arg, &wait);
-            Py_END_ALLOW_THREADS
+        else if (wait_with_signals(op, arg, &wait, &record, err) < 0) {
+            atoll_free(record.verdict);
+            return -1;
         }
         if (*err != ATOLL_ERR_INTERRUPTED) {
+            atoll_free(record.verdict); /* it came to an end after all */
             if (h != NULL) {
                 home_wait_over(h);
             }
             mailbox_drain(state->mailbox);
             return 0;
         }
-        if (signals && PyErr_CheckSignals() < 0) {
-            return -1;
+        if (record.verdict != NULL) {
+            return raise_deadlock(state, h, &record);
+        }
+        if (signals) {
+            waits_enter(&record); /* for dump(), as a handler */
+            int rc = PyErr_CheckSignals();
+            waits_leave(&record);
+            if (rc < 0) {
+                return -1;
+            }
         }
     }
+}
+
+int
+detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
+            atoll_spin *spin, atoll_err *err)
+{
+    return detach_wait_for(state, op, arg, deadline, spin, NULL, 0, err);
 }
 
 /* ------------------------------------------------------------- timeouts */

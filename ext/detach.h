@@ -4,6 +4,7 @@
 #define EXT_DETACH_H
 
 #include "state.h"
+#include "waits.h"
 
 /* A blocking operation of the core. Called without the GIL. */
 typedef atoll_err (*detach_op)(void *arg, const atoll_wait *wait);
@@ -19,6 +20,22 @@ typedef atoll_err (*detach_op)(void *arg, const atoll_wait *wait);
  * parks on a futex. `spin` goes to atoll_wait. */
 int detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
                 atoll_spin *spin, atoll_err *err);
+
+/* The same, and it can be seen what is waited for: the `count` things in `cases`,
+ * which stay until it returns (waits.h). If nobody is left who could end the wait,
+ * and somebody wants to know, it returns -1 with DeadlockError. */
+int detach_wait_for(core_state *state, detach_op op, void *arg,
+                    int64_t deadline, atoll_spin *spin, const wait_case *cases,
+                    size_t count, atoll_err *err);
+/* For one thing. */
+static inline int
+detach_wait_one(core_state *state, detach_op op, void *arg, int64_t deadline,
+                atoll_spin *spin, const wait_type *type, const void *object,
+                atoll_err *err)
+{
+    const wait_case one = {type, object};
+    return detach_wait_for(state, op, arg, deadline, spin, &one, 1, err);
+}
 
 /* Seconds (a Python number, or NULL or None for ever) to an absolute deadline.
  * 0 becomes ATOLL_NOW. Returns -1 with TypeError, ValueError. */

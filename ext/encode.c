@@ -10,6 +10,7 @@
 #include <stdarg.h>
 
 #include "chanobj.h"
+#include "syncobj.h"
 #include "view.h"
 
 /* ------------------------------------------------------------ the encoder */
@@ -485,7 +486,7 @@ is_plain(core_state *state, PyObject *obj, int depth)
            type == &PyFloat_Type || type == &PyComplex_Type ||
            type == &PyUnicode_Type || type == &PyBytes_Type ||
            type == state->queue_type || type == state->send_type ||
-           type == state->recv_type ||
+           type == state->recv_type || sync_is(type) ||
            (PyObject *)type == state->interpreter_class ||
            view_is_plain(state, type);
 }
@@ -506,7 +507,7 @@ xfer_is_builtin(core_state *state, PyTypeObject *type)
            type == &PyFunction_Type || type == &PyType_Type ||
            type == &PyModule_Type || type == &PyPickleBuffer_Type ||
            type == &PyMemoryView_Type || type == state->queue_type ||
-           type == state->send_type || type == state->recv_type ||
+           type == state->send_type || type == state->recv_type || sync_is(type) ||
            (PyObject *)type == state->interpreter_class ||
            view_is_plain(state, type);
 }

@@ -5,6 +5,7 @@
 #include "chanobj.h"
 #include "compat.h"
 #include "frozen.h"
+#include "syncobj.h"
 #include "view.h"
 
 /* ------------------------------------------------------------------- atoms */
@@ -206,6 +207,12 @@ enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
     }
     else if (type == state->recv_type) {
         rc = enc_end(e, HANDLE_RECV, (chanobj *)obj);
+    }
+    else if (sync_is(type)) {
+        rc = sync_prepare((syncobj *)obj) < 0
+                 ? -1
+                 : enc_put_handle(e, TAG_HANDLE, HANDLE_SYNC,
+                                  ((syncobj *)obj)->sync);
     }
     else if ((PyObject *)type == state->interpreter_class) {
         rc = enc_interpreter(e, obj);

@@ -1,10 +1,13 @@
 /* The life of a home and its thread. See home.h; what runs inside is in job.c, the
  * end of the process in home_exit.c. */
 #include "home.h"
+
+#include "atoll/sync.h"
 #include "isolate.h"
 #include "mailbox.h"
 #include "pool.h"
 #include "spare.h"
+#include "waits.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -362,6 +365,7 @@ linger(home *h, core_state *state, job *last)
     bool exiting = h->exiting;
     atoll_lock_release(&h->lock);
     atoll_chan_orphan_all(h->id);
+    atoll_sync_orphan_all(h->id);
     leave_pool(h);
     job_announce(last);
     job_unref(last);
@@ -399,12 +403,14 @@ end_interpreter(home *h, PyThreadState *ts)
 static void
 finish(home *h, job *last)
 {
+    waits_party_gone(h);
     isolate_end(h->isolate); /* first: destructors may look at objects */
     h->isolate = NULL;
     if (h->id >= 0) {
         arena_release_all(h->id);
         frozen_unpin_all(h->id); /* until here its last objects used them */
         atoll_chan_orphan_all(h->id);
+        atoll_sync_orphan_all(h->id);
     }
     atoll_lock_acquire(&h->lock);
     h->state = HOME_ENDED;

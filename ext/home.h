@@ -47,6 +47,8 @@ typedef struct home {
     bool interrupt_due;  /* guarded by lock */
     bool job_over;       /* guarded by lock: only the reply is still due */
     bool call_in_flight; /* guarded by lock: our pending call is queued */
+    uint32_t put_off;    /* guarded by lock: how often the interrupt was */
+    int64_t put_off_since; /* guarded by lock: when that began */
     bool waiting;        /* guarded by lock: the home thread is in a wait */
     bool exiting;        /* guarded by lock: the process exits */
     bool refused;        /* guarded by lock: the last close was refused */
@@ -193,6 +195,8 @@ int home_mend_signal(core_state *state);
  * import that is broken off leaves half of it behind. False, with
  * KeyboardInterrupt, if an interrupt has come already. */
 bool home_begin_code(home *h);
+/* Until the next home_begin_code it is left in peace again. */
+void home_pause_code(home *h);
 /* Called by the home thread before each wait. If an interrupt is due, raise
  * KeyboardInterrupt and return true; else note that a wait follows. */
 bool home_take_interrupt(home *h);

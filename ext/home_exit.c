@@ -82,7 +82,8 @@ home_shutdown_all(core_state *state)
         }
         atoll_err err = ATOLL_ERR_TIMEOUT;
         if (rc == 0) {
-            rc = detach_wait(state, wait_ended, *h, deadline, NULL, &err);
+            rc = detach_wait_one(state, wait_ended, *h, deadline, NULL,
+                                 &wait_home_job, *h, &err);
         }
         if (rc < 0 || err != ATOLL_OK || home_state_now(*h) != HOME_ENDED) {
             if (!abandon(*h)) {

@@ -159,8 +159,8 @@ run_job(homeobj *self, job_op op, PyObject *request)
     callers_enter(state);
     atoll_err err = home_submit(h, j);
     if (err == ATOLL_OK) {
-        if (detach_wait(state, wait_done, j, ATOLL_FOREVER, &h->spin, &err) <
-            0) {
+        if (detach_wait_one(state, wait_done, j, ATOLL_FOREVER, &h->spin,
+                            &wait_home_job, h, &err) < 0) {
             give_up(h, j);
         }
         else if (output_catch_up(state, j->printed) == 0) {
@@ -300,8 +300,9 @@ static int
 wait_for(homeobj *self, job *j, int64_t deadline)
 {
     atoll_err err;
-    if (detach_wait(self->state, j->task ? wait_over : wait_done, j, deadline,
-                    &self->home->spin, &err) < 0) {
+    if (detach_wait_one(self->state, j->task ? wait_over : wait_done, j,
+                        deadline, &self->home->spin, &wait_home_job,
+                        self->home, &err) < 0) {
         return -1;
     }
     return err == ATOLL_OK;

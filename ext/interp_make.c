@@ -60,7 +60,8 @@ core_create(PyObject *module, PyObject *args)
         return raise_not_made(state, err);
     }
     PyObject *result = NULL;
-    if (detach_wait(state, wait_started, h, ATOLL_FOREVER, NULL, &err) == 0) {
+    if (detach_wait_one(state, wait_started, h, ATOLL_FOREVER, NULL,
+                        &wait_home_start, h, &err) == 0) {
         result = h->start_error == NULL
                      ? home_object(state, h)
                      : raise_error(state, "InterpreterError",
@@ -100,7 +101,8 @@ core_warm(PyObject *module, PyObject *args)
     atoll_err err;
     int rc = 0;
     while (rc == 0 && wait && (h = spare_unready()) != NULL) {
-        rc = detach_wait(state, wait_started, h, ATOLL_FOREVER, NULL, &err);
+        rc = detach_wait_one(state, wait_started, h, ATOLL_FOREVER, NULL,
+                             &wait_home_start, h, &err);
         home_unref(h);
     }
     plan_drop(&plan);

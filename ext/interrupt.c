@@ -2,12 +2,116 @@
  * reaches it at its next bytecode through a pending call, or at once in a wait
  * of atoll's through a kick; an event loop is led to its next bytecode. Which of
  * them, is decided under the home's lock; what has not arrived when the job is over
- * is cleared. */
+ * is cleared.
+ *
+ * It does not come between `with` and the body. CPython looks for pending calls
+ * after the call of __enter__, when the lock has been taken and the body, whose end
+ * lets go of it, has not begun: so the lock would be held for ever, and the next
+ * task of this interpreter that wants it would hang. Once in three times that is
+ * where an interrupt finds a loop that uses a lock; and with the lock of the module
+ * threading no thread of the interpreter could begin or end any more. Nor does it come
+ * in asyncio's own code, which would be left with a loop that is running for ever. So
+ * the pending call queues itself again, until CPython looks elsewhere. */
 #include "compat.h"
 #include "cqobj.h"
 #include "home.h"
 
+#include <opcode_ids.h>
 #include <signal.h>
+#include <string.h>
+
+/* So long, and after so many looks (a hundred at each place where CPython looks), it
+ * comes anyway: __enter__ may be a long story, and if another thread has our call, the
+ * home's may be in lock.acquire(). Time alone would not do where cores are short. */
+#define PATIENCE_NS INT64_C(100000000)
+#define PATIENCE_LOOKS 20000
+
+#ifdef COMPAT_ENTER_SPECIAL
+/* Is the instruction `at` of `code` the call of __enter__ by a `with`? Called with
+ * no exception set. */
+static bool
+calls_enter(PyCodeObject *code, int at)
+{
+    PyObject *bytes = PyCode_GetCode(code);
+    if (bytes == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    const unsigned char *ops =
+        (const unsigned char *)PyBytes_AS_STRING(bytes);
+    bool calls = at >= 2 && at + 1 < PyBytes_GET_SIZE(bytes) &&
+                 ops[at - 2] == LOAD_SPECIAL &&
+                 ops[at - 1] == COMPAT_ENTER_SPECIAL && ops[at] == CALL &&
+                 ops[at + 1] == 0;
+    Py_DECREF(bytes);
+    return calls;
+}
+#endif
+
+/* Is it asyncio's own code? Called with no exception set. */
+static bool
+is_of_asyncio(PyFrameObject *frame)
+{
+    PyObject *globals = PyFrame_GetGlobals(frame), *name = NULL;
+    bool is = PyDict_GetItemStringRef(globals, "__name__", &name) > 0 &&
+              PyUnicode_Check(name);
+    const char *text = is ? PyUnicode_AsUTF8(name) : NULL;
+    is = text != NULL && strncmp(text, "asyncio.", 8) == 0;
+    PyErr_Clear();
+    Py_XDECREF(name);
+    Py_DECREF(globals);
+    return is;
+}
+
+/* Would an exception in this thread, at this place, break more than the task? */
+static bool
+is_delicate(void)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    if (frame == NULL) {
+        return false;
+    }
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    bool is = PyUnicode_EqualToUTF8(code->co_name, "__enter__") ||
+              PyUnicode_EqualToUTF8(code->co_name, "__exit__");
+#ifdef COMPAT_ENTER_SPECIAL
+    is = is || calls_enter(code, PyFrame_GetLasti(frame));
+#endif
+    is = is || is_of_asyncio(frame);
+    Py_DECREF(code);
+    Py_DECREF(frame);
+    return is;
+}
+
+static int on_pending(void *arg);
+
+/* Queue our pending call, which gets a reference. False if the ring is full. With
+ * the lock held. */
+static bool
+queue_call_locked(home *h)
+{
+    home_ref(h);
+    h->call_in_flight =
+        compat_add_pending_call(h->interp, on_pending, h) == 0;
+    if (!h->call_in_flight) {
+        bool last = atoll_count_down(&h->refs);
+        assert(!last);
+        (void)last;
+    }
+    return h->call_in_flight;
+}
+
+/* Shall it come later? With the lock held. */
+static bool
+put_off_locked(home *h)
+{
+    if (h->put_off++ == 0) {
+        h->put_off_since = atoll_now();
+    }
+    bool patient = h->put_off < PATIENCE_LOOKS ||
+                   atoll_now() - h->put_off_since < PATIENCE_NS;
+    return patient && queue_call_locked(h);
+}
 
 /* Runs in one of the interpreter's threads, attached. */
 static int
@@ -15,10 +119,16 @@ on_pending(void *arg)
 {
     home *h = arg;
     bool mine = atoll_thread_self() == h->thread;
+    /* Another thread leaves it to the home's, which takes its turn soon: what it
+     * sets comes at the home's next look but one, and nobody knows where that is. */
+    bool delicate = !mine || is_delicate();
     atoll_lock_acquire(&h->lock);
     h->call_in_flight = false;
     /* A home thread that waits is kicked out of its wait and raises there. */
     bool due = h->interrupt_due && h->interruptible && (mine || !h->waiting);
+    if (due && delicate && put_off_locked(h)) {
+        due = false;
+    }
     if (due) {
         h->interrupt_due = false;
         atoll_kick_clear(&h->kick);
@@ -45,22 +155,18 @@ home_interrupt(home *h, const job *j, bool unwanted)
     if (runs && !h->job_over) {
         /* If its code has not begun it is not yet `interruptible`, but it will
          * look. */
+        if (!h->interrupt_due) {
+            h->put_off = 0;
+        }
         h->interrupt_due = true;
         h->current->unwanted |= unwanted;
     }
     if (runs && h->interruptible) {
         atoll_kick_set(&h->kick);
         if (!h->call_in_flight && h->interp != NULL) {
-            home_ref(h);
-            h->call_in_flight = true;
-            if (compat_add_pending_call(h->interp, on_pending, h) != 0) {
-                /* The ring is full; what is in it wakes the interpreter, but
-                 * only a wait of the home thread will notice us. */
-                h->call_in_flight = false;
-                bool last = atoll_count_down(&h->refs);
-                assert(!last);
-                (void)last;
-            }
+            /* If the ring is full, what is in it wakes the interpreter, but only
+             * a wait of the home thread will notice us. */
+            (void)queue_call_locked(h);
         }
         for (cq_link *loop = h->loops; loop != NULL; loop = loop->next) {
             atoll_cq_poke(loop->cq);
@@ -75,6 +181,15 @@ home_of_thread(core_state *state)
 {
     home *h = state->home;
     return h != NULL && atoll_thread_self() == h->thread ? h : NULL;
+}
+
+void
+home_pause_code(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->interruptible = false;
+    atoll_kick_clear(&h->kick); /* or a wait would not wait */
+    atoll_lock_release(&h->lock);
 }
 
 bool
@@ -115,13 +230,14 @@ home_wait_over(home *h)
     h->waiting = false;
     /* Another thread may have had the call and left it to the wait, which then
      * ended with what it waited for. */
-    bool due = h->interrupt_due && h->interruptible && !h->call_in_flight;
+    bool due = h->interrupt_due && h->interruptible && !h->call_in_flight &&
+               !queue_call_locked(h);
     if (due) {
         h->interrupt_due = false;
         atoll_kick_clear(&h->kick);
     }
     atoll_lock_release(&h->lock);
-    if (due) {
+    if (due) { /* the ring is full */
         PyThreadState_SetAsyncExc(h->ident, PyExc_KeyboardInterrupt);
     }
 }

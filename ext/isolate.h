@@ -158,6 +158,8 @@ void threads_end(isolate *iso);
 void threads_found(isolate *iso, void *handle);
 /* In the home thread, before it works: what has changed meanwhile. */
 void threads_refresh(isolate *iso);
+/* Does a thread live that a copy has started? Any thread. */
+bool isolate_has_threads(isolate *iso);
 /* How many threads a pool of one interpreter should have now. Any thread. */
 unsigned threads_share(void);
 void threads_fork_child(void);

@@ -179,3 +179,12 @@ threads_fork_child(void)
     with_pools = NULL;
     pools_count = isolates = 0;
 }
+
+bool
+isolate_has_threads(isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    bool has = iso->threads > 0;
+    atoll_lock_release(&iso->lock);
+    return has;
+}

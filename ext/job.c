@@ -7,6 +7,7 @@
 #include "mailbox.h"
 #include "output.h"
 #include "pool.h"
+#include "visit.h"
 #include "xfer.h"
 
 #include <marshal.h>
@@ -236,6 +237,7 @@ job_boot(home *h)
     if (state != NULL) {
         home_ref(h);
         state->home = h; /* given back by the module's free function */
+        waits_party_set_home(state, h);
         /* Isolation first: what follows may import what is to be isolated. */
         if ((h->isolated && set_isolate(state) < 0) ||
             datetime_block() < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
@@ -316,9 +318,15 @@ run_prepare(PyObject *names)
 
 /* Steals the coroutine. */
 static PyObject *
-run_coroutine(PyObject *coroutine)
+run_coroutine(home *h, PyObject *coroutine)
 {
-    PyObject *result = call_boot("run_coroutine", coroutine);
+    PyObject *result = NULL;
+    home_pause_code(h);
+    PyObject *made = call_boot("make_loop", Py_None);
+    if (home_begin_code(h) && made != NULL) {
+        result = call_boot("run_coroutine", coroutine);
+    }
+    Py_XDECREF(made);
     PyObject *exc = PyErr_GetRaisedException();
     /* An interrupt may have come before it began, and it would complain. */
     PyObject *closed = PyObject_CallMethod(coroutine, "close", NULL);
@@ -347,7 +355,7 @@ run(home *h, core_state *state, job *j)
     case JOB_CALL:
         result = run_call(request);
         if (j->task && result != NULL && PyCoro_CheckExact(result)) {
-            result = run_coroutine(result);
+            result = run_coroutine(h, result);
         }
         break;
     case JOB_PREPARE:
@@ -360,7 +368,7 @@ run(home *h, core_state *state, job *j)
     return result;
 }
 
-/* The initializer of a pool has failed: print it, since its caller is far away,
+/* The initializer of a pool has failed: log it, since its caller is far away,
  * and keep its text for those who get to know that the pool is broken. */
 static void
 note_failed_init(home *h, PyObject *exc, PyObject *info)
@@ -375,7 +383,12 @@ note_failed_init(home *h, PyObject *exc, PyObject *info)
         }
     }
     PyErr_Clear();
-    PyErr_DisplayException(exc);
+    PyObject *reported = call_boot("report_initializer", exc);
+    if (reported == NULL) { /* no memory, no logging: at least print it */
+        PyErr_Clear();
+        PyErr_DisplayException(exc);
+    }
+    Py_XDECREF(reported);
 }
 
 /* Turn the current exception into the reply; clears it. */
@@ -461,6 +474,7 @@ static bool
 run_close(core_state *state, outcome *out)
 {
     struct isolate *iso = state->home->isolate;
+    visit_close(state);
     mailbox_close(state->mailbox); /* a thread state less, for good */
     size_t others = join_threads();
     if (others == 0 || state->home->isolated) {
@@ -483,6 +497,7 @@ run_close(core_state *state, outcome *out)
         isolate_reopen(iso);
     }
     mailbox_reopen(state->mailbox);
+    visit_reopen(state);
     PyObject *count = PyLong_FromSize_t(others);
     out->status = JOB_REFUSED;
     if (count == NULL || xfer_encode(state, count, &out->reply) < 0) {
@@ -509,6 +524,7 @@ job_run(home *h, core_state *state, job *j, outcome *out)
     if (h->isolate != NULL) {
         threads_refresh(h->isolate);
     }
+    state->party->watched = h->pool != NULL && h->pool->watched;
     PyObject *result = run(h, state, j);
     int rc = result == NULL ? -1 : xfer_encode(state, result, &out->reply);
     compat_end_main();

@@ -33,6 +33,7 @@ jobobj_traverse(PyObject *obj, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(obj));
     Py_VISIT(((jobobj *)obj)->value);
+    Py_VISIT(((jobobj *)obj)->reply);
     return 0;
 }
 
@@ -40,6 +41,7 @@ static int
 jobobj_clear(PyObject *obj)
 {
     Py_CLEAR(((jobobj *)obj)->value);
+    Py_CLEAR(((jobobj *)obj)->reply);
     return 0;
 }
 
@@ -50,6 +52,7 @@ jobobj_dealloc(PyObject *obj)
     PyTypeObject *type = Py_TYPE(obj);
     PyObject_GC_UnTrack(obj);
     Py_CLEAR(self->value);
+    Py_CLEAR(self->reply);
     if (self->job != NULL) {
         job_unref(self->job);
     }
@@ -192,7 +195,9 @@ wait_for(jobobj *self, detach_op op, PyObject *timeout)
     }
     job_ref(j);
     callers_enter(self->state);
-    int rc = detach_wait(self->state, op, j, deadline, &j->pool->spin, &err);
+    const wait_type *what = op == wait_over ? &wait_task_over : &wait_task;
+    int rc = detach_wait_one(self->state, op, j, deadline, &j->pool->spin, what,
+                             j, &err);
     PyObject *exc = PyErr_GetRaisedException();
     callers_leave(self->state);
     PyErr_SetRaisedException(exc);
@@ -242,25 +247,46 @@ failure(jobobj *self, PyObject *value)
                      p->name, (long long)self->job->limit, p->why);
 }
 
-/* Its reply, as an object or an exception; only one thread at a time. */
-static void
-open_reply(jobobj *self)
+/* What is in its reply: self->reply. -1 with an exception; *kept: it can be asked
+ * for again. */
+static int
+decode_reply(jobobj *self, bool *kept)
 {
     job *j = self->job;
-    PyObject *value = Py_NewRef(Py_None);
-    if (j->status == JOB_RETURNED || j->status == JOB_RAISED ||
-        j->status == JOB_UNSENT) {
-        Py_SETREF(value, xfer_decode(self->state, &j->reply));
+    *kept = self->reply != NULL;
+    if (self->reply != NULL) {
+        return 0;
     }
-    self->raised = j->status != JOB_RETURNED;
-    if (value != NULL && self->raised) {
-        Py_SETREF(value, failure(self, value));
+    self->reply = j->status == JOB_RETURNED || j->status == JOB_RAISED ||
+                          j->status == JOB_UNSENT
+                      ? xfer_decode_kept(self->state, &j->reply, kept)
+                      : Py_NewRef(Py_None);
+    *kept = *kept || self->reply != NULL;
+    return self->reply == NULL ? -1 : 0;
+}
+
+/* Its outcome, as an object or an exception; only one thread at a time. -1 with
+ * KeyboardInterrupt: that is for the caller and not what the task has come to, and
+ * the reply can be opened another time. */
+static int
+open_reply(jobobj *self)
+{
+    bool kept, raised = self->job->status != JOB_RETURNED;
+    PyObject *value = NULL;
+    if (decode_reply(self, &kept) == 0) {
+        value = raised ? failure(self, self->reply) : Py_NewRef(self->reply);
+    }
+    if (value == NULL && kept && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        return -1;
     }
     if (value == NULL) {
-        self->raised = true;
+        raised = true;
         value = PyErr_GetRaisedException();
     }
+    Py_CLEAR(self->reply);
+    self->raised = raised;
     self->value = value;
+    return 0;
 }
 
 /* Wait for the outcome and make its object. 1; 0: not in time; -1. */
@@ -285,12 +311,17 @@ resolve(jobobj *self, PyObject *timeout)
             return -1;
         }
     }
+    int rc_open = 0;
     if (self->value == NULL) {
         self->opening = true;
-        open_reply(self);
+        if (atoll_event_is_set(&self->opened)) {
+            atoll_event_reset(&self->opened); /* for the one before that failed */
+        }
+        rc_open = open_reply(self);
+        self->opening = false;
         atoll_event_set(&self->opened);
     }
-    return 1;
+    return rc_open < 0 ? -1 : 1;
 }
 
 static PyObject *

@@ -10,6 +10,7 @@ typedef struct jobobj {
     core_state *state; /* the type keeps its module, and so this, alive */
     job *job;          /* counted; NULL: not begun */
     PyObject *value;   /* what its reply became, or NULL */
+    PyObject *reply;   /* what was in it, while that becomes an exception */
     bool raised;       /* value is an exception */
     bool opening;      /* a thread makes the value */
     atoll_event opened; /* it has */

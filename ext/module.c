@@ -1,5 +1,6 @@
 /* The module atoll._core: one state per interpreter, multi-phase. */
 #include "adopt.h"
+#include "atoll/sync.h"
 #include "compat.h"
 #include "cqobj.h"
 #include "detach.h"
@@ -13,6 +14,7 @@
 #include "spare.h"
 #include "state.h"
 #include "view.h"
+#include "visit.h"
 
 core_state *
 core_state_import(void)
@@ -42,6 +44,7 @@ core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_BEGIN_ALLOW_THREADS
     spare_end();
     Py_END_ALLOW_THREADS
+    watch_stop();
     int rc = home_shutdown_all(state);
     PyObject *exc = rc < 0 ? PyErr_GetRaisedException() : NULL;
     Py_BEGIN_ALLOW_THREADS
@@ -52,6 +55,7 @@ core_shutdown(PyObject *module, PyObject *Py_UNUSED(ignored))
         PyErr_SetRaisedException(exc);
     }
     service_stop();
+    visit_close(state);
     return rc < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -83,6 +87,7 @@ core_close_mailbox(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyModule_GetState(module);
     cq_end_all(state); /* loops of its threads, if any are left, end with it */
+    visit_close(state);
     (void)mailbox_close(state->mailbox); /* what is still due stays valid */
     Py_RETURN_NONE;
 }
@@ -144,14 +149,14 @@ add_all(core_state *state)
     static int (*const types[])(core_state *) = {
         view_add_types, queue_add_type, channel_add_types, home_add_type,
         job_add_type,   pool_add_type,  sink_add_type,     cq_add_types,
-        frozen_add_type,
+        frozen_add_type, sync_add_types,
     };
     static PyMethodDef *const tables[] = {
         moved_functions,   layout_functions,    view_functions,
         queue_functions,   channel_functions,   home_functions,
         output_functions,  sink_functions,      cq_functions,
         isolate_functions, interrupt_functions, select_functions,
-        frozen_functions,
+        sync_functions,    survey_functions,  frozen_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {
@@ -179,6 +184,9 @@ core_exec(PyObject *module)
     state->errors = PyDict_New();
     state->reducers = PyDict_New();
     state->mailbox = mailbox_new(interp);
+    if (waits_party_begin(state) < 0) {
+        return -1;
+    }
     state->can_adopt = adopt_possible();
     layout_init(state);
     if (state->handles == NULL || state->errors == NULL ||
@@ -207,7 +215,9 @@ core_exec(PyObject *module)
     X(fd_type) X(sink_type) X(failure) X(drain) X(single_phase)             \
     X(create_extension) X(create_builtin) X(exec_extension)                 \
     X(exec_builtin) X(exec_source) X(ctypes_dlopen) X(cq_type) X(op_type)   \
-    X(aio) X(frozen_type)
+    X(aio) X(sync_types[0]) X(sync_types[1]) X(sync_types[2])               \
+    X(sync_types[3]) X(sync_types[4]) X(sync_types[5]) X(sync_types[6])     \
+    X(sync_types[7]) X(sync_types[8]) X(frozen_type)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
@@ -235,6 +245,7 @@ core_free(void *module)
     core_state *state = PyModule_GetState(module);
     core_clear(module);
     sink_forget(state);
+    waits_party_end(state);
     selection_forget(state);
     if (state->mailbox != NULL) {
         mailbox_kill(state->mailbox);
@@ -248,6 +259,7 @@ core_free(void *module)
     else if (!state->is_main && state->module != NULL) {
         /* An interpreter that somebody else made is ending. */
         atoll_chan_orphan_all(state->interp_id);
+        atoll_sync_orphan_all(state->interp_id);
     }
 }
 

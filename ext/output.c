@@ -247,8 +247,8 @@ output_hold_up(core_state *state)
         return 0;
     }
     atoll_err err;
-    int rc = detach_wait(state, wait_released, &b, atoll_now() + BRAKE_NS,
-                         NULL, &err);
+    int rc = detach_wait_one(state, wait_released, &b, atoll_now() + BRAKE_NS,
+                             NULL, &wait_output, NULL, &err);
     atoll_lock_acquire(&list.lock);
     brake **link = &list.brakes;
     while (*link != NULL && *link != &b) {

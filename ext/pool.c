@@ -20,6 +20,44 @@ copy_text(const char *text)
     return copy;
 }
 
+/* So that dump() finds them. A pool in the list is memory that exists, but may be
+ * about to go: without a reference, it is looked at under this lock only. */
+static atoll_lock all_lock;
+static pool *all; /* guarded by all_lock */
+
+void
+pools_each(void (*look)(pool *p, void *arg), void *arg)
+{
+    uint64_t process = xfer_process_token();
+    atoll_lock_acquire(&all_lock);
+    for (pool *p = all; p != NULL; p = p->after) {
+        if (p->process == process) { /* the parent's lock may be held for ever */
+            atoll_lock_acquire(&p->lock);
+            look(p, arg);
+            atoll_lock_release(&p->lock);
+        }
+    }
+    atoll_lock_release(&all_lock);
+}
+
+void
+pools_fork_prepare(void)
+{
+    atoll_lock_acquire(&all_lock);
+}
+
+void
+pools_fork_parent(void)
+{
+    atoll_lock_release(&all_lock);
+}
+
+void
+pools_fork_child(void)
+{
+    all_lock.word = 0;
+}
+
 pool *
 pool_new(const pool_config *config)
 {
@@ -38,6 +76,7 @@ pool_new(const pool_config *config)
     p->max_tasks = config->max_tasks;
     p->grace = config->grace;
     p->nice = config->nice;
+    p->watched = config->watched;
     p->fixed = config->plan == NULL;
     if (config->plan != NULL) {
         p->plan = *config->plan;
@@ -46,6 +85,13 @@ pool_new(const pool_config *config)
         p->init = *config->init;
         p->prepares = true;
     }
+    atoll_lock_acquire(&all_lock);
+    p->after = all;
+    if (all != NULL) {
+        all->before = p;
+    }
+    all = p;
+    atoll_lock_release(&all_lock);
     return p;
 }
 
@@ -59,6 +105,12 @@ void
 pool_unref(pool *p)
 {
     if (atoll_count_down(&p->refs)) {
+        atoll_lock_acquire(&all_lock);
+        *(p->before == NULL ? &all : &p->before->after) = p->after;
+        if (p->after != NULL) {
+            p->after->before = p->before;
+        }
+        atoll_lock_release(&all_lock);
         plan_drop(&p->plan);
         atoll_msg_drop(&p->init);
         atoll_free(p->name);

@@ -17,7 +17,7 @@
  * was abandoned is a stray: nobody has a handle of it, so it closes when its task
  * comes to an end after all.
  *
- * Lock order: a pool, then a home, then the core's locks. No lock is held while
+ * Lock order: that of all pools, a pool, then a home, then the core's locks. No lock is held while
  * an interpreter is made, a job is announced, or anything is freed.
  */
 #ifndef EXT_POOL_H
@@ -42,10 +42,12 @@ typedef struct worker {
 
 typedef struct pool {
     uint32_t refs; /* atomic */
+    struct pool *before, *after; /* guarded by the lock of all pools */
     atoll_lock lock;
     uint64_t process;    /* constant: xfer_process_token() */
     char *name;          /* constant */
     uint32_t max_workers; /* constant */
+    bool watched;        /* constant: deadlocks of its tasks are found */
     bool fixed;          /* constant: its one worker is somebody's interpreter */
     bool prepares;       /* constant: there is an `init` */
     uint64_t max_tasks;  /* constant: for one home; 0: any number */
@@ -72,6 +74,7 @@ typedef struct pool_config {
     uint64_t max_tasks;
     int64_t grace;
     int nice;
+    bool watched;
     struct home_plan *plan; /* taken on success; NULL: the pool is `fixed` */
     atoll_msg *init;  /* likewise; NULL: nothing to prepare */
 } pool_config;
@@ -81,6 +84,13 @@ pool *pool_new(const pool_config *config);
 void pool_ref(pool *p);
 /* The last one is for the memory only: close the pool before. */
 void pool_unref(pool *p);
+
+/* Look at each pool of this process, oldest last, with its lock held; look() takes no
+ * other lock but those of homes. */
+void pools_each(void (*look)(pool *p, void *arg), void *arg);
+void pools_fork_prepare(void);
+void pools_fork_parent(void);
+void pools_fork_child(void);
 
 /* The fixed pool of an interpreter, made on demand: a reference. NULL: no memory
  * (NOMEM), or it works for another pool (CLOSED). */

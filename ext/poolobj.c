@@ -36,26 +36,29 @@ parse_seconds(PyObject *value, int64_t *ns)
 }
 
 PyDoc_STRVAR(pool_doc,
-"Pool(name, max_workers, isolated, setup, init, max_tasks, grace)\n--\n\n"
+"Pool(name, max_workers, isolated, setup, init, max_tasks, grace, nice=0,\n"
+"  watched=False)\n--\n\n"
 "Workers for tasks. `setup`: see _create(); `init`: (function, args, kwargs) that\n"
 "each worker begins with, or None; `max_tasks`: of one interpreter, 0: any number;\n"
-"`grace`: seconds to obey an interrupt, or None.");
+"`grace`: seconds to obey an interrupt, or None; `watched`: their deadlocks are\n"
+"found.");
 
 static PyObject *
 poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"name",  "max_workers", "isolated", "setup",
-                            "init",  "max_tasks",   "grace",    "nice",  NULL};
+                            "init",  "max_tasks",   "grace",    "nice",
+                            "watched", NULL};
     core_state *state = PyType_GetModuleState(type);
     pool_config config = {0};
     unsigned max_workers;
     unsigned long long max_tasks;
-    int isolated;
+    int isolated, watched = 0;
     PyObject *setup, *init, *grace;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sIpO!OKO|i:Pool", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sIpO!OKO|ip:Pool", names,
                                      &config.name, &max_workers, &isolated,
                                      &PyTuple_Type, &setup, &init, &max_tasks,
-                                     &grace, &config.nice) ||
+                                     &grace, &config.nice, &watched) ||
         parse_seconds(grace, &config.grace) < 0) {
         return NULL;
     }
@@ -64,6 +67,7 @@ poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     config.max_workers = max_workers;
     config.max_tasks = max_tasks;
     config.plan = &plan;
+    config.watched = watched != 0;
     config.init = init == Py_None ? NULL : &init_msg;
     if (plan_parse(state, setup, isolated, &plan) < 0) {
         return NULL;
@@ -312,7 +316,8 @@ poolobj_wait(PyObject *obj, PyObject *timeout)
         return NULL;
     }
     callers_enter(state);
-    int rc = detach_wait(state, wait_ended, p, deadline, NULL, &err);
+    int rc = detach_wait_one(state, wait_ended, p, deadline, NULL, &wait_pool, p,
+                             &err);
     PyObject *exc = PyErr_GetRaisedException();
     callers_leave(state);
     PyErr_SetRaisedException(exc);

@@ -3,7 +3,6 @@
 #include "cqobj.h"
 #include "detach.h"
 
-
 static inline atoll_chan *
 chan_of(PyObject *obj)
 {

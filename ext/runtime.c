@@ -16,6 +16,8 @@
 #include "isolate.h"
 #include "mailbox.h"
 #include "output.h"
+#include "pool.h"
+#include "visit.h"
 #include "xfer.h"
 
 /* The head of CPython's table, as far as we use it. */
@@ -83,6 +85,8 @@ runtime_unlink_all(void)
 static void
 before_fork(void)
 {
+    waits_fork_prepare();
+    pools_fork_prepare();
     home_fork_prepare();
     output_fork_prepare();
     atoll_fork_prepare();
@@ -98,6 +102,8 @@ after_fork_in_parent(void)
     atoll_fork_parent();
     output_fork_parent();
     home_fork_parent();
+    pools_fork_parent();
+    waits_fork_parent();
 }
 
 /* Runs inside fork(), before CPython's own PyOS_AfterFork_Child. */
@@ -118,6 +124,10 @@ after_fork_in_child(void)
     callers_fork_child();
     mailbox_fork_child();
     detach_fork_child();
+    waits_fork_child();
+    watch_fork_child();
+    visit_fork_child();
+    pools_fork_child();
     threads_fork_child();
     isolate_numbers_fork_child();
     isolate_declared_fork_child();

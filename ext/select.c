@@ -7,6 +7,7 @@
 #include "home.h"
 #include "jobobj.h"
 #include "pool.h"
+#include "syncobj.h"
 
 /* ------------------------------------------------------------------ cases */
 
@@ -104,10 +105,16 @@ set_case(selection *s, uint32_t i, PyObject *arg)
         }
         s->has_tasks = true;
     }
+    else if (sync_can_wait(state, Py_TYPE(arg))) {
+        c->kind = ATOLL_CASE_TAKE;
+        c->of.sync = ((syncobj *)arg)->sync;
+        c->msg = atoll_sync_introduce(sync_me(state));
+    }
     else {
         PyErr_Format(PyExc_TypeError,
-                     "case %u: expected a RecvChannel, Queue or Future, a tuple "
-                     "(SendChannel or Queue, object), or None, not %R",
+                     "case %u: expected a RecvChannel, Queue, Future, Event, "
+                     "Lock or Semaphore, a tuple (SendChannel or Queue, "
+                     "object), or None, not %R",
                      (unsigned)i, arg);
         return -1;
     }
@@ -129,7 +136,8 @@ take_memory(core_state *state, Py_ssize_t count)
     }
     size_t room = count < 8 ? 8 : (size_t)count;
     s = PyMem_Malloc(sizeof(*s) +
-                     room * (sizeof(atoll_case) + sizeof(PyObject *)));
+                     room * (sizeof(atoll_case) + sizeof(wait_case) +
+                             sizeof(PyObject *)));
     if (s == NULL) {
         return (selection *)PyErr_NoMemory();
     }
@@ -150,7 +158,8 @@ selection_new(core_state *state, PyObject *const *args, Py_ssize_t count,
                      .room = s->room,
                      .in_order = in_order};
     s->cases = (atoll_case *)(s + 1);
-    s->ends = (PyObject **)(s->cases + s->room);
+    s->waits = (wait_case *)(s->cases + s->room);
+    s->ends = (PyObject **)(s->waits + s->room);
     for (uint32_t i = 0; i == 0 || i < s->count; i++) {
         s->cases[i].kind = ATOLL_CASE_NEVER;
         s->cases[i].msg.drop = NULL;
@@ -225,12 +234,17 @@ static void
 raise_case(selection *s, uint32_t index, atoll_err err)
 {
     chanobj *end = (chanobj *)s->ends[index];
-    if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
+    if (s->cases[index].kind == ATOLL_CASE_TAKE) {
+        (void)sync_raise(s->state, s->cases[index].of.sync, err);
+    }
+    else if (end == NULL || s->cases[index].kind == ATOLL_CASE_EVENT) {
         raise_err(s->state, err, "select"); /* in a forked child */
         return;
     }
-    (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                     : channel_raise(end, err));
+    else {
+        (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
+                                         : channel_raise(end, err));
+    }
     name_case(index);
 }
 
@@ -247,8 +261,8 @@ selection_result(selection *s, uint32_t index, atoll_err err)
         value = chanobj_open((chanobj *)s->ends[index], &c->msg);
     }
     else {
-        value = Py_NewRef(c->kind == ATOLL_CASE_EVENT ? s->ends[index]
-                                                      : Py_None);
+        value = Py_NewRef(c->kind == ATOLL_CASE_SEND ? Py_None
+                                                     : s->ends[index]);
     }
     return value == NULL ? NULL : Py_BuildValue("IN", index, value);
 }
@@ -293,6 +307,34 @@ do_select(void *arg, const atoll_wait *wait)
                         wait, &c->index, &c->err);
 }
 
+/* What is waited for, for those who look (waits.h): how many. */
+static uint32_t
+note_waits(selection *s)
+{
+    uint32_t i = 0;
+    do { /* with none it is one that never ends */
+        const atoll_case *c = &s->cases[i];
+        wait_case *w = &s->waits[i];
+        *w = (wait_case){&wait_unknown, NULL};
+        if (c->kind == ATOLL_CASE_NEVER) {
+            w->type = &wait_never;
+        }
+        else if (c->kind == ATOLL_CASE_RECV || c->kind == ATOLL_CASE_SEND) {
+            w->type = c->kind == ATOLL_CASE_RECV ? &wait_recv : &wait_send;
+            w->object = c->of.chan;
+        }
+        else if (c->kind == ATOLL_CASE_TAKE) {
+            w->type = &wait_sync;
+            w->object = c->of.sync;
+        }
+        else if (PyObject_TypeCheck(s->ends[i], s->state->job_type)) {
+            w->type = &wait_task;
+            w->object = ((jobobj *)s->ends[i])->job;
+        }
+    } while (++i < s->count);
+    return i;
+}
+
 /* 0: a case has ended, or *end says why none has; -1 with an exception. */
 static int
 wait_for_one(choice *c, int64_t deadline, atoll_err *end)
@@ -306,7 +348,9 @@ wait_for_one(choice *c, int64_t deadline, atoll_err *end)
     if (s->has_tasks) {
         callers_enter(s->state);
     }
-    int rc = detach_wait(s->state, do_select, c, deadline, NULL, end);
+    uint32_t count = note_waits(s);
+    int rc = detach_wait_for(s->state, do_select, c, deadline, NULL, s->waits,
+                             count, end);
     if (s->has_tasks) {
         PyObject *exc = PyErr_GetRaisedException();
         callers_leave(s->state);
@@ -363,6 +407,7 @@ PyDoc_STRVAR(select_doc,
 "    (SendChannel, obj) or (Queue, obj): send, or put, it. It is encoded at once,\n"
 "      whether or not it is sent then;\n"
 "    a Future or Task: it has ended;\n"
+"    an Event: it is set; a Lock, Semaphore or BoundedSemaphore: acquire it;\n"
 "    None: never ready.\n"
 "  timeout (float | None): seconds to wait; None for ever, 0 tries once.\n"
 "  default: what to return as (None, default) if no case is ready in time; without\n"
@@ -370,7 +415,7 @@ PyDoc_STRVAR(select_doc,
 "  priority (bool): the first case that is ready, instead of any.\n"
 "Returns:\n"
 "  (index, value): which case it was (int) and, of a receive, the object; of a\n"
-"    future itself; of a send None.\n"
+"    future, event or lock itself; of a send None.\n"
 "Raises:\n"
 "  ChannelClosed, QueueShutDown, ...: as the call that the case stands for; `case`\n"
 "    of the exception is its index. A channel that is closed or poisoned is\n"

@@ -4,6 +4,7 @@
 #define EXT_SELECT_H
 
 #include "state.h"
+#include "waits.h"
 
 /* The cases of a call. All is guarded by the GIL, but what is in `cases` between
  * a start and its end, which is the core's. */
@@ -15,6 +16,7 @@ typedef struct selection {
     bool has_tasks;
     PyObject **ends;   /* what each case is about (a chanobj, a jobobj): counted;
                           NULL: it is never ready */
+    wait_case *waits;  /* likewise, for those who look: while a thread waits */
     atoll_case *cases; /* in the same allocation */
 } selection;
 

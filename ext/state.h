@@ -14,6 +14,7 @@
 #include "atoll/atoll.h"
 
 struct home;
+struct party;
 struct buffer;
 struct encoder;
 struct decoder;
@@ -28,6 +29,7 @@ struct dict_layout {
 
 typedef struct core_state {
     PyObject *module; /* borrowed: the state lives in it */
+    PyTypeObject *sync_types[9]; /* see sync_add_types in syncobj.c */
     PyTypeObject *queue_type, *send_type, *recv_type, *home_type,
         *sink_type, *job_type, *cq_type, *op_type;
     PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
@@ -58,6 +60,7 @@ typedef struct core_state {
     uint64_t caught_up; /* main: all output up to this one is written */
     struct encoder *encoders;    /* pickles being written, innermost first */
     struct decoder *decoders;    /* pickles being read */
+    struct party *party;         /* see waits.h */
     int64_t interp_id;
     int wakeup_fd; /* what signal.set_wakeup_fd was told; -1: nothing */
     struct home *home; /* the home of this interpreter, if atoll made it;
@@ -87,12 +90,16 @@ int channel_add_types(core_state *state);
 int home_add_type(core_state *state);
 int sink_add_type(core_state *state);
 
+int sync_add_types(core_state *state);
+
 extern PyMethodDef queue_functions[];
+extern PyMethodDef sync_functions[];
 extern PyMethodDef channel_functions[];
 extern PyMethodDef home_functions[];
 extern PyMethodDef output_functions[];
 extern PyMethodDef sink_functions[];
 extern PyMethodDef isolate_functions[];
 extern PyMethodDef interrupt_functions[];
+extern PyMethodDef survey_functions[];
 
 #endif

@@ -69,8 +69,7 @@ enum {
     TAG_EXCEPTION, /* see encode_object.c */
     TAG_TRY,     /* size, then an object that may fail: see dec_try */
     TAG_END,     /* ends a run of items whose number is not known before */
-    TAG_HANDLE,  /* uint32_t handle: a queue, channel end, interpreter or
-                    frozen graph */
+    TAG_HANDLE,  /* uint32_t handle: a queue, lock, interpreter, … */
     TAG_FOREIGN, /* int64_t id of an interpreter that has no home */
     TAG_MEMORY,  /* uint32_t handle, uint8_t read-only: an atoll.Buffer */
     TAG_VIEW,    /* uint32_t handle, a geometry (view.h): a memoryview */

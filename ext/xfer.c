@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "atoll/sync.h"
 #include "frozen.h"
 #include "home.h"
 #include "view.h"
@@ -25,6 +26,9 @@ xfer_handle_ref(xfer_handle_kind kind, void *ptr)
         return;
     case HANDLE_FROZEN:
         frozen_ref(ptr);
+        return;
+    case HANDLE_SYNC:
+        atoll_sync_ref(ptr);
         return;
     case HANDLE_BLOB:
     case HANDLE_MOVED:
@@ -56,6 +60,9 @@ xfer_handle_unref(xfer_handle_kind kind, void *ptr)
         return;
     case HANDLE_FROZEN:
         frozen_unref(ptr);
+        return;
+    case HANDLE_SYNC:
+        atoll_sync_unref(ptr);
         return;
     case HANDLE_BLOB:
         adopt_drop(ptr);
@@ -197,6 +204,21 @@ xfer_clone(const atoll_msg *msg, atoll_msg *out)
     }
     out->u.heap.ptr = copy;
     return ATOLL_OK;
+}
+
+bool
+xfer_can_clone(const atoll_msg *msg)
+{
+    if (msg->tag != TAG_BLOCK) {
+        return true;
+    }
+    const block *b = msg->u.heap.ptr;
+    for (size_t i = 0; i < b->nhandles; i++) {
+        if (b->handles[i].kind == HANDLE_MOVED) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ------------------------------------------------------- the process token */

@@ -30,10 +30,16 @@ int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc,
 /* Build the object of *msg, and drop the message in any case.
  * Returns a new reference, or NULL with an exception. */
 PyObject *xfer_decode(core_state *state, atoll_msg *msg);
+/* The same; but if KeyboardInterrupt comes, and the message has not yet lost what
+ * only one can have, it is left as it was, to be decoded again: *kept says so. */
+PyObject *xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept);
 
 /* A copy of *msg that is received or dropped on its own. NOMEM; CLOSED if there is
  * something in it that only one can have: what atoll.move() took. Any thread. */
 atoll_err xfer_clone(const atoll_msg *msg, atoll_msg *out);
+
+/* Would xfer_clone not say CLOSED? */
+bool xfer_can_clone(const atoll_msg *msg);
 
 /* Would `obj` cross without pickle? Does not fail. */
 bool xfer_is_shareable(core_state *state, PyObject *obj);
@@ -52,6 +58,7 @@ typedef enum xfer_handle_kind {
     HANDLE_MOVED,  /* what atoll.move() took, counted */
     HANDLE_FD,     /* a file descriptor as a number, owned */
     HANDLE_FROZEN, /* frozen_graph * */
+    HANDLE_SYNC,   /* atoll_sync *: a lock, or what is like one; counted */
     HANDLE_NONE,   /* taken out by the receiver */
 } xfer_handle_kind;
 

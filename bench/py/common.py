@@ -83,13 +83,26 @@ def find_handover(given=None):
     raise MissingFloor(f"no C program {path}: `make bench` builds it")
 
 
-def handover(args, *arguments):
-    """Run the C program and return what it says."""
-    command = [str(find_handover(args.handover)), *map(str, arguments)]
+def floor_program(args, name):
+    """The C program `name`, which `make bench` builds beside `handover`."""
+    path = find_handover(args.handover).with_name(name)
+    if not path.is_file():
+        raise MissingFloor(f"no C program {path}: `make bench` builds it")
+    return path
+
+
+def run_floor(program, *arguments):
+    """Run a C program and return the JSON that it prints."""
+    command = [str(program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
         raise MissingFloor(f"{' '.join(command)}: {done.stderr.strip()}")
     return json.loads(done.stdout)
+
+
+def handover(args, *arguments):
+    """Run `handover` and return what it says."""
+    return run_floor(find_handover(args.handover), *arguments)
 
 
 def import_floor(args):

@@ -83,6 +83,32 @@ atoll_chan_user(atoll_chan *chan)
     return chan->user;
 }
 
+static size_t
+count_nodes(const at_waitq *q)
+{
+    size_t count = 0;
+    for (const at_node *node = q->first; node != NULL; node = node->next) {
+        count++;
+    }
+    return count;
+}
+
+void
+atoll_chan_look(atoll_chan *chan, atoll_chan_facts *out)
+{
+    /* Relaxed: handles come and go without the lock. Whoever draws conclusions
+     * from the counts knows how those that count them are ordered. */
+    out->ends[ATOLL_END_RECV] = at_load_rlx(&chan->ends[ATOLL_END_RECV]);
+    out->ends[ATOLL_END_SEND] = at_load_rlx(&chan->ends[ATOLL_END_SEND]);
+    out->refs = at_load_rlx(&chan->refs);
+    atoll_lock_acquire(&chan->lock);
+    out->len = chan->len;
+    out->closed = chan->closed;
+    out->waiting[ATOLL_END_RECV] = count_nodes(&chan->recvq);
+    out->waiting[ATOLL_END_SEND] = count_nodes(&chan->sendq);
+    atoll_lock_release(&chan->lock);
+}
+
 /* ------------------------------------------------------------ send, receive */
 
 /* Stand in `q`, release the lock, wait. Called with the lock held. */

@@ -178,9 +178,8 @@ at_op_disarm(atoll_op *op, bool *of_child)
     return true;
 }
 
-/* Stand in `line`, whose lock is held, and release that. */
-static atoll_err
-op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
+atoll_err
+at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
 {
     at_op_arm(op, cq);
     op->at_node = (at_node){.waiter = &op->at_waiter, .msg = &op->msg};
@@ -198,7 +197,7 @@ atoll_chan_recv_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
     if (err == ATOLL_OK) {
         err = at_chan_try_recv(chan, &op->msg);
         if (err == ATOLL_ERR_AGAIN) {
-            return op_stand(op, cq, &chan->recvq, &chan->lock);
+            return at_op_stand(op, cq, &chan->recvq, &chan->lock);
         }
     }
     return op->status = err;
@@ -211,7 +210,7 @@ atoll_chan_send_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
     if (err == ATOLL_OK) {
         err = at_chan_try_send(chan, &op->msg);
         if (err == ATOLL_ERR_AGAIN) {
-            return op_stand(op, cq, &chan->sendq, &chan->lock);
+            return at_op_stand(op, cq, &chan->sendq, &chan->lock);
         }
     }
     return op->status = err;
@@ -222,7 +221,7 @@ atoll_event_wait_start(atoll_event *event, atoll_op *op, atoll_cq *cq)
 {
     atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK && at_event_try(event) == ATOLL_ERR_AGAIN) {
-        return op_stand(op, cq, at_event_queue(event), &event->lock);
+        return at_op_stand(op, cq, at_event_queue(event), &event->lock);
     }
     return op->status = err;
 }

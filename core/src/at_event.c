@@ -25,6 +25,14 @@ atoll_event_set(atoll_event *event)
     at_node_finish_all(chain, ATOLL_OK);
 }
 
+void
+atoll_event_reset(atoll_event *event)
+{
+    atoll_lock_acquire(&event->lock);
+    at_store_rel(&event->is_set, 0);
+    atoll_lock_release(&event->lock);
+}
+
 bool
 atoll_event_is_set(const atoll_event *event)
 {

@@ -46,6 +46,8 @@ unsigned at_port_cpus(void);
 
 /* Nobody will join the calling thread, which atoll_thread_start has made. */
 void at_port_detach_self(void);
+/* In the child of a fork: none of them is here. */
+void at_port_threads_fork_child(void);
 
 /* Let another thread have this processor, if one wants it. */
 void at_port_yield(void);

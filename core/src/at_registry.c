@@ -9,6 +9,8 @@
 
 #include "at_atomic.h"
 #include "at_chan.h"
+#include "at_port.h"
+#include "at_sync.h"
 
 #define BUCKETS 256
 
@@ -128,11 +130,13 @@ void
 atoll_fork_prepare(void)
 {
     atoll_lock_acquire(&lock); /* so that the child finds a whole table */
+    at_sync_fork_prepare();
 }
 
 void
 atoll_fork_parent(void)
 {
+    at_sync_fork_parent();
     atoll_lock_release(&lock);
 }
 
@@ -145,8 +149,10 @@ atoll_fork_child(void)
             at_chan_fork_child(c);
         }
     }
+    at_sync_fork_child();
     at_wait_fork_child();
     at_timer_fork_child();
+    at_port_threads_fork_child();
 }
 
 void

@@ -39,13 +39,21 @@
 #include "at_atomic.h"
 #include "at_chan.h"
 #include "at_cq.h"
+#include "at_sync.h"
 
 /* --------------------------------------------------------------- one case */
 
 static atoll_lock *
 lock_of(const atoll_case *c)
 {
-    return c->kind == ATOLL_CASE_EVENT ? &c->of.event->lock : &c->of.chan->lock;
+    switch (c->kind) {
+    case ATOLL_CASE_EVENT:
+        return &c->of.event->lock;
+    case ATOLL_CASE_TAKE:
+        return &c->of.sync->lock;
+    default:
+        return &c->of.chan->lock;
+    }
 }
 
 static at_waitq *
@@ -56,6 +64,8 @@ line_of(const atoll_case *c)
         return &c->of.chan->recvq;
     case ATOLL_CASE_SEND:
         return &c->of.chan->sendq;
+    case ATOLL_CASE_TAKE:
+        return &c->of.sync->q;
     default:
         return at_event_queue(c->of.event);
     }
@@ -72,6 +82,11 @@ try_case(atoll_case *c)
         break;
     case ATOLL_CASE_SEND:
         err = at_chan_try_send(c->of.chan, &c->msg);
+        break;
+    case ATOLL_CASE_TAKE:
+        err = c->of.sync->kind == ATOLL_RLOCK
+                  ? ATOLL_ERR_INVALID
+                  : at_sync_try(c->of.sync, &c->msg);
         break;
     default:
         err = at_event_try(c->of.event);
@@ -92,6 +107,8 @@ must_wait(const atoll_case *c)
         return at_chan_recv_waits(c->of.chan);
     case ATOLL_CASE_SEND:
         return at_chan_send_waits(c->of.chan);
+    case ATOLL_CASE_TAKE:
+        return at_sync_waits(c->of.sync);
     default:
         return !at_load_rlx(&c->of.event->is_set);
     }

@@ -296,7 +296,9 @@ static atoll_err
 park_until_final(at_waiter *waiter, const atoll_wait *wait)
 {
     bool event_due = false; /* the other side will write to event_fd */
-    at_add_rlx(&parks, 1);
+    if (!wait->uncounted) {
+        at_add_rlx(&parks, 1);
+    }
     for (;;) {
         /* Acquire: pairs with DONE in at_node_finish, and with KICKED. */
         uint32_t state = at_load_acq(&waiter->state);
@@ -432,6 +434,20 @@ atoll_kick_clear(atoll_kick *kick)
     atoll_lock_acquire(&kick->lock);
     kick->set = 0;
     atoll_lock_release(&kick->lock);
+}
+
+bool
+atoll_kick_waits(atoll_kick *kick)
+{
+    atoll_lock_acquire(&kick->lock);
+    bool waits = false;
+    if (kick->now != NULL && !kick->set) {
+        /* Nothing is read on the strength of it. */
+        uint32_t state = at_load_rlx(&kick->now->state);
+        waits = state == WAITING || state == PARKED;
+    }
+    atoll_lock_release(&kick->lock);
+    return waits;
 }
 
 /* ------------------------------------------------------------------ rest */

@@ -6,11 +6,13 @@
 #include "at_port.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -159,4 +161,26 @@ void
 atoll_thread_nice(int nice)
 {
     setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
+}
+
+uint32_t
+atoll_thread_count_all(void)
+{
+    /* proc(5): the name in brackets may contain anything; num_threads is the
+     * 18th word after it. */
+    char text[1024];
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (size <= 0) {
+        return 0;
+    }
+    text[size] = '\0';
+    const char *word = strrchr(text, ')');
+    for (int i = 0; i < 18 && word != NULL; i++) {
+        word = strchr(word + 1, ' ');
+    }
+    return word == NULL ? 0 : (uint32_t)strtoul(word, NULL, 10);
 }

@@ -5,11 +5,44 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "at_atomic.h"
 #include "at_base.h"
 #include "at_port.h"
 
 at_static_assert(sizeof(pthread_t) <= sizeof(atoll_thread),
                  "a thread's name fits into a word");
+
+static uint32_t alive; /* relaxed, but see thread_run */
+
+typedef struct start {
+    void *(*run)(void *);
+    void *arg;
+} start;
+
+/* A thread is counted when it is there, and not any more before it is gone: so
+ * that the others are never taken for fewer than they are. */
+static void *
+thread_run(void *arg)
+{
+    start s = *(start *)arg;
+    free(arg);
+    at_add_rlx(&alive, 1);
+    void *result = s.run(s.arg);
+    at_sub_rlx(&alive, 1);
+    return result;
+}
+
+uint32_t
+atoll_thread_count(void)
+{
+    return at_load_rlx(&alive);
+}
+
+void
+at_port_threads_fork_child(void)
+{
+    at_store_rlx(&alive, 0);
+}
 
 atoll_err
 atoll_thread_start(size_t stack_bytes, void *(*run)(void *), void *arg,
@@ -17,13 +50,17 @@ atoll_thread_start(size_t stack_bytes, void *(*run)(void *), void *arg,
 {
     pthread_attr_t attr;
     pthread_t thread;
-    if (pthread_attr_init(&attr) != 0) {
+    start *s = malloc(sizeof(*s)); /* it counts as the system's */
+    if (s == NULL || pthread_attr_init(&attr) != 0) {
+        free(s);
         return ATOLL_ERR_SYSTEM;
     }
+    *s = (start){run, arg};
     pthread_attr_setstacksize(&attr, stack_bytes);
-    int rc = pthread_create(&thread, &attr, run, arg);
+    int rc = pthread_create(&thread, &attr, thread_run, s);
     pthread_attr_destroy(&attr);
     if (rc != 0) {
+        free(s);
         return ATOLL_ERR_SYSTEM;
     }
     *out = (atoll_thread)thread;

@@ -9,11 +9,20 @@ drop-in for the former.
 from __future__ import annotations
 
 from ._core import (
+    Barrier,
+    BoundedSemaphore,
     Buffer,
+    Cell,
+    Condition,
+    Counter,
+    Event,
     Frozen,
+    Lock,
     Moved,
     Queue,
     RecvChannel,
+    RLock,
+    Semaphore,
     SendChannel,
     after,
     create_channel,
@@ -41,11 +50,13 @@ from .errors import (
     ChannelNotFoundError,
     ChannelPoisoned,
     ChannelTimeout,
+    DeadlockError,
     ExecutionFailed,
     ForkedError,
     InterpreterError,
     InterpreterNotFoundError,
     ItemInterpreterDestroyed,
+    LockOwnerDied,
     NotShareableError,
     QueueEmpty,
     QueueError,
@@ -57,9 +68,12 @@ from .interpreter import Interpreter, create, get_current, get_main, list_all, w
 
 __all__ = [
     "AtollError",
+    "Barrier",
+    "BoundedSemaphore",
     "Broadcast",
     "BrokenInterpreterPool",
     "Buffer",
+    "Cell",
     "ChannelClosed",
     "ChannelEmpty",
     "ChannelError",
@@ -67,7 +81,11 @@ __all__ = [
     "ChannelNotFoundError",
     "ChannelPoisoned",
     "ChannelTimeout",
+    "Condition",
+    "Counter",
+    "DeadlockError",
     "Diagnosis",
+    "Event",
     "ExecutionFailed",
     "ForkedError",
     "Frozen",
@@ -78,6 +96,8 @@ __all__ = [
     "InterpreterPoolExecutor",
     "ItemInterpreterDestroyed",
     "KEEP",
+    "Lock",
+    "LockOwnerDied",
     "Moved",
     "NotShareableError",
     "Pipeline",
@@ -88,9 +108,11 @@ __all__ = [
     "QueueFull",
     "QueueNotFoundError",
     "QueueShutDown",
+    "RLock",
     "RecvChannel",
     "RemoteError",
     "RemoteTraceback",
+    "Semaphore",
     "SendChannel",
     "Task",
     "TaskGroup",
@@ -103,7 +125,10 @@ __all__ = [
     "create_broadcast",
     "create_channel",
     "create_queue",
+    "detect_deadlocks",
     "doctor",
+    "dump",
+    "dump_on_signal",
     "fan_in",
     "freeze",
     "frozen_stats",
@@ -134,6 +159,9 @@ if TYPE_CHECKING:
     from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
+    from ._dump import detect_deadlocks as detect_deadlocks
+    from ._dump import dump as dump
+    from ._dump import dump_on_signal as dump_on_signal
     from ._ends import poison_on_exit as poison_on_exit
     from ._future import Future as Future
     from ._registry import register as register
@@ -171,7 +199,10 @@ _LAZY = {
     "TaskGroup": "_task",
     "WorkerStats": "executor",
     "create_broadcast": "flow",
+    "detect_deadlocks": "_dump",
     "doctor": "_doctor",
+    "dump": "_dump",
+    "dump_on_signal": "_dump",
     "fan_in": "flow",
     "pipeline": "flow",
     "poison_on_exit": "_ends",

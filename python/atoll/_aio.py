@@ -38,6 +38,7 @@ from ._core import (
     _receive_now,
     _select_now,
     _send_now,
+    _take_now,
     select,
 )
 
@@ -318,6 +319,17 @@ async def put_async(end: Any, obj: Any, *, unbounditems: Any = None) -> None:
     here.cq.start(op, token)
     await here.wait(op, token)
     op.result()
+
+
+async def take_async(lock: Any) -> bool:
+    """acquire_async() of a Lock and a Semaphore, and Event.wait_async."""
+    if not _take_now(lock):
+        here = hub()
+        token = here.future()
+        op = here.cq.take(lock, token)
+        await here.wait(op, token)
+        op.result()
+    return True
 
 
 async def select_async(

@@ -26,6 +26,13 @@ def capture(exc: BaseException) -> tuple[str, ...]:
     return (name, qualname, module, msg, formatted, _display(exc, formatted))
 
 
+def report_initializer(exc: BaseException) -> None:
+    """Say that a pool's initializer has failed, as concurrent.futures does."""
+    from logging import getLogger
+
+    getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=exc)
+
+
 def _text(cls: type, name: str) -> str:
     try:
         value = getattr(cls, name)
@@ -107,9 +114,27 @@ def preload(names: tuple[str, ...]) -> None:
 _runner: Any = None
 
 
+def make_loop(_: object) -> None:
+    """Make the event loop, if there is none; called where no interrupt comes, which
+    would leave half a loop and, in socketpair(), open descriptors."""
+    global _runner
+    import asyncio
+
+    from . import _aio as _aio
+
+    # An interrupt that would wait no longer may have left them half begun or ended.
+    asyncio._set_running_loop(None)
+    if _runner is not None and _runner.get_loop().is_running():
+        _runner.get_loop()._thread_id = None
+        _close_loop()
+    if _runner is None:
+        runner = asyncio.Runner()
+        runner.get_loop()
+        _runner = runner
+
+
 def run_coroutine(coroutine: Any) -> Any:
     """Run what a task has returned, if that is a coroutine, in a loop of its own."""
-    global _runner
     import asyncio
 
     from ._aio import hub
@@ -118,8 +143,6 @@ def run_coroutine(coroutine: Any) -> Any:
         hub()  # so that an interrupt wakes the loop
         return await coroutine
 
-    if _runner is None:
-        _runner = asyncio.Runner()
     loop = _runner.get_loop()
     try:
         return _runner.run(run())
@@ -135,9 +158,9 @@ def run_coroutine(coroutine: Any) -> Any:
 
 def _close_loop() -> None:
     global _runner
-    if _runner is not None:
-        _runner.close()
-        _runner = None
+    runner, _runner = _runner, None
+    if runner is not None:
+        runner.close()
 
 
 def join_threads(_: object) -> None:

@@ -6,11 +6,13 @@ queued is done; a task that runs longer than its pool's grace from then on is st
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from time import monotonic
 
 from ._dispatch import dispatcher
+from .errors import ForkedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +25,39 @@ if TYPE_CHECKING:
 
 _sources: list[Callable[[], list[Left]]] = []
 _exiting = False
+# Pools that nobody else may know; those that have ended are taken out now and then.
+# No lock: an executor may be dropped, and so come here, in the middle of anything.
+_kept: dict[int, Left] = {}
+_numbers = itertools.count()
+_look_at = 16  # how many there may be before the next time
 
 
 def register(source: Callable[[], list[Left]]) -> None:
     """Have it asked at the end which pools are left."""
     _sources.append(source)
+
+
+def keep(pool: _core.Pool, name: str, grace: float | None) -> None:
+    """Remember it for the end, whoever drops what it is part of."""
+    global _look_at
+    if len(_kept) >= _look_at:
+        for number, entry in list(_kept.items()):
+            if entry[0].wait(0):
+                _kept.pop(number, None)
+        _look_at = max(16, 2 * len(_kept))
+    _kept[next(_numbers)] = (pool, name, grace)
+
+
+def drop(pool: _core.Pool, name: str, grace: float | None) -> None:
+    """Close the pool of an executor that nobody has any more."""
+    if _exiting is not False:  # or None: this module is being taken apart
+        return
+    try:
+        pool.close(False)
+        if not pool.wait(0):
+            keep(pool, name, grace)
+    except ForkedError:
+        pass
 
 
 def check(what: str) -> None:
@@ -41,6 +71,7 @@ def _finish() -> None:
     _exiting = True
     begin = monotonic()
     left = [pool for source in _sources for pool in source()]
+    left += _kept.values()
     for pool, _, _ in left:
         pool.close(False)
     late = [pool for pool, name, grace in left if not _wait(pool, name, grace, begin)]

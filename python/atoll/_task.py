@@ -60,7 +60,14 @@ class Task(Future):
             raise TypeError(f"expected a callable, got {type(target).__name__}")
         self._name = check_name(name) or f"Task-{Task._counter()}"
         self._pool = _core.Pool(
-            self._name, 1, is_isolated(extensions), make_setup(preload), None, 0, grace
+            self._name,
+            1,
+            is_isolated(extensions),
+            make_setup(preload),
+            None,
+            0,
+            grace,
+            watched=True,  # a network of tasks that wait for each other comes to an end
         )
         self._grace = grace
         self._call_args = (target, tuple(args), dict(kwargs or {}), timeout)
@@ -95,7 +102,7 @@ class Task(Future):
             self._call_args = call
             raise
         self._pool.close(False)
-        _note(self._pool, self._name)
+        _exit.keep(self._pool, f"task {self._name!r}", _EXIT_GRACE)
         return self
 
     def join(self, timeout: float | None = None) -> None:
@@ -249,23 +256,4 @@ class TaskGroup:
                 errors.clear()  # no cycle through this frame
 
 
-# ----------------------------------------------------------- end of the program
-
-_EXIT_GRACE = 5.0  # seconds
-# The pools of tasks that have been started; ended ones are taken out now and then.
-_started: list[tuple[_core.Pool, str]] = []
-_look_at = 16  # how long the list may get before the next time
-_noting = threading.Lock()
-
-
-def _note(pool: _core.Pool, name: str) -> None:
-    """Keep it, whoever drops the task, for the end of the program."""
-    global _started, _look_at
-    with _noting:
-        if len(_started) >= _look_at:
-            _started = [entry for entry in _started if not entry[0].wait(0)]
-            _look_at = max(16, 2 * len(_started))
-        _started.append((pool, name))
-
-
-_exit.register(lambda: [(pool, f"task {name!r}", _EXIT_GRACE) for pool, name in _started])
+_EXIT_GRACE = 5.0  # seconds that a task may run on at the end of the program

@@ -34,11 +34,13 @@ __all__ = [
     "ChannelNotFoundError",
     "ChannelPoisoned",
     "ChannelTimeout",
+    "DeadlockError",
     "ExecutionFailed",
     "ForkedError",
     "InterpreterError",
     "InterpreterNotFoundError",
     "ItemInterpreterDestroyed",
+    "LockOwnerDied",
     "NotShareableError",
     "QueueEmpty",
     "QueueError",
@@ -56,6 +58,21 @@ class AtollError(Exception):
 
 class ForkedError(AtollError):
     """A queue or channel of the parent process was used in a forked child."""
+
+
+class DeadlockError(AtollError):
+    """Everybody who could end this wait waits for ever himself.
+
+    The message says who waits for what, and where.
+    """
+
+
+class LockOwnerDied(AtollError):
+    """The interpreter that held the lock has ended without releasing it.
+
+    Whoever gets this does not hold the lock. It is told once: the next acquire() works
+    as usual, so this is the moment to look after what the lock protects.
+    """
 
 
 class QueueError(Exception):
@@ -262,6 +279,10 @@ def _broken_pool() -> type:
 def __getattr__(name: str) -> Any:
     if name == "BrokenInterpreterPool":
         return globals().setdefault(name, _broken_pool())
+    if name == "BrokenBarrierError":  # threading's own
+        from threading import BrokenBarrierError
+
+        return BrokenBarrierError
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import queue

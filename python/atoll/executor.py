@@ -157,6 +157,10 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         )
         _executors.add(self)
 
+    def __del__(self, drop: Any = _exit.drop) -> None:
+        if "_pool" in self.__dict__:  # else there is none
+            drop(self._pool, self._name, self._exit_grace)
+
     def __repr__(self) -> str:
         queued, _, _, closed, why, workers = self._pool.state()
         alive = sum(worker[0] is not None for worker in workers)

@@ -24,6 +24,11 @@ return_codes(void)
     CHECK(atoll_event_wait(&event, &for_ever) == ATOLL_OK);
     atoll_event_set(&event); /* again: no harm */
     CHECK(atoll_event_wait(&event, &for_ever) == ATOLL_OK);
+    atoll_event_reset(&event);
+    CHECK(!atoll_event_is_set(&event));
+    CHECK(atoll_event_wait(&event, &wait) == ATOLL_ERR_TIMEOUT);
+    atoll_event_set(&event);
+    CHECK(atoll_event_wait(&event, &try_once) == ATOLL_OK);
 }
 
 /* A deadline before the clock's zero is a deadline that has passed. */

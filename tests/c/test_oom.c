@@ -1,6 +1,7 @@
 /* No memory: the N-th allocation fails, for every N, and then every one from
  * the N-th on. Each call that cannot have memory leaves all as it was, and in
  * the end nothing is left over. */
+#include "atoll/sync.h"
 #include "helper.h"
 
 static long live, calls;  /* of the allocator; this program has one thread */
@@ -283,6 +284,44 @@ operations_need_no_memory(void)
     CHECK(live == 0);
 }
 
+/* Locks and what is like them need memory to be made, and then never again. */
+static void
+locks_need_memory_once(void)
+{
+    atoll_sync *lock = NULL, *cond = NULL, *barrier = NULL;
+    atoll_party me = {1, 1};
+    atoll_turn turn;
+    fail_at = 1;
+    fail_for_good = true;
+    calls = 0;
+    CHECK(atoll_sync_new(ATOLL_LOCK, &lock) == ATOLL_ERR_NOMEM);
+    CHECK(atoll_barrier_new(1, false, ATOLL_FOREVER, &barrier) ==
+          ATOLL_ERR_NOMEM);
+    fail_at = 0;
+    CHECK(atoll_sync_new(ATOLL_LOCK, &lock) == ATOLL_OK);
+    CHECK(atoll_barrier_new(1, false, ATOLL_FOREVER, &barrier) == ATOLL_OK);
+    fail_at = 1;
+    CHECK(atoll_cond_new(lock, &cond) == ATOLL_ERR_NOMEM);
+    fail_at = 0;
+    CHECK(atoll_cond_new(lock, &cond) == ATOLL_OK);
+    fail_at = 1;
+    calls = 0;
+    CHECK(atoll_sync_take(lock, me, &for_ever) == ATOLL_OK);
+    CHECK(atoll_cond_enter(cond, &turn) == ATOLL_OK);
+    CHECK(atoll_cond_notify(cond, 1) == 1);
+    CHECK(atoll_turn_wait(cond, &turn, &for_ever) == ATOLL_OK);
+    atoll_sync_orphan_all(1);
+    CHECK(atoll_sync_take(lock, me, &for_ever) == ATOLL_ERR_OWNER_DIED);
+    CHECK(atoll_barrier_arrive(barrier, &turn) == ATOLL_OK);
+    CHECK(atoll_turn_wait(barrier, &turn, &for_ever) == ATOLL_OK);
+    CHECK(calls == 0);
+    fail_at = 0;
+    atoll_sync_unref(cond);
+    atoll_sync_unref(lock);
+    atoll_sync_unref(barrier);
+    CHECK(live == 0);
+}
+
 /* The public allocation functions are the hooks. */
 static void
 public_functions(void)
@@ -320,6 +359,7 @@ main(void)
     RUN(all_fail_from_the_nth_on);
     RUN(hand_over_needs_no_memory);
     RUN(operations_need_no_memory);
+    RUN(locks_need_memory_once);
     RUN(public_functions);
     TAP_END();
 }

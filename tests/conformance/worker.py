@@ -94,6 +94,10 @@ def load_tests(package, module):
         import on_pools
 
         return on_pools.load_tests(module)
+    if module == "lock_tests":
+        import on_locks
+
+        return on_locks.load_tests(module)
     return unittest.defaultTestLoader.loadTestsFromName(f"{package}.{module}")
 
 

@@ -273,6 +273,25 @@ class Chaos:
         self.done = collections.Counter()
 
     def make_pool(self):
+        """Where memory is short, one that has got all its workers: what others have
+        abandoned may hold so much that there is no room for these now."""
+        if self.new_ones:
+            return self.new_pool()
+        made = []
+
+        def warm():
+            made[:] = [self.new_pool()]
+            try:
+                list(made[0].map(time.sleep, [0.1] * 6))
+            except (futures.BrokenExecutor, atoll.InterpreterError, MemoryError):
+                self.done["no room"] += 1
+                made.pop().shutdown(wait=False, cancel_futures=True)
+            return made
+
+        until(warm, "abandoned tasks with all memory")
+        return made[0]
+
+    def new_pool(self):
         rng = self.rng
         # An interrupt in the middle of an import leaves half a package behind.
         options = {"grace": GRACE, "name": "chaos", "preload": ["chaos"]}
@@ -280,10 +299,7 @@ class Chaos:
             options["max_tasks_per_child"] = rng.randrange(1, 20)
         if rng.random() < 0.3:
             options.update(initializer=give, initargs=(1,))
-        pool = atoll.InterpreterPoolExecutor(rng.randrange(1, 4), **options)
-        if not self.new_ones:
-            list(pool.map(time.sleep, [0.1] * 6))
-        return pool
+        return atoll.InterpreterPoolExecutor(rng.randrange(1, 4), **options)
 
     def submit(self):
         rng = self.rng
@@ -348,6 +364,9 @@ class Chaos:
         """Shut a pool down, and have another one."""
         pool = pool or self.rng.choice(self.pools)
         self.pools.remove(pool)
+        stats = pool.stats()
+        self.done["restarts"] += stats.restarts
+        self.done["abandoned at the end"] += stats.abandoned
         wait = self.rng.random() < 0.3
         pool.shutdown(wait=wait, cancel_futures=wait or self.rng.random() < 0.7)
         self.pools.append(self.make_pool())
@@ -433,12 +452,34 @@ def until(condition, what):
         if time.monotonic() > end:
             faulthandler.dump_traceback()
             there = [(interp, interp.is_running()) for interp in atoll.list_all()]
-            raise AssertionError(f"still there: {what}; {there}, {threads()} threads")
+            raise AssertionError(f"still there: {what}; {there}, {thread_names()}")
         time.sleep(0.01)
 
 
 def threads():
     return len(os.listdir("/proc/self/task"))
+
+
+def thread_names():
+    names = []
+    for task in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{task}/comm") as file:
+                names.append(file.read().strip())
+        except OSError:  # it has just ended
+            pass
+    return names
+
+
+def descriptors():
+    """What is open, as words."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.append(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
+        except OSError:  # that was for the list
+            pass
+    return found
 
 
 def resident_kib():
@@ -475,13 +516,15 @@ def main(kind, seconds, seed):
         interp.call(say, 0)
     round_of(kind, max(2, 0.1 * seconds), seed)
     time.sleep(1.5)  # threads that come and go
-    before, fds = resident_kib(), len(os.listdir("/proc/self/fd"))
+    before, fds = resident_kib(), descriptors()
     at_rest = threads()
     chaos = round_of(kind, seconds, seed + 1)
     until(lambda: threads() <= at_rest, f"threads: {at_rest} before, {threads()} now")
-    grown = resident_kib() - before
-    assert len(os.listdir("/proc/self/fd")) <= fds, (fds, os.listdir("/proc/self/fd"))
-    print(chaos.ledger.made, chaos.done["pools"], grown, at_rest - before_all)
+    after, last = resident_kib(), threads()
+    left = descriptors()
+    assert len(left) <= len(fds), (fds, left)
+    print(f"threads: {before_all}, {at_rest}, {last}; KiB: {before}, {after}")
+    print(chaos.ledger.made, chaos.done["pools"], after - before, last)
     print(dict(chaos.ledger.calls), dict(chaos.done))
 
 

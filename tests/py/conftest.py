@@ -5,7 +5,7 @@ import atoll
 import packages
 import pytest
 import workers
-from support import SLACK, open_interpreters, until
+from support import SLACK, Task, open_interpreters, until
 
 # A shell's background job ignores Ctrl-C, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -13,6 +13,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Each test looks for interpreters that are left; test_spares.py has its own.
 atoll.warm(0)
+
+# What hangs here says so; and what does not must not be taken for it.
+atoll.detect_deadlocks()
 
 #: The ids of interpreters that a whole module of tests uses.
 KEPT = set()
@@ -86,3 +89,9 @@ def site(tmp_path_factory):
     site = tmp_path_factory.mktemp("site")
     packages.make_all(site)
     return site
+
+
+@pytest.fixture(params=["threads", "interpreters"])
+def start(request):
+    """start(function, *args) starts a party; its result(timeout) waits for its end."""
+    return {"threads": Task, "interpreters": atoll.spawn}[request.param]

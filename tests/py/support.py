@@ -70,6 +70,14 @@ class Parking:
         self.before = atoll.stats()["parks"]
 
 
+def settle():
+    """Until all threads sleep that are going to, so that Parking counts no others."""
+    parks = -1
+    while parks != atoll.stats()["parks"]:
+        parks = atoll.stats()["parks"]
+        time.sleep(0.05)
+
+
 def parked(function, *args, **kwargs):
     """A Task that is asleep in `function` by now."""
     parking = Parking()

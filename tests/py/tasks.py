@@ -114,3 +114,104 @@ async def fails():
 
 def niceness():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+def start_and_join(n):
+    answers = []
+    thread = threading.Thread(target=answers.append, args=(n,))
+    thread.start()
+    thread.join()
+    return answers[0]
+
+
+class Guard:
+    """A context manager in Python, with a lock."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self.lock.acquire()
+        return self
+
+    def __exit__(self, *args):
+        self.lock.release()
+
+
+LOCKS = {
+    "lock": threading.Lock(),
+    "condition": threading.Condition(threading.Lock()),
+    "guard": Guard(),
+}
+
+
+def use(kind):
+    """Takes one of the LOCKS, again and again."""
+    lock = LOCKS[kind]
+    while True:
+        with lock:
+            pass
+
+
+def spin_in_a_thread(stop):
+    def turn():
+        while stop.empty():
+            pass
+
+    threading.Thread(target=turn).start()
+
+
+def is_free(kind):
+    lock = LOCKS[kind]
+    lock = getattr(lock, "lock", getattr(lock, "_lock", lock))
+    return not lock.locked()
+
+
+class EndlessDoor:
+    def __init__(self, ready):
+        self.ready = ready
+
+    def __enter__(self):
+        self.ready.put(None)
+        while True:
+            pass
+
+    def __exit__(self, *args):
+        pass
+
+
+def enter_for_ever(ready):
+    with EndlessDoor(ready):
+        pass
+
+
+class Interrupting:
+    """Whoever receives it for the first time gets a KeyboardInterrupt."""
+
+    times = 0
+
+    def __setstate__(self, state):
+        Interrupting.times += 1
+        self.ready = state["ready"]
+        if Interrupting.times == 1:
+            if self.ready is not None:
+                self.ready.put(None)
+                time.sleep(0.1)
+            raise KeyboardInterrupt
+
+    def __getstate__(self):
+        return {"ready": self.ready, "times": Interrupting.times}
+
+
+def interrupting(ready=None, *others):
+    result = Interrupting()
+    result.ready = ready
+    return (result, *others)
+
+
+def interrupting_with_memory():
+    return interrupting(None, atoll.move(bytearray(10_000)))
+
+
+def raise_interrupting():
+    raise ValueError(interrupting())

@@ -14,11 +14,13 @@ import pytest
 import tasks
 from support import (
     SLACK,
+    Task,
     check_python,
     count_fds,
     count_threads,
     open_interpreters,
     parked,
+    run_python,
     until,
 )
 from workers import MyError, Point
@@ -502,11 +504,141 @@ def test_functions_of_main_share_their_globals_in_a_worker():
     """)
 
 
-def test_the_traceback_of_an_initializer_comes_before_the_error(capsys):
+def test_a_failing_initializer_is_logged_before_the_error(caplog):
     with atoll.InterpreterPoolExecutor(2, initializer=tasks.fail, initargs=("bad",)) as pool:
         with pytest.raises(atoll.BrokenInterpreterPool):
             pool.submit(tasks.square, 1).result(SLACK)
-        assert "ValueError: bad" in capsys.readouterr().err
+        record = caplog.records[0]
+    assert (record.name, record.levelname) == ("concurrent.futures", "CRITICAL")
+    assert record.getMessage() == "Exception in initializer:"
+    assert record.exc_text.endswith("ValueError: bad")
+
+
+def test_without_handlers_a_failing_initializer_is_printed():
+    done = run_python("""
+        import atoll, tasks
+        with atoll.InterpreterPoolExecutor(1, initializer=tasks.fail) as pool:
+            try:
+                pool.submit(tasks.square, 1).result()
+            except atoll.BrokenInterpreterPool:
+                print("broken")
+    """)
+    assert done.stdout == "broken\n"
+    assert "Exception in initializer:\nTraceback" in done.stderr
+    assert done.stderr.endswith("ValueError: no\n")
+
+
+# ----------------------------------------------------- interrupts of who waits
+
+
+@pytest.fixture
+def interrupting():
+    tasks.Interrupting.times = 0
+
+
+@pytest.mark.parametrize("how", ["result", "exception"])
+def test_an_interrupt_while_the_result_arrives_is_not_the_result(pool, interrupting, how):
+    future = pool.submit(tasks.interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(future, how)(SLACK)
+    assert future.done() and not future.cancelled()
+    assert type(future.result(SLACK)[0]) is tasks.Interrupting
+    assert future.exception(SLACK) is None
+    assert tasks.Interrupting.times == 2
+
+
+def test_an_interrupt_while_an_exception_arrives(pool, interrupting):
+    future = pool.submit(tasks.raise_interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        future.result(SLACK)
+    with pytest.raises(ValueError) as info:
+        future.result(SLACK)
+    assert type(info.value.args[0][0]) is tasks.Interrupting
+
+
+def test_ctrl_c_while_an_exception_is_described(pool, monkeypatch):
+    """After the reply has been decoded, that is."""
+    describe = atoll.interpreter.describe
+    calls = []
+
+    def interrupted(value):
+        calls.append(value)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return describe(value)
+
+    monkeypatch.setattr(atoll.interpreter, "describe", interrupted)
+    future = pool.submit(tasks.fail, "bad")
+    with pytest.raises(KeyboardInterrupt):
+        future.result(SLACK)
+    with pytest.raises(ValueError, match="bad"):
+        future.result(SLACK)
+    assert len(calls) == 2
+
+
+def test_another_thread_that_waits_for_the_same_result_opens_it(pool, interrupting):
+    ready = atoll.create_queue()
+    future = pool.submit(tasks.interrupting, ready)
+    first = Task(future.result)
+    ready.get(timeout=SLACK)
+    others = [Task(future.result) for _ in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        first.result()
+    for other in others:
+        assert other.result() is future.result()
+    assert tasks.Interrupting.times == 2
+
+
+def test_what_was_moved_can_arrive_only_once(pool, interrupting):
+    future = pool.submit(tasks.interrupting_with_memory)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            future.result(SLACK)
+    assert tasks.Interrupting.times == 1
+
+
+# -------------------------------------------------------- executors that are dropped
+
+
+@pytest.mark.parametrize("cycle", [False, True])
+def test_a_busy_pool_that_is_dropped_ends_with_its_interpreter(cycle):
+    before = open_interpreters()
+    interp = atoll.create()
+    interp.exec(f"""if True:
+        import atoll, gc, tasks
+        ready = atoll.create_queue()
+        pool = atoll.InterpreterPoolExecutor(1, exit_grace=0.2)
+        future = pool.submit(tasks.spin, ready)
+        ready.get()
+        if {cycle}:
+            pool.itself = pool
+        del pool, future
+        gc.collect()
+    """)
+    assert len(open_interpreters() - before) >= 2
+    interp.close()
+    until(lambda: not open_interpreters() - before)
+
+
+def test_what_a_dropped_pool_has_queued_is_done_at_the_end():
+    assert check_python("""
+        import atoll, tasks
+        pool = atoll.InterpreterPoolExecutor(1)
+        ready = atoll.create_queue()
+        pool.submit(tasks.sleep, ready, 1.5)
+        for n in range(3):
+            pool.submit(print, n)
+        ready.get()
+        del pool
+    """) == "0\n1\n2"
+
+
+def test_dropped_pools_are_forgotten_when_they_have_ended():
+    from atoll import _exit
+
+    for _ in range(60):
+        assert atoll.InterpreterPoolExecutor(1).submit(tasks.square, 2).result(SLACK) == 4
+    assert len(_exit._kept) < 50
 
 
 def test_asyncio_takes_it_as_its_default():

@@ -15,6 +15,7 @@ import tasks
 from support import (
     SLACK,
     STRESS,
+    count_fds,
     count_threads,
     open_interpreters,
     python_args,
@@ -190,6 +191,92 @@ def test_interrupting_a_worker_from_outside(pool, ready):
     atoll.Interpreter(ready.get(timeout=SLACK)).interrupt()
     assert isinstance(future.exception(SLACK), KeyboardInterrupt)
     assert pool.submit(tasks.square, 2).result(SLACK) == 4
+
+
+@pytest.mark.parametrize("kind", ["lock", "condition", "guard"])
+def test_an_interrupt_does_not_come_between_with_and_its_body(kind):
+    """Else the lock would be held for ever, and the next task that wants it hang."""
+    rng = random.Random(3)
+    with atoll.InterpreterPoolExecutor(1, grace=None, preload=["tasks"]) as pool:
+        for n in range(150 * STRESS):
+            future = pool.submit(tasks.use, kind)
+            time.sleep(rng.random() * 0.001)
+            assert future.cancel()
+            assert pool.submit(tasks.is_free, kind).result(SLACK), f"held, {n} before"
+        assert pool.stats().restarts == 0
+
+
+def test_the_same_with_a_thread_that_may_have_the_request():
+    """It leaves it to the worker's own thread, where that can be had soon."""
+    rng = random.Random(4)
+    stop = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1, grace=None, preload=["tasks"]) as pool:
+        pool.submit(tasks.spin_in_a_thread, stop).result(SLACK)
+        try:
+            for n in range(30 * STRESS):
+                future = pool.submit(tasks.use, "lock")
+                time.sleep(rng.random() * 0.02)
+                assert future.cancel()
+                free = pool.submit(tasks.is_free, "lock").result(SLACK)
+                assert free, f"held, {n} before"
+        finally:
+            stop.put(None)
+
+
+def test_threads_can_be_started_after_any_interrupt():
+    """The locks of the module threading are let go of like all others."""
+    rng = random.Random(5)
+    with atoll.InterpreterPoolExecutor(1, grace=5, preload=["tasks"]) as pool:
+        for _ in range(500 * STRESS):
+            future = pool.submit(tasks.start_and_join, 1)
+            end = time.perf_counter() + rng.random() * 0.0005
+            while time.perf_counter() < end:
+                pass
+            future.cancel()
+            assert pool.submit(tasks.start_and_join, 7).result(SLACK) == 7
+        assert pool.stats().restarts == 0
+
+
+def test_a_door_that_takes_long_is_no_excuse(ready):
+    with atoll.InterpreterPoolExecutor(1, grace=None) as pool:
+        future = pool.submit(tasks.enter_for_ever, ready)
+        ready.get(timeout=SLACK)
+        assert future.cancel()
+        assert pool.submit(tasks.square, 2).result(SLACK) == 4
+
+
+def test_the_event_loop_of_a_cancelled_coroutine_can_be_used_again():
+    rng = random.Random(7)
+    with atoll.InterpreterPoolExecutor(1, grace=5, preload=["tasks"]) as pool:
+        for _ in range(300 * STRESS):
+            future = pool.submit(tasks.coroutine, 1, rng.choice([0, 0.0001, 60]))
+            end = time.perf_counter() + rng.random() * 0.001
+            while time.perf_counter() < end:
+                pass
+            future.cancel()
+            assert pool.submit(tasks.coroutine, 7).result(SLACK) == 7
+        assert pool.stats().restarts == 0
+
+
+def test_no_interrupt_while_an_event_loop_is_made():
+    """Which would leave half a loop behind, and descriptors open."""
+    rng = random.Random(6)
+    atoll.warm(0)
+    with pytest.raises(atoll.QueueEmpty):  # what main has open for its waits
+        atoll.create_queue().get(timeout=0.001)
+    descriptors = count_fds()
+    with atoll.InterpreterPoolExecutor(
+        1, max_tasks_per_child=1, grace=None, preload=["tasks"]
+    ) as pool:
+        pool.submit(tasks.loop_id).result(SLACK)
+        for _ in range(40 * STRESS):
+            future = pool.submit(tasks.coroutine, 1, 60)
+            until(future.running)
+            time.sleep(rng.random() * 0.002)
+            future.cancel()
+    atoll.warm(0)
+    until(lambda: not open_interpreters())
+    until(lambda: count_fds() <= descriptors)
 
 
 def test_an_interrupt_never_reaches_the_next_task():

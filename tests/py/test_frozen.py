@@ -643,6 +643,8 @@ def test_it_goes_wherever_an_object_goes():
         interp.exec("assert graph.get() == ('value',) and graph.name == 'it'")
         back = interp.call(workers.give, [graph, {"k": graph}, workers.Point(graph)])
         assert back[0] == back[1]["k"] == back[2].x == graph
+    cell = atoll.Cell([graph])
+    assert cell.load()[0] == graph
     made = atoll.create()
     with made:
         sent = made.call(freeze_there)

@@ -142,6 +142,65 @@ def test_from_within(interp):
     interp.exec("assert caught")
 
 
+@pytest.mark.parametrize("where", ["enter", "exit", "asyncio"])
+def test_not_where_it_would_break_more_than_the_job(interp, where):
+    """In __enter__, __exit__ and asyncio's own code it waits until that is over."""
+    interp.exec(f"""if True:
+        import atoll
+        interrupt = atoll.get_current()._own().interrupt  # no code in between
+        passed = []
+
+        class Door:
+            pass
+
+        inside = dict(globals(), __name__="asyncio.somewhere")
+        exec('''def through(*args):
+            interrupt()
+            for _ in range(50):
+                pass
+            passed.append(1)
+        ''', inside)
+
+        def __enter__(self):
+            if {where!r} == "enter":
+                interrupt()
+                for _ in range(50):
+                    pass
+                passed.append(1)
+
+        def __exit__(self, *args):
+            if {where!r} == "exit":
+                interrupt()
+                for _ in range(50):
+                    pass
+            passed.append(2)
+
+        Door.__enter__, Door.__exit__ = __enter__, __exit__
+        caught = 0
+        try:
+            if {where!r} == "asyncio":
+                inside["through"]()
+            else:
+                with Door():
+                    passed.append(0)
+                    for _ in range(1000):
+                        pass
+                    passed.append("body")
+            while True:
+                pass
+        except KeyboardInterrupt:
+            caught = 1
+    """)
+    seen = interp.call(lambda: (__import__("__main__").caught, __import__("__main__").passed))
+    assert seen[0] == 1
+    if where == "enter":  # it came in the body, and __exit__ has run
+        assert seen[1][0] == 1 and seen[1][-1] == 2 and "body" not in seen[1]
+    elif where == "exit":
+        assert seen[1] == [0, "body", 2]
+    else:
+        assert seen[1] == [1]
+
+
 def test_from_several_threads_at_once(interp):
     for _ in range(20 * STRESS):
         task = start(interp, workers.loop_for_ever)

@@ -46,7 +46,9 @@ extern "C" {
     X(NOTFOUND, 7, "there is no object with this id")                       \
     X(INVALID, 8, "an argument is out of range")                            \
     X(SYSTEM, 9, "the operating system refused a resource")                 \
-    X(POISONED, 10, "the channel is poisoned")
+    X(POISONED, 10, "the channel is poisoned")                              \
+    X(OWNER_DIED, 11, "the lock's owner has ended without releasing it")    \
+    X(BROKEN, 12, "the barrier is broken")
 
 typedef enum atoll_err {
 #define ATOLL_ERR_ENUM(name, value, text) ATOLL_ERR_##name = value,
@@ -162,6 +164,7 @@ typedef struct atoll_wait {
     /* Spin history for atoll_event_wait; a channel has its own. May be NULL:
      * then the wait spins once. */
     atoll_spin *spin;
+    bool uncounted; /* not among the parks of atoll_stats: housekeeping */
 } atoll_wait;
 
 /* A place through which one thread's waits can be interrupted, one after the
@@ -177,6 +180,11 @@ struct atoll_kick {
  * until atoll_kick_clear. Threads: any. Never blocks for long. */
 ATOLL_API void atoll_kick_set(atoll_kick *kick);
 ATOLL_API void atoll_kick_clear(atoll_kick *kick);
+
+/* Does somebody wait through `kick` at this moment, whom nobody has served or
+ * interrupted yet? False also while it only spins. Whoever asks has to know by
+ * other means that it stays so. Any thread. */
+ATOLL_API bool atoll_kick_waits(atoll_kick *kick);
 
 /* -------------------------------------------------------------- messages */
 
@@ -334,13 +342,23 @@ typedef enum atoll_end { ATOLL_END_RECV = 0, ATOLL_END_SEND = 1 } atoll_end;
 ATOLL_API void atoll_chan_end_ref(atoll_chan *chan, atoll_end end);
 ATOLL_API void atoll_chan_end_unref(atoll_chan *chan, atoll_end end);
 
+/* What can be seen of a channel from outside; a hint once other threads run. */
+typedef struct atoll_chan_facts {
+    size_t len;         /* messages in the buffer */
+    size_t waiting[2];  /* those in line at each end, threads or not */
+    uint32_t ends[2];   /* handles of each end, also those inside messages */
+    uint32_t refs;      /* the handles' references among them */
+    bool closed;
+} atoll_chan_facts;
+ATOLL_API void atoll_chan_look(atoll_chan *chan, atoll_chan_facts *out);
+
 /* The sender group `group` has ended: apply each pending message's `orphan`
  * rule, in every live channel. Costs nothing when no message asked for one. */
 ATOLL_API void atoll_chan_orphan_all(int64_t group);
 
 /* ---------------------------------------------------------------- events */
 
-/* A one-shot event: waiters wait until it is set; set is for ever. Caller's
+/* An event: waiters wait until it is set, which is for ever but for a reset. Caller's
  * storage; zero-initialised means not set. Any number of waiters. */
 typedef struct atoll_event {
     atoll_lock lock;
@@ -354,6 +372,10 @@ ATOLL_API void atoll_event_set(atoll_event *event);
 /* A look without the lock: the setter may still be in its section, so `true`
  * is no leave to free the event; an atoll_event_wait that returned OK is. */
 ATOLL_API bool atoll_event_is_set(const atoll_event *event);
+/* Make it one that is not set. Who waits goes on waiting; who has been woken, and has
+ * not come back yet, comes back. The caller sees to it that it is set again for those
+ * who come from now on. */
+ATOLL_API void atoll_event_reset(atoll_event *event);
 /* Returns OK, TIMEOUT (AGAIN) or INTERRUPTED. */
 ATOLL_API atoll_err atoll_event_wait(atoll_event *event,
                                      const atoll_wait *wait) ATOLL_MUST_CHECK;
@@ -431,6 +453,7 @@ typedef enum atoll_case_kind {
     ATOLL_CASE_RECV,      /* receive into msg */
     ATOLL_CASE_SEND,      /* send msg */
     ATOLL_CASE_EVENT,     /* the event is set */
+    ATOLL_CASE_TAKE,      /* take a lock, a permit, or see a flag set: atoll/sync.h */
 } atoll_case_kind;
 
 /* Caller's storage. Set the kind, what it is about, and the message of a send;
@@ -440,8 +463,9 @@ typedef struct atoll_case {
     union {
         atoll_chan *chan;
         atoll_event *event;
+        struct atoll_sync *sync;
     } of;
-    atoll_msg msg;
+    atoll_msg msg; /* of a TAKE: see atoll_sync_introduce */
     uint32_t at_turn, at_lock; /* the rest is private: see at_select.c */
     at_node at_node;
 } atoll_case;
@@ -533,6 +557,11 @@ ATOLL_API void atoll_thread_name(atoll_thread thread, const char *name);
 ATOLL_API void atoll_thread_nice(int nice);
 /* Sleep until the end of the process. */
 ATOLL_API void atoll_thread_halt(void);
+/* Threads of atoll_thread_start that are inside their `run`. Never too many. */
+ATOLL_API uint32_t atoll_thread_count(void);
+/* All threads of this process, whoever has made them; 0: the system does not say.
+ * Allocates nothing, does not block. */
+ATOLL_API uint32_t atoll_thread_count_all(void);
 
 /* How many processors this process may use; at least 1. */
 ATOLL_API unsigned atoll_cores(void);

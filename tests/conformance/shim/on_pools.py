@@ -4,7 +4,6 @@ CPython makes them by adding a mixin with the executor's type to a mixin with
 tests. So do we, also where CPython does not do it for interpreters.
 """
 
-import contextlib
 import importlib
 import unittest
 
@@ -47,15 +46,6 @@ class OnInterpreters:
 
     def create_event(self):
         return Event()
-
-    @contextlib.contextmanager
-    def _assert_logged(self, text):
-        """What is wrong with an initializer is printed, not logged, and a bit later."""
-        with support.captured_stderr() as stderr:
-            yield
-            for _ in support.sleeping_retry(support.SHORT_TIMEOUT, f"no {text}"):
-                if text in stderr.getvalue():
-                    break
 
 
 def threads_of(executor):
