@@ -56,9 +56,10 @@ typedef struct frozen_graph {
 frozen_graph *frozen_new(void);
 /* Zeroed memory in it, aligned to 8 bytes. NULL: out of memory. */
 void *frozen_alloc(frozen_graph *g, size_t size, int kind);
-/* Zeroed memory for a table that is needed meanwhile, and back with it. */
-void *frozen_table(size_t size);
-void frozen_table_free(void *table, size_t size);
+/* Ask for large pages, if it is that large: a fault for each 4 KiB is half of the
+ * work of writing so much. */
+#define FROZEN_HUGE ((size_t)2 << 20)
+void frozen_huge_pages(void *data, size_t size);
 /* It is complete: give back what it has too much, let everybody find its objects.
  * NOMEM; then it is as before. */
 atoll_err frozen_publish(frozen_graph *g, PyObject *root, bool read_only);
@@ -115,7 +116,13 @@ PyObject *frozen_object(core_state *state, frozen_graph *g);
 frozen_graph *frozen_of(PyObject *obj);
 extern PyMethodDef frozen_functions[];
 
-/* --- addresses to addresses: which object has become which */
+/* --- tables that are needed meanwhile (frozen_map.c) */
+
+/* Zeroed memory, NULL: out of memory; and back with it. */
+void *frozen_table(size_t size);
+void frozen_table_free(void *table, size_t size);
+
+/* Addresses to addresses: which object has become which. */
 
 typedef struct frozen_map {
     struct frozen_link {
