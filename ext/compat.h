@@ -6,6 +6,8 @@
 #include <Python.h>
 #include <cpython/longintrepr.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
 
 #if PY_VERSION_HEX < 0x030D0000
 #error "atoll needs CPython 3.13 or newer"
@@ -32,6 +34,21 @@ extern int _PyEval_AddPendingCall(PyInterpreterState *interp,
  * InterpreterError if somebody else has marked it. */
 extern int _PyInterpreterState_SetRunningMain(PyInterpreterState *interp);
 extern void _PyInterpreterState_SetNotRunningMain(PyInterpreterState *interp);
+
+/* The interpreter with this id; NULL with InterpreterNotFoundError. It is in the
+ * list until the last of its objects is gone. Takes a lock of CPython's. */
+extern PyInterpreterState *_PyInterpreterState_LookUpID(int64_t id);
+
+/* Is there an interpreter with this id (still)? Keeps the exception that is set,
+ * if any. */
+static inline bool
+compat_interp_exists(int64_t id)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    bool exists = _PyInterpreterState_LookUpID(id) != NULL;
+    PyErr_SetRaisedException(exc); /* in place of "not found" */
+    return exists;
+}
 
 /* The allocator in use: "pymalloc", "malloc", one with "_debug" in its name, or
  * NULL when it is none of CPython's own. */
@@ -63,6 +80,44 @@ compat_int64(PyObject *obj, int64_t *value)
     return true;
 }
 
+/* Does nobody count it? */
+static inline bool
+compat_is_immortal(PyObject *obj)
+{
+    return _Py_IsImmortal(obj);
+}
+
+/* Let nobody count a new object: as CPython's own static ones. On 3.13 any other
+ * number is still counted by some. */
+static inline void
+compat_make_immortal(PyObject *obj)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    obj->ob_refcnt_full = _Py_STATIC_IMMORTAL_INITIAL_REFCNT;
+#else
+    obj->ob_refcnt = UINT32_MAX;
+#endif
+}
+
+/* How many digits an exact int has. And: make `to`, new and zeroed, with room for
+ * them, an int of the same value, which is not one of CPython's own. */
+static inline size_t
+compat_int_digits(PyObject *obj)
+{
+    return ((PyLongObject *)obj)->long_value.lv_tag >> _PyLong_NON_SIZE_BITS;
+}
+
+static inline void
+compat_int_copy(PyObject *to, PyObject *from)
+{
+    const _PyLongValue *value = &((PyLongObject *)from)->long_value;
+    size_t digits = compat_int_digits(from);
+    ((PyLongObject *)to)->long_value.lv_tag =
+        digits << _PyLong_NON_SIZE_BITS | (value->lv_tag & _PyLong_SIGN_MASK);
+    memcpy((char *)to + offsetof(PyLongObject, long_value.ob_digit),
+           value->ob_digit, digits * sizeof(digit));
+}
+
 /* A dict with room for `count` pairs. */
 static inline PyObject *
 compat_dict_presized(Py_ssize_t count)
@@ -80,12 +135,18 @@ compat_type_lookup(PyTypeObject *type, PyObject *name)
 
 /* A new bytes object whose memory is not CPython's own allocation. */
 static inline void
-compat_bytes_no_hash(PyBytesObject *bytes)
+compat_bytes_set_hash(PyBytesObject *bytes, Py_hash_t hash)
 {
     _Py_COMP_DIAG_PUSH
     _Py_COMP_DIAG_IGNORE_DEPR_DECLS
-    bytes->ob_shash = -1;
+    bytes->ob_shash = hash;
     _Py_COMP_DIAG_POP
+}
+
+static inline void
+compat_bytes_no_hash(PyBytesObject *bytes)
+{
+    compat_bytes_set_hash(bytes, -1);
 }
 
 /* The layout that dict_layout.h describes: of these versions, in a build that

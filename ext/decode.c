@@ -4,6 +4,7 @@
 #include "adopt.h"
 #include "chanobj.h"
 #include "compat.h"
+#include "frozen.h"
 #include "home.h"
 #include "syncobj.h"
 
@@ -100,6 +101,8 @@ dec_handle(decoder *d)
     switch (h->kind) {
     case HANDLE_HOME:
         return interpreter_from_home(d->state, h->ptr);
+    case HANDLE_FROZEN:
+        return frozen_object(d->state, h->ptr);
     case HANDLE_SYNC:
         return sync_get(d->state, h->ptr);
     default:

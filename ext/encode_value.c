@@ -4,6 +4,7 @@
 #include "adopt.h"
 #include "chanobj.h"
 #include "compat.h"
+#include "frozen.h"
 #include "syncobj.h"
 #include "view.h"
 
@@ -215,6 +216,9 @@ enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
     }
     else if ((PyObject *)type == state->interpreter_class) {
         rc = enc_interpreter(e, obj);
+    }
+    else if (type == state->frozen_type) {
+        rc = enc_put_handle(e, TAG_HANDLE, HANDLE_FROZEN, frozen_of(obj));
     }
     else {
         return view_encode(e, obj, type);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "detach.h"
+#include "frozen.h"
 #include "output.h"
 #include "xfer.h"
 
@@ -407,6 +408,7 @@ finish(home *h, job *last)
     h->isolate = NULL;
     if (h->id >= 0) {
         arena_release_all(h->id);
+        frozen_unpin_all(h->id); /* until here its last objects used them */
         atoll_chan_orphan_all(h->id);
         atoll_sync_orphan_all(h->id);
     }

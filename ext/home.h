@@ -259,6 +259,8 @@ void arena_fork_child(void);
 int runtime_init(void);
 /* Take one interpreter out of the list; what it owns is leaked. */
 void runtime_unlink(PyInterpreterState *interp);
+/* All that CPython has in its one static struct: the address, and how much. */
+const char *runtime_memory(size_t *size);
 /* In a forked child: leave only the main interpreter in it. */
 void runtime_unlink_all(void);
 

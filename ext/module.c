@@ -5,6 +5,7 @@
 #include "cqobj.h"
 #include "detach.h"
 #include "dict_layout.h"
+#include "frozen.h"
 #include "home.h"
 #include "jobobj.h"
 #include "mailbox.h"
@@ -148,14 +149,14 @@ add_all(core_state *state)
     static int (*const types[])(core_state *) = {
         view_add_types, queue_add_type, channel_add_types, home_add_type,
         job_add_type,   pool_add_type,  sink_add_type,     cq_add_types,
-        sync_add_types,
+        frozen_add_type, sync_add_types,
     };
     static PyMethodDef *const tables[] = {
         moved_functions,   layout_functions,    view_functions,
         queue_functions,   channel_functions,   home_functions,
         output_functions,  sink_functions,      cq_functions,
         isolate_functions, interrupt_functions, select_functions,
-        sync_functions,    survey_functions,
+        sync_functions,    survey_functions,  frozen_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {
@@ -216,7 +217,7 @@ core_exec(PyObject *module)
     X(exec_builtin) X(exec_source) X(ctypes_dlopen) X(cq_type) X(op_type)   \
     X(aio) X(sync_types[0]) X(sync_types[1]) X(sync_types[2])               \
     X(sync_types[3]) X(sync_types[4]) X(sync_types[5]) X(sync_types[6])     \
-    X(sync_types[7]) X(sync_types[8])
+    X(sync_types[7]) X(sync_types[8]) X(frozen_type)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)

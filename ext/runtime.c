@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "detach.h"
+#include "frozen.h"
 #include "home.h"
 #include "spare.h"
 #include "isolate.h"
@@ -48,6 +49,15 @@ next_of(PyInterpreterState *interp)
     return (PyInterpreterState **)(void *)((char *)interp + next_offset);
 }
 
+const char *
+runtime_memory(size_t *size)
+{
+    debug_offsets offsets;
+    memcpy(&offsets, _PyRuntime, sizeof(offsets));
+    *size = offsets.runtime.size;
+    return _PyRuntime;
+}
+
 void
 runtime_unlink(PyInterpreterState *interp)
 {
@@ -81,11 +91,13 @@ before_fork(void)
     output_fork_prepare();
     atoll_fork_prepare();
     arena_fork_prepare();
+    frozen_fork_prepare();
 }
 
 static void
 after_fork_in_parent(void)
 {
+    frozen_fork_parent();
     arena_fork_parent();
     atoll_fork_parent();
     output_fork_parent();
@@ -100,6 +112,9 @@ after_fork_in_child(void)
 {
     forks_child();
     arena_fork_child();
+    frozen_fork_child();
+    frozen_static_fork_child();
+    frozen_check_fork_child();
     atoll_fork_child();
     home_fork_child();
     spare_fork_child();

@@ -41,7 +41,8 @@ typedef struct core_state {
     PyObject *copyreg_table;     /* copyreg.dispatch_table, likewise */
     PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */
     PyObject *inherit;           /* atoll._registry's, or NULL */
-    PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type;
+    PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type,
+        *frozen_type;
     struct mailbox *mailbox;     /* counted: what comes home to be released */
     struct block *spare;         /* see wire.h; or NULL */
     bool can_adopt;              /* see adopt.h */

@@ -8,6 +8,7 @@
 
 #include "adopt.h"
 #include "atoll/sync.h"
+#include "frozen.h"
 #include "home.h"
 #include "view.h"
 #include "wire.h"
@@ -22,6 +23,9 @@ xfer_handle_ref(xfer_handle_kind kind, void *ptr)
         return;
     case HANDLE_REGION:
         atoll_region_ref(ptr);
+        return;
+    case HANDLE_FROZEN:
+        frozen_ref(ptr);
         return;
     case HANDLE_SYNC:
         atoll_sync_ref(ptr);
@@ -53,6 +57,9 @@ xfer_handle_unref(xfer_handle_kind kind, void *ptr)
         return;
     case HANDLE_REGION:
         atoll_region_unref(ptr);
+        return;
+    case HANDLE_FROZEN:
+        frozen_unref(ptr);
         return;
     case HANDLE_SYNC:
         atoll_sync_unref(ptr);

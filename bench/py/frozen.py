@@ -1,0 +1,153 @@
+"""Frozen graphs: what it costs to make, to receive and to walk them.
+
+A graph of records frozen once, and then received and opened by another
+interpreter, from 10 to 1,000,000 objects; freezing beside pickle.dumps; walking it
+beside the ordinary objects. Ratios are of what is measured in turns, in one run.
+"""
+
+import gc
+import pickle
+import statistics
+import time
+
+import atoll
+import common
+
+SIZES = (10, 1_000, 100_000, 1_000_000)
+now = time.perf_counter_ns
+
+NODES_A_RECORD = 10
+
+
+def records(nodes):
+    """A list of dicts with about so many objects."""
+    return [
+        {"id": n, "name": f"name {n}", "score": n * 1.5, "at": (n, n + 1), "ok": n % 2 == 0}
+        for n in range(nodes // NODES_A_RECORD)
+    ]
+
+
+def rows(nodes):
+    return [(n, f"row {n}", n * 0.5) for n in range(nodes // 4)]
+
+
+def tree(nodes, fan=8):
+    """Lists in lists, with str at the ends."""
+    level = [f"leaf {n}" for n in range(nodes)]
+    while len(level) > 1:
+        level = [level[n : n + fan] for n in range(0, len(level), fan)]
+    return level[0]
+
+
+def receive(queue, count):
+    """In another interpreter: ns for each, to receive and open what is there."""
+    taken = []
+    for _ in range(count):
+        start = now()
+        root = queue.get_nowait().get()
+        taken.append(now() - start)
+        del root
+    return taken
+
+
+def measure_receive(args, results):
+    rounds = 5 if args.quick else 50
+    sizes = SIZES[:-1] if args.quick else SIZES
+    median = []
+    with atoll.create() as interp:
+        queue = atoll.create_queue()
+        for nodes in sizes:
+            graph = atoll.freeze(records(nodes))
+            for _ in range(rounds + 5):
+                queue.put(graph)
+            first, *taken = interp.call(receive, queue, rounds + 5)
+            micro = [ns / 1000 for ns in taken[4:]]
+            what = f"receive and open {nodes:,} objects"
+            median.append(results.number(f"frozen.receive.{nodes}", micro, "µs", what))
+            results.number(f"frozen.first.{nodes}", [first / 1000], "µs", f"{what}, first")
+    beside = ", ".join(f"{n:,}: {t:.2f} µs" for n, t in zip(sizes, median, strict=True))
+    slowest, flat = max(median), max(median) / min(median)
+    what = f"receive and open a frozen graph, up to {sizes[-1]:,} objects"
+    results.goal(what, "≤ 3 µs", f"{slowest:.2f} µs", beside, slowest <= 3)
+    results.goal(f"{what}: flat", "slowest ≤ 2 × fastest", f"{flat:.2f} ×", beside, flat <= 2)
+
+
+def measure_freeze(args, results):
+    rounds, nodes = (2, 20_000) if args.quick else (7, 1_000_000)
+    for key, make in (("records", records), ("rows", rows), ("tree", tree)):
+        obj = make(nodes)
+        times = {"freeze": [], "pickle": []}
+        for _ in range(rounds):
+            start = now()
+            graph = atoll.freeze(obj)
+            times["freeze"].append((now() - start) / 1e6)
+            size = graph.nbytes
+            del graph
+            start = now()
+            text = pickle.dumps(obj, 5)
+            times["pickle"].append((now() - start) / 1e6)
+            del text
+        median = {
+            way: results.number(f"frozen.make.{key}.{way}", times[way], "ms", f"{way}, {key}")
+            for way in times
+        }
+        ratio = statistics.median(
+            a / b for a, b in zip(times["freeze"], times["pickle"], strict=True)
+        )
+        results.goal(
+            f"freeze {nodes:,} objects ({key}), against pickle.dumps",
+            "≤ 0.7 ×",
+            f"{ratio:.2f} ×",
+            f"{median['freeze']:.0f} and {median['pickle']:.0f} ms; {size / 1e6:.0f} MB",
+            ratio <= 0.7,
+        )
+
+
+def walk(root):
+    total = 0
+    for record in root:
+        total += record["id"] + record["at"][1] + len(record["name"])
+        if record["ok"]:
+            total += int(record["score"])
+    return total
+
+
+def measure_walk(args, results):
+    rounds, nodes = (2, 20_000) if args.quick else (7, 1_000_000)
+    obj = records(nodes)
+    frozen = atoll.freeze(obj).get()
+    times = {"ordinary": [], "frozen": []}
+    answers = set()
+    for _ in range(rounds):
+        for way, root in (("ordinary", obj), ("frozen", frozen)):
+            start = now()
+            answers.add(walk(root))
+            times[way].append((now() - start) / 1e6)
+    if len(answers) != 1:
+        raise RuntimeError("the graphs are not equal")
+    for way in times:
+        results.number(f"frozen.walk.{way}", times[way], "ms", f"walk {nodes:,}, {way}")
+    ratio = statistics.median(
+        a / b for a, b in zip(times["ordinary"], times["frozen"], strict=True)
+    )
+    results.goal(
+        f"walk {nodes:,} frozen objects, against ordinary ones",
+        "≥ 0.9 × the speed",
+        f"{ratio:.2f} ×",
+        f"{min(times['frozen']):.1f} and {min(times['ordinary']):.1f} ms",
+        ratio >= 0.9,
+    )
+
+
+def run(args):
+    results = common.Results()
+    atoll.freeze(None)  # the check of the layouts, once a process
+    measure_receive(args, results)
+    gc.collect()
+    measure_freeze(args, results)
+    measure_walk(args, results)
+    return results
+
+
+if __name__ == "__main__":
+    common.main(run, __doc__)

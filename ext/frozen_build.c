@@ -1,0 +1,381 @@
+/* Writing a frozen graph.
+ *
+ * One pass over the objects with a stack of our own, so that depth costs no C
+ * stack: the place of a container is taken when it is met, its parts are set as
+ * they come to be, and then it is sealed. All types are CPython's own, exactly, so
+ * nothing here runs code of anybody's, and with the GIL held nothing can change
+ * meanwhile: no reference is held to anything but to the whole. */
+#include "frozen_builder.h"
+
+static char under_way; /* its address stands for that */
+
+/* ----------------------------------------------------------------- refusals */
+
+/* ['jobs'][3]: the way from the root. No code of the user's may run: what is
+ * not plain is left out. */
+static PyObject *
+place_of(const builder *b)
+{
+    PyObject *place = PyUnicode_FromString("");
+    for (size_t i = 0; place != NULL && i < b->depth; i++) {
+        const frame *f = &b->frames[i];
+        PyObject *step;
+        if (b->depth > 20 && i == 10) {
+            i = b->depth - 11;
+            step = PyUnicode_FromString("[...]");
+        }
+        else if (!f->mapping) {
+            PyTypeObject *type = Py_TYPE(f->src);
+            static const char *const of_slice[] = {".start", ".stop", ".step"};
+            step = type == &PySlice_Type
+                       ? PyUnicode_FromString(of_slice[f->at])
+                       : PyUnicode_FromFormat("[%zd]", f->at);
+        }
+        else if (f->frozen_key == NULL) {
+            step = PyUnicode_FromString(" key");
+        }
+        else {
+            PyTypeObject *type = Py_TYPE(f->key);
+            bool plain = type == &PyUnicode_Type || type == &PyLong_Type ||
+                         type == &PyFloat_Type || type == &PyBytes_Type ||
+                         type == &PyBool_Type || f->key == Py_None;
+            step = plain ? PyUnicode_FromFormat("[%.80R]", f->key)
+                         : PyUnicode_FromFormat("[<%s>]", type->tp_name);
+        }
+        if (step == NULL) { /* an int with too many digits to be shown */
+            PyErr_Clear();
+            step = PyUnicode_FromString("[...]");
+        }
+        if (step == NULL) {
+            Py_CLEAR(place);
+        }
+        else {
+            PyUnicode_Append(&place, step);
+            Py_DECREF(step);
+        }
+    }
+    return place;
+}
+
+static int
+refuse(const builder *b, PyObject *obj, const char *why)
+{
+    PyObject *place = place_of(b);
+    if (place != NULL) {
+        bool inside = PyUnicode_GET_LENGTH(place) > 0;
+        raise_error(b->state, "NotShareableError",
+                    "%s%U%san instance of %T cannot be frozen: %s",
+                    inside ? "at " : "", place, inside ? ": " : "", obj, why);
+        Py_DECREF(place);
+    }
+    return -1;
+}
+
+static int
+refuse_type(const builder *b, PyObject *obj)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+    if (type == &PySet_Type || type == &PyFrozenSet_Type) {
+        return refuse(b, obj, "sets are not among the types that can");
+    }
+    if (type == &PyByteArray_Type || type == &PyMemoryView_Type ||
+        type == b->state->buffer_type) {
+        return refuse(b, obj, "its memory can be changed; send it as it is");
+    }
+    if (PyUnicode_Check(obj) || PyLong_Check(obj) || PyFloat_Check(obj) ||
+        PyTuple_Check(obj) || PyList_Check(obj) || PyDict_Check(obj) ||
+        PyBytes_Check(obj) || PyComplex_Check(obj)) {
+        return refuse(b, obj, "instances of subclasses are not taken for "
+                              "their base");
+    }
+    return refuse(b, obj, "only None, bool, int, float, complex, str, bytes, "
+                          "tuple, list, dict, range, slice, Ellipsis and "
+                          "Frozen can");
+}
+
+/* --------------------------------------------------------------- containers */
+
+static frame *
+push(builder *b)
+{
+    if (b->depth == b->room) {
+        size_t room = b->room == 0 ? 16 : 2 * b->room;
+        frame *more = atoll_realloc(b->frames, room * sizeof(*more));
+        if (more == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        b->frames = more;
+        b->room = room;
+    }
+    frame *f = &b->frames[b->depth];
+    memset(f, 0, sizeof(*f));
+    return f; /* the caller adds it, when it is filled in */
+}
+
+/* Are all keys exact str? */
+static bool
+has_str_keys(const core_state *state, PyObject *dict)
+{
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+    if (layout_pairs(state, dict) != NULL) {
+        return true;
+    }
+    while (PyDict_Next(dict, &at, &key, &value)) {
+        if (!PyUnicode_CheckExact(key)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int
+begin_mapping(builder *b, PyObject *src, PyObject *dict, frame *f)
+{
+    Py_ssize_t count = PyDict_GET_SIZE(dict);
+    bool general = !has_str_keys(b->state, dict);
+    if (count > FROZEN_MOST) {
+        return refuse(b, src, "it is too large");
+    }
+    void *to = frozen_take(b, frozen_mapping_size(count, general), CHUNKS_PLAIN);
+    if (to == NULL) {
+        return -1;
+    }
+    f->mapping = true;
+    f->pairs = dict;
+    f->count = count;
+    f->dst = frozen_write_mapping(b->state, to, count, general);
+    return 0;
+}
+
+static int
+begin_sequence(builder *b, PyObject *src, PyTypeObject *type, frame *f)
+{
+    f->from = frozen_parts(src, &f->count);
+    int kind = type == &PyList_Type ? CHUNKS_LISTS : CHUNKS_PLAIN;
+    size_t size = type == &PyRange_Type   ? frozen_range_size()
+                  : type == &PySlice_Type ? frozen_slice_size()
+                                          : frozen_tuple_size(f->count);
+    void *to = frozen_take(b, size, kind);
+    if (to == NULL) {
+        return -1;
+    }
+    f->dst = type == &PyRange_Type   ? frozen_write_range(to)
+             : type == &PySlice_Type ? frozen_write_slice(to)
+                                     : frozen_write_tuple(to, f->count);
+    Py_ssize_t count;
+    f->to = frozen_parts(f->dst, &count);
+    return 0;
+}
+
+/* The dict that `src` is, or stands for; NULL: it is no mapping. */
+static PyObject *
+dict_of(PyObject *src, PyTypeObject *type)
+{
+    if (type == &PyDict_Type) {
+        return src;
+    }
+#ifdef COMPAT_FROZENDICT
+    if (type == &PyFrozenDict_Type) {
+        return src;
+    }
+#endif
+    if (type == &PyDictProxy_Type) {
+        PyObject *mapping = ((frozen_proxy *)src)->mapping;
+        return PyDict_CheckExact(mapping) ? mapping : NULL;
+    }
+    return NULL;
+}
+
+/* What is known of a container already: 1, and it is in *out; 0; -1. */
+static int
+known_container(builder *b, PyObject *src, PyObject **out)
+{
+    void *known = frozen_map_get(&b->memo, src);
+    if (known == &under_way) {
+        return refuse(b, src, "it is part of itself, and what cannot be "
+                              "changed cannot be made so");
+    }
+    if (known != NULL) {
+        *out = known;
+        return 1;
+    }
+    int taken = frozen_take_over(b, src);
+    *out = src;
+    return taken;
+}
+
+/* 1, and *out is it; 0: its parts come first; -1 with an exception. */
+static int
+freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
+{
+    bool is_sequence = type == &PyTuple_Type || type == &PyList_Type ||
+                       type == &PyRange_Type || type == &PySlice_Type;
+    PyObject *dict = is_sequence ? NULL : dict_of(src, type);
+    if (!is_sequence && dict == NULL) {
+        if (type != b->state->frozen_type) {
+            return refuse_type(b, src);
+        }
+        frozen_graph *other = frozen_of(src);
+        frozen_ref(other);
+        if (frozen_use(b->graph, other) != ATOLL_OK) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        *out = other->root;
+        return 1;
+    }
+    if (frozen_is_empty_tuple(src)) {
+        *out = src;
+        return 1;
+    }
+    bool shared = Py_REFCNT(src) > 1;
+    if (shared) {
+        int known = known_container(b, src, out);
+        if (known != 0) {
+            return known;
+        }
+    }
+    frame *f = push(b);
+    if (f == NULL) {
+        return -1;
+    }
+    f->src = src;
+    f->shared = shared;
+    int rc = is_sequence ? begin_sequence(b, src, type, f)
+                         : begin_mapping(b, src, dict, f);
+    if (rc < 0 || (shared && frozen_map_set(&b->memo, src, &under_way) < 0)) {
+        return -1;
+    }
+    b->depth++;
+    return 0;
+}
+
+/* Any object; as freeze_container(). */
+static inline int
+freeze_any(builder *b, PyObject *src, PyObject **out)
+{
+    PyTypeObject *type = Py_TYPE(src);
+    if (type == &PyUnicode_Type || type == &PyBytes_Type) {
+        *out = frozen_text(b, src);
+    }
+    else if (type == &PyLong_Type || type == &PyFloat_Type ||
+             type == &PyComplex_Type) {
+        *out = frozen_number(b, src, type);
+    }
+    else if (src == Py_None || src == Py_True || src == Py_False ||
+             src == Py_Ellipsis) {
+        *out = src;
+    }
+    else {
+        return freeze_container(b, src, type, out);
+    }
+    return *out == NULL ? -1 : 1;
+}
+
+/* ----------------------------------------------------------------- the walk */
+
+/* A part of the innermost container has become `obj`. */
+static int
+deliver(frame *f, PyObject *obj)
+{
+    if (!f->mapping) {
+        f->to[f->at++] = obj;
+        return 0;
+    }
+    if (f->frozen_key == NULL) {
+        f->frozen_key = obj;
+        return 0;
+    }
+    Py_hash_t hash = PyObject_Hash(f->frozen_key);
+    if (hash == -1) {
+        return -1;
+    }
+    frozen_mapping_put(f->dst, f->frozen_key, hash, obj);
+    f->frozen_key = NULL;
+    f->key = NULL;
+    return 0;
+}
+
+/* The next part of the innermost container; NULL: there is none. */
+static PyObject *
+next_part(const core_state *state, frame *f)
+{
+    if (!f->mapping) {
+        return f->at < f->count ? f->from[f->at] : NULL;
+    }
+    if (f->key == NULL &&
+        !layout_next(state, f->pairs, &f->at, &f->key, &f->value)) {
+        return NULL;
+    }
+    return f->frozen_key == NULL ? f->key : f->value;
+}
+
+/* All parts of the innermost container are there. */
+static PyObject *
+finish_frame(builder *b)
+{
+    frame *f = &b->frames[b->depth - 1];
+    if (frozen_seal(f->dst) < 0 ||
+        (f->shared && frozen_map_set(&b->memo, f->src, f->dst) < 0)) {
+        return NULL;
+    }
+    b->depth--;
+    return f->dst;
+}
+
+static PyObject *
+walk(builder *b, PyObject *root)
+{
+    PyObject *done = NULL, *part;
+    int rc = freeze_any(b, root, &done);
+    while (rc >= 0 && b->depth > 0) {
+        frame *f = &b->frames[b->depth - 1];
+        if (rc > 0 && deliver(f, done) < 0) {
+            return NULL;
+        }
+        rc = 1;
+        while (rc > 0 && (part = next_part(b->state, f)) != NULL) {
+            rc = freeze_any(b, part, &done);
+            if (rc > 0 && deliver(f, done) < 0) {
+                return NULL;
+            }
+        }
+        if (rc > 0) { /* complete: what it has become goes to the next */
+            done = finish_frame(b);
+            rc = done == NULL ? -1 : 1;
+        }
+    }
+    return rc < 0 ? NULL : done;
+}
+
+PyObject *
+frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj)
+{
+    builder b = {.state = state, .graph = g};
+    PyObject *root = walk(&b, obj);
+    atoll_free(b.frames);
+    frozen_leaves_fini(&b);
+    frozen_map_fini(&b.memo);
+    return root;
+}
+
+frozen_graph *
+frozen_build(core_state *state, PyObject *obj, bool read_only)
+{
+    frozen_graph *g = frozen_new();
+    if (g == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    PyObject *root = frozen_write_graph(state, g, obj);
+    if (root != NULL && frozen_publish(g, root, read_only) == ATOLL_OK) {
+        return g;
+    }
+    if (root != NULL) {
+        PyErr_NoMemory();
+    }
+    frozen_unref(g);
+    return NULL;
+}
