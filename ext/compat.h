@@ -21,6 +21,10 @@
  * implementation there. */
 #define COMPAT_NO_C_DATETIME (PY_VERSION_HEX < 0x030E0000)
 
+/* There is no concurrent.interpreters yet, but the exceptions of _interpreters say
+ * that they come from a module `interpreters`. */
+#define COMPAT_NO_INTERPRETERS (PY_VERSION_HEX < 0x030E0000)
+
 /* Queue `func(arg)` to run in `interp`, on whichever of its threads evaluates
  * bytecode next. Unlike Py_AddPendingCall it can name the interpreter, and
  * unlike PyThreadState_SetAsyncExc it needs no GIL. Returns 0, or another

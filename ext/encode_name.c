@@ -74,6 +74,25 @@ correct_module(PyObject **module)
     }
 }
 
+/* 3.13's exceptions of interpreters say that they are from a module which is not
+ * there yet. -1 with an exception. */
+static int
+correct_interpreters(PyObject *obj, PyObject **module, PyObject *qualname)
+{
+    if (!COMPAT_NO_INTERPRETERS || qualname == NULL ||
+        !PyUnicode_CheckExact(*module) ||
+        !PyUnicode_EqualToUTF8(*module, "interpreters")) {
+        return 0;
+    }
+    PyObject *right = PyUnicode_InternFromString("_interpreters");
+    int found = right == NULL ? -1 : enc_is_importable(obj, right, qualname);
+    if (found > 0) {
+        Py_SETREF(*module, Py_NewRef(right));
+    }
+    Py_XDECREF(right);
+    return found < 0 ? -1 : 0;
+}
+
 /* Functions and classes know where they are from; look it up. *module and
  * *qualname are new references, or NULL. */
 static int
@@ -87,6 +106,11 @@ names_of(PyObject *obj, PyObject **module, PyObject **qualname)
     }
     if (*module != NULL) {
         correct_module(module);
+    }
+    if (*module != NULL && correct_interpreters(obj, module, *qualname) < 0) {
+        Py_CLEAR(*module);
+        Py_CLEAR(*qualname);
+        return -1;
     }
     return 0;
 }

@@ -159,3 +159,7 @@ CANNOT = {
     "a module": raising(of_a_module_that_is_only_there),
     "setstate": raising(that_cannot_be_rebuilt),
 }
+
+
+def raise_this(cls, *args):
+    raise cls(*args)

@@ -91,11 +91,14 @@ def test_crawler():
 def test_readme_has_the_examples():
     """They run without a __main__ guard, also from stdin."""
     readme = (EXAMPLES.parent / "README.md").read_text()
-    pool, queues, arrays = (part.split("```", 1)[0] for part in readme.split("```python\n")[1:])
+    blocks = [part.split("```", 1)[0] for part in readme.split("```python\n")[1:]]
+    pool, queues, select, arrays = blocks
     answer = run(EXAMPLES / "hello.py").stdout
     for code in (pool, queues):
         done = run("-c", code)
         assert (done.returncode, done.stderr, done.stdout) == (0, "", answer)
+    done = run("-c", "import atoll\n" + select)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "answered: 42\n")
     if importlib.util.find_spec("numpy"):
         done = run("-c", arrays)
         assert (done.returncode, done.stderr, done.stdout) == (0, "", "6.0\n")

@@ -484,3 +484,20 @@ def test_the_error_of_a_broken_message_is_not_lost(interp):
     assert type(cause) is LookupError
     assert cause.args == ("on arrival",)
     assert "failures" in sys.modules
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [atoll.InterpreterError, atoll.InterpreterNotFoundError, atoll.NotShareableError],
+    ids=lambda cls: cls.__name__,
+)
+def test_the_errors_of_interpreters_arrive_as_themselves(interp, cls):
+    """3.13 says that they come from a module that cannot be imported there."""
+    with pytest.raises(atoll.ExecutionFailed) as caught:
+        interp.call(failures.raise_this, cls, "text")
+    cause = caught.value.__cause__
+    assert type(cause) is cls
+    assert cause.args == ("text",)
+    queue = atoll.create_queue()
+    queue.put(cls)
+    assert queue.get() is cls
