@@ -202,6 +202,15 @@ void home_pause_code(home *h);
 bool home_take_interrupt(home *h);
 /* That wait is over. */
 void home_wait_over(home *h);
+/* Where the calling thread's code is (interrupt_place.c). Called attached, with no
+ * exception set. */
+typedef enum interrupt_place {
+    PLACE_FREE,     /* KeyboardInterrupt may come */
+    PLACE_DELICATE, /* it would break more than the task, here */
+    PLACE_LOOP,     /* in an event loop that waits: cancel its task */
+} interrupt_place;
+
+interrupt_place interrupt_find_place(void);
 /* The user's code of this job is over: no interrupt from here on. Returns
  * whether anybody still wants the reply. */
 bool home_job_over(home *h);

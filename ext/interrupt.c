@@ -4,21 +4,14 @@
  * them, is decided under the home's lock; what has not arrived when the job is over
  * is cleared.
  *
- * It does not come between `with` and the body. CPython looks for pending calls
- * after the call of __enter__, when the lock has been taken and the body, whose end
- * lets go of it, has not begun: so the lock would be held for ever, and the next
- * task of this interpreter that wants it would hang. Once in three times that is
- * where an interrupt finds a loop that uses a lock; and with the lock of the module
- * threading no thread of the interpreter could begin or end any more. Nor does it come
- * in asyncio's own code, which would be left with a loop that is running for ever. So
+ * It does not come where it would break more than the task (interrupt_place.c): there
  * the pending call queues itself again, until CPython looks elsewhere. */
 #include "compat.h"
 #include "cqobj.h"
 #include "home.h"
+#include "job.h"
 
-#include <opcode_ids.h>
 #include <signal.h>
-#include <string.h>
 
 /* So long, and after so many looks (a hundred at each place where CPython looks), it
  * comes anyway: __enter__ may be a long story, and if another thread has our call, the
@@ -26,64 +19,20 @@
 #define PATIENCE_NS INT64_C(100000000)
 #define PATIENCE_LOOKS 20000
 
-#ifdef COMPAT_ENTER_SPECIAL
-/* Is the instruction `at` of `code` the call of __enter__ by a `with`? Called with
- * no exception set. */
-static bool
-calls_enter(PyCodeObject *code, int at)
-{
-    PyObject *bytes = PyCode_GetCode(code);
-    if (bytes == NULL) {
-        PyErr_Clear();
-        return false;
-    }
-    const unsigned char *ops =
-        (const unsigned char *)PyBytes_AS_STRING(bytes);
-    bool calls = at >= 2 && at + 1 < PyBytes_GET_SIZE(bytes) &&
-                 ops[at - 2] == LOAD_SPECIAL &&
-                 ops[at - 1] == COMPAT_ENTER_SPECIAL && ops[at] == CALL &&
-                 ops[at + 1] == 0;
-    Py_DECREF(bytes);
-    return calls;
-}
-#endif
-
-/* Is it asyncio's own code? Called with no exception set. */
-static bool
-is_of_asyncio(PyFrameObject *frame)
-{
-    PyObject *globals = PyFrame_GetGlobals(frame), *name = NULL;
-    bool is = PyDict_GetItemStringRef(globals, "__name__", &name) > 0 &&
-              PyUnicode_Check(name);
-    const char *text = is ? PyUnicode_AsUTF8(name) : NULL;
-    is = text != NULL && strncmp(text, "asyncio.", 8) == 0;
-    PyErr_Clear();
-    Py_XDECREF(name);
-    Py_DECREF(globals);
-    return is;
-}
-
-/* Would an exception in this thread, at this place, break more than the task? */
-static bool
-is_delicate(void)
-{
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-    if (frame == NULL) {
-        return false;
-    }
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    bool is = PyUnicode_EqualToUTF8(code->co_name, "__enter__") ||
-              PyUnicode_EqualToUTF8(code->co_name, "__exit__");
-#ifdef COMPAT_ENTER_SPECIAL
-    is = is || calls_enter(code, PyFrame_GetLasti(frame));
-#endif
-    is = is || is_of_asyncio(frame);
-    Py_DECREF(code);
-    Py_DECREF(frame);
-    return is;
-}
-
 static int on_pending(void *arg);
+
+/* Cancel what runs in the event loop of a pool's worker, where there is one. */
+static bool
+cancel_coroutine(void)
+{
+    PyObject *result = boot_call("cancel_coroutine", Py_None);
+    bool cancelled = result == Py_True;
+    if (result == NULL) {
+        PyErr_Clear(); /* no memory: so it is interrupted here */
+    }
+    Py_XDECREF(result);
+    return cancelled;
+}
 
 /* Queue our pending call, which gets a reference. False if the ring is full. With
  * the lock held. */
@@ -121,12 +70,12 @@ on_pending(void *arg)
     bool mine = atoll_thread_self() == h->thread;
     /* Another thread leaves it to the home's, which takes its turn soon: what it
      * sets comes at the home's next look but one, and nobody knows where that is. */
-    bool delicate = !mine || is_delicate();
+    interrupt_place place = mine ? interrupt_find_place() : PLACE_DELICATE;
     atoll_lock_acquire(&h->lock);
     h->call_in_flight = false;
     /* A home thread that waits is kicked out of its wait and raises there. */
     bool due = h->interrupt_due && h->interruptible && (mine || !h->waiting);
-    if (due && delicate && put_off_locked(h)) {
+    if (due && place == PLACE_DELICATE && put_off_locked(h)) {
         due = false;
     }
     if (due) {
@@ -140,8 +89,9 @@ on_pending(void *arg)
         return 0;
     }
     if (mine) {
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
-        return -1;
+        return place == PLACE_LOOP && cancel_coroutine()
+                   ? 0
+                   : (PyErr_SetNone(PyExc_KeyboardInterrupt), -1);
     }
     PyThreadState_SetAsyncExc(ident, PyExc_KeyboardInterrupt);
     return 0;

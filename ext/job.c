@@ -81,8 +81,8 @@ job_await_announcement(job *j)
 }
 
 /* Call atoll._boot.<name>(arg). */
-static PyObject *
-call_boot(const char *name, PyObject *arg)
+PyObject *
+boot_call(const char *name, PyObject *arg)
 {
     PyObject *module = PyImport_ImportModule("atoll._boot");
     PyObject *function =
@@ -212,7 +212,7 @@ preload(const home *h, PyObject *setup)
 {
     PyObject *names = PyTuple_GET_ITEM(setup, 4);
     if (PyTuple_GET_SIZE(names) > 0) {
-        PyObject *done = call_boot("preload", names);
+        PyObject *done = boot_call("preload", names);
         Py_XDECREF(done);
         if (done == NULL) {
             return -1;
@@ -322,9 +322,9 @@ run_coroutine(home *h, PyObject *coroutine)
 {
     PyObject *result = NULL;
     home_pause_code(h);
-    PyObject *made = call_boot("make_loop", Py_None);
+    PyObject *made = boot_call("make_loop", Py_None);
     if (home_begin_code(h) && made != NULL) {
-        result = call_boot("run_coroutine", coroutine);
+        result = boot_call("run_coroutine", coroutine);
     }
     Py_XDECREF(made);
     PyObject *exc = PyErr_GetRaisedException();
@@ -383,7 +383,7 @@ note_failed_init(home *h, PyObject *exc, PyObject *info)
         }
     }
     PyErr_Clear();
-    PyObject *reported = call_boot("report_initializer", exc);
+    PyObject *reported = boot_call("report_initializer", exc);
     if (reported == NULL) { /* no memory, no logging: at least print it */
         PyErr_Clear();
         PyErr_DisplayException(exc);
@@ -396,7 +396,7 @@ static void
 reply_with_error(core_state *state, job *j, outcome *out)
 {
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *info = call_boot("capture", exc);
+    PyObject *info = boot_call("capture", exc);
     if (j->init) {
         note_failed_init(state->home, exc, info);
     }
@@ -452,7 +452,7 @@ count_threads(void)
 static void
 quiesce(const char *how)
 {
-    PyObject *done = call_boot(how, Py_None);
+    PyObject *done = boot_call(how, Py_None);
     if (done == NULL) {
         PyErr_WriteUnraisable(NULL);
     }

@@ -76,4 +76,8 @@ void job_announce(job *j);
  * GIL, since whoever is about to announce it may want one. */
 void job_await_announcement(job *j);
 
+/* Call a function of atoll._boot with one argument: its result, or NULL with an
+ * exception. Attached, inside. */
+PyObject *boot_call(const char *name, PyObject *arg);
+
 #endif

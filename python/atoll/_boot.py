@@ -112,6 +112,9 @@ def preload(names: tuple[str, ...]) -> None:
 
 # asyncio.Runner of this interpreter, kept from one coroutine to the next
 _runner: Any = None
+# what run_coroutine() runs in it, and whether that has been interrupted
+_task: Any = None
+_interrupted = False
 
 
 def make_loop(_: object) -> None:
@@ -135,6 +138,7 @@ def make_loop(_: object) -> None:
 
 def run_coroutine(coroutine: Any) -> Any:
     """Run what a task has returned, if that is a coroutine, in a loop of its own."""
+    global _task, _interrupted
     import asyncio
 
     from ._aio import hub
@@ -144,16 +148,38 @@ def run_coroutine(coroutine: Any) -> Any:
         return await coroutine
 
     loop = _runner.get_loop()
+    _interrupted = False
+    _task = loop.create_task(run())
     try:
-        return _runner.run(run())
-    except KeyboardInterrupt:
-        # It came between two bytecodes: the loop has been left with the task in it.
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        return loop.run_until_complete(_task)
+    except asyncio.CancelledError:
+        if _interrupted:
+            raise KeyboardInterrupt from None
         raise
+    except KeyboardInterrupt:
+        # It came in the code of this task, or of another that this one has begun.
+        _interrupted = True
+        raise
+    finally:
+        _task = None
+        left = asyncio.all_tasks(loop) if _interrupted else None
+        if left:
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+
+def cancel_coroutine(_: object) -> bool:
+    """Cancel the coroutine of run_coroutine() and wake the loop, which runs in this
+    thread. False if there is none, or it is another loop that runs here."""
+    global _interrupted
+    import asyncio
+
+    if _task is None or asyncio._get_running_loop() is not _task.get_loop():
+        return False
+    _interrupted = True
+    _task.get_loop().call_soon_threadsafe(_task.cancel)
+    return True
 
 
 def _close_loop() -> None:

@@ -116,6 +116,18 @@ def niceness():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
+class _Finalised:
+    def __del__(self):
+        for _ in range(200):
+            pass
+
+
+def finalise_for_ever(ready):
+    ready.put(None)
+    while True:
+        _Finalised()
+
+
 def start_and_join(n):
     answers = []
     thread = threading.Thread(target=answers.append, args=(n,))

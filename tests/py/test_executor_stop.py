@@ -245,6 +245,16 @@ def test_a_door_that_takes_long_is_no_excuse(ready):
         assert pool.submit(tasks.square, 2).result(SLACK) == 4
 
 
+def test_an_interrupt_is_not_lost_in_a_finalizer(ready, capfd):
+    with atoll.InterpreterPoolExecutor(1, grace=None) as pool:
+        for _ in range(20):
+            future = pool.submit(tasks.finalise_for_ever, ready)
+            ready.get(timeout=SLACK)
+            assert future.cancel()
+            assert pool.submit(tasks.square, 2).result(SLACK) == 4
+    assert "KeyboardInterrupt" not in capfd.readouterr().err
+
+
 def test_the_event_loop_of_a_cancelled_coroutine_can_be_used_again():
     rng = random.Random(7)
     with atoll.InterpreterPoolExecutor(1, grace=5, preload=["tasks"]) as pool:
