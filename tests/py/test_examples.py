@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import atoll
 import page
 import pytest
-
-import atoll
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DOCS = Path(__file__).parents[2] / "docs"
