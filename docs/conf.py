@@ -2,6 +2,7 @@
 
 import re
 import sys
+import types
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -28,7 +29,7 @@ suppress_warnings = ["ref.python"]  # an attribute called `name` is one of many
 # `name` in a docstring is code.
 default_role = "literal"
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 python_display_short_literal_types = True
@@ -112,21 +113,30 @@ def read_page(app, docname, source):
 
 
 def plain(app, what, name, obj, options, lines):
-    """What is indented below an argument's text is a part of that text: docstrings are
-    written to be read in a terminal."""
+    """What is indented below an argument's text, or a result's, is a part of that text:
+    docstrings are written to be read in a terminal. And a star is a star."""
+    section = ""
     for i, line in enumerate(lines):
-        if line.startswith("     "):
-            lines[i] = "    " + line.lstrip()
+        if line and not line.startswith(" "):
+            section = line
+        indent = 2 if section == "Returns:" else 4
+        if section in ("Args:", "Returns:") and line.startswith(" " * (indent + 1)):
+            line = " " * indent + line.lstrip()
+        if section == "Args:" and re.match(r"  \S", line):  # fn, *args: …
+            line = re.sub(r"(?<=, )(\*{1,2})(?=\w)", r"\\\1", line)
+        lines[i] = line
 
 
-def escaped(app, what, name, obj, options, lines):
-    """A star in a docstring is a star."""
-    for i, line in enumerate(lines):
-        lines[i] = re.sub(r"(?<![`\w*\\])(\*{1,2})(?=\w)", r"\\\1", line)
+def signature(app, what, name, obj, options, args, returns):
+    """Methods in C do not name `self`, and autodoc would take their first argument for
+    it."""
+    if isinstance(obj, types.MethodDescriptorType) and obj.__text_signature__:
+        return obj.__text_signature__, returns
+    return None
 
 
 def setup(app):
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
-    app.connect("autodoc-process-docstring", escaped, priority=900)
+    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True}

@@ -1,17 +1,12 @@
 """The numbers of bench/results.json as a page: with machine, versions and command."""
 
 import json
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 
-def show(value):
-    """`value` with three or four significant digits, and no exponent."""
-    if value == 0 or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    digits = 0
-    while abs(value) * 10**digits < 100 and digits < 6:
-        digits += 1
-    return f"{value:.{digits}f}"
+from run import show  # noqa: E402
 
 
 def page(path):

@@ -82,7 +82,7 @@ def waiting():
     p.arrow(150, 100, 208, 100, "not yet")
     p.arrow(340, 100, 398, 100, "still not")
     p.arrow(530, 100, 598, 100, "woken")
-    p.box(300, 165, 240, 46, "whoever serves: claim, then wake", fill=OURS)
+    p.box(300, 165, 240, 50, "whoever serves", "claims it, then wakes it", fill=OURS)
     p.arrow(420, 165, 455, 132)
     p.parts.append(
         f'<path d="M275 70C320 18 620 18 668 66" fill="none" stroke="{INK}"'
