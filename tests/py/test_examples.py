@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,14 @@ def test_a_page_that_is_not_true(tmp_path):
     done = run(Path(page.__file__), wrong)
     assert done.returncode == 1
     assert f"{wrong}:1 printed\n2" in done.stderr
+
+
+def test_pictures_are_drawn():
+    """The files are what the script draws."""
+    drawn = runpy.run_path(str(DOCS / "pictures" / "draw.py"))["PICTURES"]
+    assert len(drawn) >= 6
+    for name, draw in drawn.items():
+        assert (DOCS / "pictures" / f"{name}.svg").read_text() == draw().svg()
 
 
 def test_every_name_has_an_entry():
