@@ -8,6 +8,7 @@ drop-in for the former.
 
 from __future__ import annotations
 
+from . import _core
 from ._core import (
     Barrier,
     BoundedSemaphore,
@@ -116,6 +117,7 @@ __all__ = [
     "SendChannel",
     "Task",
     "TaskGroup",
+    "Tracing",
     "UNBOUND",
     "UNBOUND_ERROR",
     "UNBOUND_REMOVE",
@@ -149,6 +151,7 @@ __all__ = [
     "stats",
     "thaw",
     "ticker",
+    "trace",
     "warm",
 ]
 
@@ -168,6 +171,8 @@ if TYPE_CHECKING:
     from ._task import Task as Task
     from ._task import TaskGroup as TaskGroup
     from ._task import spawn as spawn
+    from ._trace import Tracing as Tracing
+    from ._trace import trace as trace
     from .errors import (
         BrokenInterpreterPool as BrokenInterpreterPool,
     )
@@ -197,6 +202,7 @@ _LAZY = {
     "QueueShutDown": "errors",
     "Task": "_task",
     "TaskGroup": "_task",
+    "Tracing": "_trace",
     "WorkerStats": "executor",
     "create_broadcast": "flow",
     "detect_deadlocks": "_dump",
@@ -209,6 +215,7 @@ _LAZY = {
     "register": "_registry",
     "select_async": "_aio",
     "spawn": "_task",
+    "trace": "_trace",
 }
 
 
@@ -224,3 +231,9 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
+
+
+if _core._wants_trace():  # ATOLL_TRACE, in main
+    from ._trace import trace_from_environment
+
+    trace_from_environment()
