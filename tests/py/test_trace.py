@@ -196,6 +196,7 @@ def test_in_the_environment(tmp_path):
     assert "ATOLL_TRACE=" in done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_is_not_traced(file):
     with atoll.trace(file) as tracing:
         queue = atoll.create_queue()
