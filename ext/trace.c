@@ -143,21 +143,27 @@ core_trace_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
                         : Py_BuildValue("KN", (unsigned long long)lost, list);
 }
 
-PyDoc_STRVAR(wants_doc,
-"_wants_trace()\n--\n\n"
-"Is this the main interpreter of a process with ATOLL_TRACE in its environment?");
+PyDoc_STRVAR(wanted_doc,
+"_wanted(name)\n--\n\n"
+"Is this the main interpreter, and `name` (str) set in the environment, to anything\n"
+"but nothing and 0?");
 
 static PyObject *
-core_wants_trace(PyObject *module, PyObject *Py_UNUSED(ignored))
+core_wanted(PyObject *module, PyObject *name)
 {
     const core_state *state = PyModule_GetState(module);
-    const char *file = state->is_main ? getenv("ATOLL_TRACE") : NULL;
-    return PyBool_FromLong(file != NULL && file[0] != '\0');
+    const char *text = PyUnicode_AsUTF8(name);
+    if (text == NULL) {
+        return NULL;
+    }
+    const char *value = state->is_main ? getenv(text) : NULL;
+    return PyBool_FromLong(value != NULL && value[0] != '\0' &&
+                           strcmp(value, "0") != 0);
 }
 
 PyMethodDef trace_functions[] = {
     {"_trace_start", core_trace_start, METH_VARARGS, start_doc},
     {"_trace_stop", core_trace_stop, METH_NOARGS, stop_doc},
-    {"_wants_trace", core_wants_trace, METH_NOARGS, wants_doc},
+    {"_wanted", core_wanted, METH_O, wanted_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -115,6 +115,7 @@ __all__ = [
     "RemoteTraceback",
     "Semaphore",
     "SendChannel",
+    "StatsServer",
     "Task",
     "TaskGroup",
     "Tracing",
@@ -146,6 +147,7 @@ __all__ = [
     "register",
     "select",
     "select_async",
+    "serve_stats",
     "share",
     "spawn",
     "stats",
@@ -171,6 +173,8 @@ if TYPE_CHECKING:
     from ._task import Task as Task
     from ._task import TaskGroup as TaskGroup
     from ._task import spawn as spawn
+    from ._top import StatsServer as StatsServer
+    from ._top import serve_stats as serve_stats
     from ._trace import Tracing as Tracing
     from ._trace import trace as trace
     from .errors import (
@@ -200,6 +204,7 @@ _LAZY = {
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
+    "StatsServer": "_top",
     "Task": "_task",
     "TaskGroup": "_task",
     "Tracing": "_trace",
@@ -214,6 +219,7 @@ _LAZY = {
     "poison_on_exit": "_ends",
     "register": "_registry",
     "select_async": "_aio",
+    "serve_stats": "_top",
     "spawn": "_task",
     "trace": "_trace",
 }
@@ -233,7 +239,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
 
 
-if _core._wants_trace():  # ATOLL_TRACE, in main
+if _core._wanted("ATOLL_TRACE"):
     from ._trace import trace_from_environment
 
     trace_from_environment()
+if _core._wanted("ATOLL_TOP"):
+    from ._top import serve_from_environment
+
+    serve_from_environment()

@@ -80,6 +80,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=_run_doctor)
     _add_trace(commands)
+    top = commands.add_parser(
+        "top",
+        help="watch a running process",
+        description="Show what the interpreters, pools and queues of a running process do, "
+        "every second. It has to serve it: ATOLL_TOP=1 in its environment, or "
+        "atoll.serve_stats(). Only the user that it runs as may look.",
+        epilog="example: ATOLL_TOP=1 python crawl.py & atoll top",
+    )
+    top.add_argument(
+        "pid", metavar="PID", nargs="?", type=_count, help="default: if one serves"
+    )
+    top.add_argument("--interval", metavar="S", type=_seconds, default=1.0, help="default: 1")
+    top.add_argument("--once", action="store_true", help="once, and end")
+    top.add_argument("--json", action="store_true", help="one line of JSON each time")
+    top.set_defaults(run=_run_top)
     return parser
 
 
@@ -153,6 +168,18 @@ def _run_doctor(args: argparse.Namespace) -> int:
     # What is broken anyway counts only if somebody has asked for it.
     bad = {"fails", "main-fails"} if args.packages else {"fails"}
     return 1 if any(diagnosis.verdict in bad for diagnosis in found) else 0
+
+
+def _run_top(args: argparse.Namespace) -> int:
+    from . import _top_show
+
+    try:
+        return _top_show.run(args.pid, args.interval, args.once, args.json)
+    except _top_show.CannotLookError as exc:
+        print(f"atoll top: error: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0 if not args.once else 130
 
 
 def _run_script(args: argparse.Namespace) -> int:

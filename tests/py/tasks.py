@@ -134,6 +134,12 @@ def churn(queue, count):
         queue.get()
 
 
+def get_after(ready, queue):
+    queue.get()
+    ready.put(None)
+    queue.get()
+
+
 def start_and_join(n):
     answers = []
     thread = threading.Thread(target=answers.append, args=(n,))
