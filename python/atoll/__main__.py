@@ -1,4 +1,4 @@
-"""The command line: ``atoll doctor``, also as ``python -m atoll``."""
+"""The command line: ``atoll doctor`` and ``atoll map``, also as ``python -m atoll``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import __version__, _doctor
+from . import __version__, _doctor, _map_cli
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _count.__name__ = "positive number"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _map_cli.Parser(
         prog="atoll", description="Isolated Python interpreters on every core."
     )
     parser.add_argument("--version", action="version", version=f"atoll {__version__}")
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         help="child processes at a time (default: one for each processor, 4 at most)",
     )
     doctor.set_defaults(run=_run_doctor)
+    _map_cli.add(commands, _count)
     return parser
 
 
