@@ -158,7 +158,7 @@ class _Map:
             assert options.output is not None
             self._journal = Journal(options.resume, self._identity())
             self._at = at = self._journal.position
-            self._columns = at.columns and tuple(at.columns)  # type: ignore[assignment]
+            self._columns = None if at.columns is None else tuple(at.columns)
             self._records = at.records
             if self._at.done:
                 _say("nothing is left to do: the run was finished")
@@ -358,7 +358,7 @@ class _Map:
             file=batch.file,
             offset=batch.offset,
             header=batch.header,
-            columns=self._columns and list(self._columns),
+            columns=None if self._columns is None else list(self._columns),
             output=self._output.length,
             errors=0 if self._errors is None else self._errors.length,
         )

@@ -171,8 +171,15 @@ class Cutter:
           hungry (bool): take less, if that is all there is.
           exact (int | None): the number of records instead.
         """
-        if not self._prepare():
-            return self._next_file()
+        batch = self._cut(size, hungry, exact) if self._prepare() else None
+        if batch is None and self._ended and not self._buffer:
+            self._file += 1
+            self._offset = 0
+            self._header = None
+            self._ended = False
+        return batch
+
+    def _cut(self, size: int, hungry: bool, exact: int | None) -> Batch | None:
         if exact is not None:
             end, count = self._after(exact)
             if count < exact and not self._ended:
@@ -184,7 +191,7 @@ class Cutter:
         if not end and self._ended:
             end, count = len(self._buffer), 1  # its last record is not ended
         if not end:
-            return self._next_file()
+            return None
         with memoryview(self._buffer) as view, view[:end] as part:
             data = bytes(part)
         self._drop(end)
@@ -193,13 +200,6 @@ class Cutter:
     def _prepare(self) -> bool:
         """Take what comes before the first record; whether it is there."""
         return True
-
-    def _next_file(self) -> None:
-        if self._ended and not self._buffer:
-            self._file += 1
-            self._offset = 0
-            self._header = None
-            self._ended = False
 
     def _drop(self, end: int) -> None:
         del self._buffer[:end]

@@ -125,7 +125,7 @@ def find(spec: str) -> Callable[..., Any]:
         raise Problem(f"cannot import {place}: {_one_line(exc)}; install it") from None
     except (Exception, SystemExit) as exc:
         raise Problem(f"cannot import {place}: {_one_line(exc)}") from None
-    found = module
+    found: Callable[..., Any] = module
     for name in path.split("."):
         try:
             found = getattr(found, name)
@@ -404,7 +404,8 @@ def _row(
             return None, write_row(value.values())
         keys = tuple(map(str, value))
         if columns is not None and keys != columns:
-            return columns, write_row(arrange(dict(zip(keys, value.values(), strict=True)), columns))
+            row = dict(zip(keys, value.values(), strict=True))
+            return columns, write_row(arrange(row, columns))
         return keys, write_row(value.values())
     if isinstance(value, (list, tuple)):
         return None, write_row(value)

@@ -7,11 +7,13 @@ cut off when the run is resumed, and done again; so no record is lost or doubled
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import select
 import stat
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,7 +40,8 @@ class Output:
         self.length = keep or 0
         try:
             if path is None:
-                os.fstat(1)
+                if sys.__stdout__ is None:  # closed: another file may have its number
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
                 self.fd = 1
                 return
             self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
