@@ -37,6 +37,7 @@ from ._map_work import (
 from ._map_write import Journal, Output, Position, WriteError
 from .errors import BrokenInterpreterPool
 from .executor import InterpreterPoolExecutor
+from .interpreter import warm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ class _Map:
 
     def interrupted(self) -> str:
         """After Ctrl-C: what to say."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends it at once
         self.close()
         try:
             self._save()
@@ -253,6 +255,7 @@ class _Map:
 
     def _start(self) -> None:
         """Start the workers, and wait until the first is ready."""
+        warm(0)  # no spares: there is no other pool
         self._pool = InterpreterPoolExecutor(self._options.workers, name="map")
         try:
             for _ in range(self._options.workers):

@@ -270,6 +270,17 @@ def test_output_is_not_an_input(tmp_path):
     assert "would be written to" in err
 
 
+def test_example_of_the_readme(tmp_path):
+    for name, size in (("a.py", 3), ("b.py", 30), ("c.py", 1)):
+        (tmp_path / name).write_bytes(b"#" * size)
+    done = subprocess.run(
+        ["sh", "-c", f"find . -name '*.py' | {' '.join(mapping.COMMAND)} os.path:getsize "
+         "| sort -n | tail -n 3"],
+        cwd=tmp_path, env=mapping.python_env(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("1\n3\n30\n", "")
+
+
 def test_help():
     out = good("--help").decode()
     assert out.startswith("example: ")
