@@ -113,6 +113,10 @@ def first_spins(line):
     return line
 
 
+def number_only(line):
+    return int(line)
+
+
 def late(line):
     """The first ones take the longest."""
     time.sleep(0.05 if int(line) < 4 else 0)
