@@ -39,9 +39,20 @@ interrupted
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help begins with an example, if it has one."""
+    """A parser whose help begins with an example, if it has one, and which takes files
+    before, between and after options if it is `intermixed`."""
 
     example = ""
+    intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # it may come here again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
 
     def format_help(self) -> str:
         return self.example + super().format_help()
@@ -79,6 +90,7 @@ def add(commands: argparse._SubParsersAction[Parser], count: Callable[[str], int
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.example = _EXAMPLE
+    parser.intermixed = True
     option: Any = parser.add_argument
     option("function", metavar="MODULE:FUNCTION", help="also path/to/file.py:FUNCTION")
     option("files", metavar="FILE", nargs="*", help='default, and "-": standard input')

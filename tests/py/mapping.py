@@ -31,7 +31,7 @@ def cli(*args, data=b"", timeout=60, **kwargs):
 def good(*args, **kwargs):
     """Its output, when all is well."""
     status, out, err = cli(*args, **kwargs)
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ""), f"status {status}, {err}"
     return out
 
 

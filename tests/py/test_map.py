@@ -109,6 +109,8 @@ def test_files(tmp_path):
     one.write_bytes(b"a\nb")
     two.write_bytes(b"c\n")
     assert good("mapping:upper", one, "-", two, data=b"x") == b"A\nB\nX\nC\n"
+    assert good("mapping:upper", one, "-j1", two) == b"A\nB\nC\n"
+    assert good("-j1", "mapping:upper", "--", one) == b"A\nB\n"
     out = tmp_path / "out"
     out.write_bytes(b"something much longer")
     assert good("mapping:upper", one, "-o", out) == b""
