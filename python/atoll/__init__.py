@@ -8,6 +8,7 @@ drop-in for the former.
 
 from __future__ import annotations
 
+from . import _core
 from ._core import (
     Barrier,
     BoundedSemaphore,
@@ -114,8 +115,10 @@ __all__ = [
     "RemoteTraceback",
     "Semaphore",
     "SendChannel",
+    "StatsServer",
     "Task",
     "TaskGroup",
+    "Tracing",
     "UNBOUND",
     "UNBOUND_ERROR",
     "UNBOUND_REMOVE",
@@ -144,11 +147,13 @@ __all__ = [
     "register",
     "select",
     "select_async",
+    "serve_stats",
     "share",
     "spawn",
     "stats",
     "thaw",
     "ticker",
+    "trace",
     "warm",
 ]
 
@@ -168,6 +173,10 @@ if TYPE_CHECKING:
     from ._task import Task as Task
     from ._task import TaskGroup as TaskGroup
     from ._task import spawn as spawn
+    from ._top import StatsServer as StatsServer
+    from ._top import serve_stats as serve_stats
+    from ._trace import Tracing as Tracing
+    from ._trace import trace as trace
     from .errors import (
         BrokenInterpreterPool as BrokenInterpreterPool,
     )
@@ -195,8 +204,10 @@ _LAZY = {
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
+    "StatsServer": "_top",
     "Task": "_task",
     "TaskGroup": "_task",
+    "Tracing": "_trace",
     "WorkerStats": "executor",
     "create_broadcast": "flow",
     "detect_deadlocks": "_dump",
@@ -208,7 +219,9 @@ _LAZY = {
     "poison_on_exit": "_ends",
     "register": "_registry",
     "select_async": "_aio",
+    "serve_stats": "_top",
     "spawn": "_task",
+    "trace": "_trace",
 }
 
 
@@ -224,3 +237,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
+
+
+if _core._wanted("ATOLL_TRACE"):
+    from ._trace import trace_from_environment
+
+    trace_from_environment()
+if _core._wanted("ATOLL_TOP"):
+    from ._top import serve_from_environment
+
+    serve_from_environment()
