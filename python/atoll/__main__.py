@@ -1,4 +1,4 @@
-"""The command line: ``atoll doctor``, ``map``, ``run`` and others, also as ``python -m atoll``."""
+"""The command line: ``atoll doctor``, ``map``, ``run`` …, also as ``python -m atoll``."""
 
 from __future__ import annotations
 
