@@ -39,6 +39,7 @@ THEMES = {
     "extensions": "NumPy and its stack in interpreters and in processes",
     "imports": "import atoll",
     "lifecycle": "1,000 interpreters created and closed",
+    "mapping": "atoll map on lines of text",
     "job": "the job of the demo",
 }
 

@@ -1,4 +1,4 @@
-"""The command line: ``atoll doctor``, also as ``python -m atoll``."""
+"""The command line: ``atoll doctor``, ``map``, ``run`` …, also as ``python -m atoll``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import __version__, _doctor
+from . import __version__, _doctor, _map_cli
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _count.__name__ = "positive number"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _map_cli.Parser(
         prog="atoll", description="Isolated Python interpreters on every core."
     )
     parser.add_argument("--version", action="version", version=f"atoll {__version__}")
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         help="child processes at a time (default: one for each processor, 4 at most)",
     )
     doctor.set_defaults(run=_run_doctor)
+    _map_cli.add(commands, _count)
     _add_trace(commands)
     top = commands.add_parser(
         "top",
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_trace(commands: argparse._SubParsersAction[_map_cli.Parser]) -> None:
     run = commands.add_parser(
         "run",
         help="run a script, with a timeline of what its interpreters do",
@@ -233,7 +234,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         status: int = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read it has seen enough. Python flushes once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
