@@ -204,10 +204,6 @@ class _Map:
         if self._pool is not None:
             pool, self._pool = self._pool, None
             pool.stop()
-            # Where a worker was interrupted in exec() of a str (an import makes a
-            # dataclass, say), CPython has noted for the whole process that it is to die
-            # of SIGINT at its exit. The next exec() takes that back.
-            exec("")
 
     def interrupted(self) -> str:
         """After Ctrl-C: what to say."""

@@ -140,6 +140,11 @@ def get_after(ready, queue):
     queue.get()
 
 
+def exec_for_ever(ready):
+    ready.put(None)
+    exec("while True: pass")
+
+
 def start_and_join(n):
     answers = []
     thread = threading.Thread(target=answers.append, args=(n,))

@@ -245,6 +245,23 @@ def test_a_door_that_takes_long_is_no_excuse(ready):
         assert pool.submit(tasks.square, 2).result(SLACK) == 4
 
 
+EXEC_FOR_EVER = """
+import atoll, tasks
+ready = atoll.create_queue()
+with atoll.InterpreterPoolExecutor(1, grace=None) as pool:
+    future = pool.submit(tasks.exec_for_ever, ready)
+    ready.get(timeout=60)
+    assert future.cancel()
+    assert pool.submit(tasks.square, 2).result(60) == 4
+"""
+
+
+def test_a_task_interrupted_in_exec_does_not_end_the_process():
+    """CPython notes for the process that a Ctrl-C has ended its program."""
+    done = run_python(EXEC_FOR_EVER)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_interrupt_is_not_lost_in_a_finalizer(ready, capfd):
     with atoll.InterpreterPoolExecutor(1, grace=None) as pool:
         for _ in range(20):
