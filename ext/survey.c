@@ -360,7 +360,7 @@ survey_free(survey *s)
 }
 
 PyDoc_STRVAR(survey_doc,
-"_survey(stacks)\n--\n\n"
+"_survey(stacks, /)\n--\n\n"
 "What dump() shows: lists of interpreters, waits, handles of queues and channels,\n"
 "pools, queues, channels. With `stacks` it looks into other interpreters, which\n"
 "takes up to 0.2 s for one that does not let go of its GIL.");
@@ -403,7 +403,7 @@ core_survey(PyObject *module, PyObject *arg)
 }
 
 PyDoc_STRVAR(detect_doc,
-"_detect_deadlocks(on)\n--\n\nSee atoll.detect_deadlocks. None only asks.");
+"_detect_deadlocks(on, /)\n--\n\nSee atoll.detect_deadlocks. None only asks.");
 
 static PyObject *
 core_detect(PyObject *Py_UNUSED(module), PyObject *arg)
@@ -416,7 +416,7 @@ core_detect(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 PyDoc_STRVAR(hurry_doc,
-"_hurry_watch(seconds)\n--\n\n"
+"_hurry_watch(seconds, /)\n--\n\n"
 "For tests: look for deadlocks all the time, with such pauses; 0: as usual.");
 
 static PyObject *
@@ -431,7 +431,7 @@ core_hurry(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 PyDoc_STRVAR(harmless_doc,
-"_set_dump_handler(function)\n--\n\n"
+"_set_dump_handler(function, /)\n--\n\n"
 "That signals call it does not mean that they could wake somebody up.");
 
 static PyObject *

@@ -39,6 +39,7 @@ from ._core import (
     thaw,
     ticker,
 )
+from ._core import __version__ as __version__
 from .errors import (
     KEEP,
     UNBOUND,
@@ -151,8 +152,6 @@ __all__ = [
     "ticker",
     "warm",
 ]
-
-__version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
