@@ -1,0 +1,131 @@
+"""Dask on interpreters: its schedulers of one machine, and workers of distributed."""
+
+import os
+
+import atoll
+import dask
+import jobs
+import numpy as np
+import pytest
+from atoll.dask import Nanny, Worker
+from dask import bag
+from distributed import Client, LocalCluster
+
+MAIN = atoll.get_main().id
+
+WAYS = {
+    "executor": lambda pool: {"scheduler": pool},
+    "threads": lambda pool: {"scheduler": "threads", "pool": pool},
+    "processes": lambda pool: {"scheduler": "processes", "pool": pool},
+}
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with atoll.InterpreterPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture(params=WAYS)
+def on_pool(request, pool):
+    with dask.config.set(WAYS[request.param](pool)):
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler and two processes with two interpreters each, on loopback."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=2, worker_class=Nanny, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def by_default():
+    """The numbers of Dask's own schedulers."""
+    return jobs.count_words().compute(), jobs.spectrum().compute()
+
+
+# ------------------------------------------------------------------ one machine
+
+
+def test_a_bag(on_pool, by_default):
+    assert jobs.count_words().compute() == by_default[0]
+
+
+def test_an_array(on_pool, by_default):
+    assert np.array_equal(jobs.spectrum().compute(), by_default[1])
+
+
+def test_in_interpreters(on_pool):
+    seen = set(bag.from_sequence(range(100), npartitions=20).map(jobs.where).compute())
+    assert {process for process, _ in seen} == {os.getpid()}
+    assert MAIN not in {interp for _, interp in seen}
+
+
+def test_lambdas(on_pool):
+    double = bag.from_sequence(range(10), npartitions=3).map(lambda x: 2 * x)
+    assert double.sum().compute() == 90
+
+
+def test_errors(on_pool):
+    with pytest.raises(LookupError, match="no such word"):
+        bag.from_sequence(["no such word"]).map(jobs.fail).compute()
+
+
+# ------------------------------------------------------------------ distributed
+
+
+def test_a_bag_on_a_cluster(client, by_default):
+    assert jobs.count_words().compute() == by_default[0]
+
+
+def test_an_array_on_a_cluster(client, by_default):
+    assert np.array_equal(jobs.spectrum().compute(), by_default[1])
+
+
+def test_a_cluster_of_interpreters(client):
+    seen = {
+        place for _ in range(5) for place in client.gather(client.map(jobs.where, range(100), pure=False))
+    }
+    assert len({process for process, _ in seen}) == 2
+    assert os.getpid() not in {process for process, _ in seen}
+    assert MAIN not in {interp for _, interp in seen}
+    assert len(seen) == 4
+
+
+def test_results_stay_on_the_cluster(client):
+    first = client.submit(np.arange, 1_000_000)
+    total = client.submit(np.sum, first)
+    assert total.result() == 499_999_500_000
+
+
+def test_an_error_on_a_cluster(client):
+    with pytest.raises(LookupError, match="far away"):
+        client.submit(jobs.fail, "far away").result()
+
+
+def test_actors_live_in_main(client):
+    tally = client.submit(jobs.Tally, actor=True).result()
+    assert tally.add(2).result() == (2, MAIN)
+    assert tally.add(3).result() == (5, MAIN)
+
+
+def test_there_is_no_worker_in_a_task(client):
+    """It lives in main; what asks for it fails, and says so."""
+    assert client.submit(jobs.find_worker, 1).result() == "No worker found"
+    with pytest.raises(Exception, match="No worker found|cannot be sent"):
+        client.submit(jobs.work_in_a_client, 1).result()
+    assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_a_worker_has_its_own_executor():
+    with pytest.raises(TypeError, match="executor of its own"):
+        Worker("tcp://127.0.0.1:1", executor=None)
