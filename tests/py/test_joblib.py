@@ -187,7 +187,8 @@ def test_n_jobs():
 
 def test_options():
     with joblib.parallel_config(backend="atoll", n_jobs=2, preload=["colorsys"]):
-        loaded = Parallel()(delayed(eval)("'colorsys' in __import__('sys').modules") for _ in "ab")
+        there = "'colorsys' in __import__('sys').modules"
+        loaded = Parallel()(delayed(eval)(there) for _ in "ab")
     assert loaded == [True, True]
     with pytest.raises(TypeError, match="no option 'preloads'"):
         with joblib.parallel_config(backend="atoll", preloads=["colorsys"]):
