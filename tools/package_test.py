@@ -78,7 +78,7 @@ def check_wheel(wheel):
     assert re.fullmatch(r"atoll/_core\.cpython-\w+-[\w-]+\.so", *rest), rest
     assert "atoll/py.typed" in names and "atoll/_core.pyi" in names
     assert info + "entry_points.txt" in names
-    assert any(name.startswith(info) and name.endswith("LICENSE") for name in names), names
+    assert any(name.startswith(info) and name.endswith("/LICENSE") for name in names), names
     assert f"\nVersion: {version()}\n" in data
     assert "\nRequires-Dist: cloudpickle" in data
 
