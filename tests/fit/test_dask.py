@@ -1,6 +1,9 @@
 """Dask on interpreters: its schedulers of one machine, and workers of distributed."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import atoll
 import dask
@@ -124,6 +127,32 @@ def test_there_is_no_worker_in_a_task(client):
     with pytest.raises(Exception, match=r"No worker found|cannot be sent"):
         client.submit(jobs.work_in_a_client, 1).result()
     assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_the_command_line(tmp_path):
+    """As the reference has it, but for the port, which is a free one."""
+    dask_command = Path(sys.executable).with_name("dask")
+    meet = ("--scheduler-file", tmp_path / "scheduler.json")
+    quiet = {"cwd": tmp_path, "stderr": subprocess.DEVNULL}
+    here = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    what = ("--worker-class", "atoll.dask.Worker", "--nthreads", "2", "--no-dashboard")
+    scheduler = subprocess.Popen([dask_command, "scheduler", *here, *meet], **quiet)
+    worker = subprocess.Popen([dask_command, "worker", *what, *meet], **quiet)
+    try:
+        with Client(scheduler_file=str(meet[1]), timeout=60) as client:
+            client.wait_for_workers(1, timeout=60)
+            assert client.ncores() and set(client.ncores().values()) == {2}
+            seen = set(client.gather(client.map(lambda _: atoll.get_current().id, range(50))))
+            assert MAIN not in seen and len(seen) == 2
+        worker.terminate()
+        assert worker.wait(60) == 0
+        scheduler.terminate()
+        assert scheduler.wait(60) == 0
+    finally:
+        worker.kill()
+        scheduler.kill()
+        worker.wait()
+        scheduler.wait()
 
 
 def test_a_worker_has_its_own_executor():
