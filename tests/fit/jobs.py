@@ -40,7 +40,8 @@ def spectrum():
 
 
 def where(_):
-    """The process and the interpreter."""
+    """The process and the interpreter, after some work: so no one can do it all."""
+    sum(range(200_000))
     return os.getpid(), atoll.get_current().id
 
 

@@ -142,7 +142,11 @@ def test_the_command_line(tmp_path):
         with Client(scheduler_file=str(meet[1]), timeout=60) as client:
             client.wait_for_workers(1, timeout=60)
             assert client.ncores() and set(client.ncores().values()) == {2}
-            seen = set(client.gather(client.map(lambda _: atoll.get_current().id, range(50))))
+            # A lambda, by value: this file is not on the path there.
+            work = client.map(
+                lambda n: (sum(range(n)), atoll.get_current().id), range(200_000, 200_050)
+            )
+            seen = {id for _, id in client.gather(work)}
             assert MAIN not in seen and len(seen) == 2
         worker.terminate()
         assert worker.wait(60) == 0
