@@ -1,6 +1,7 @@
 """joblib on interpreters: what a backend must do."""
 
 import multiprocessing
+import sys
 import threading
 import time
 
@@ -14,11 +15,24 @@ joblib = pytest.importorskip("joblib")
 from atoll import joblib as backend  # noqa: E402
 from joblib import Parallel, delayed  # noqa: E402
 
+if sys.version_info >= (3, 14):
 
-@pytest.fixture(autouse=True)
-def workers_end():
-    yield
-    backend.shutdown()
+    @pytest.fixture(autouse=True)
+    def workers_end():
+        yield
+        backend.shutdown()
+
+else:
+    # joblib imports NumPy where it is, and interpreters that have NumPy are not ended
+    # before the process is, on 3.13. So there are as few of them as possible here.
+    @pytest.fixture(autouse=True)
+    def nothing_left_open():
+        yield
+
+    @pytest.fixture(autouse=True, scope="module")
+    def workers_end():
+        yield
+        backend.shutdown()
 
 
 def parallel(n_jobs=2, **options):
