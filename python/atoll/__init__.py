@@ -8,6 +8,7 @@ drop-in for the former.
 
 from __future__ import annotations
 
+from . import _core
 from ._core import (
     Barrier,
     BoundedSemaphore,
@@ -115,8 +116,10 @@ __all__ = [
     "RemoteTraceback",
     "Semaphore",
     "SendChannel",
+    "StatsServer",
     "Task",
     "TaskGroup",
+    "Tracing",
     "UNBOUND",
     "UNBOUND_ERROR",
     "UNBOUND_REMOVE",
@@ -145,11 +148,13 @@ __all__ = [
     "register",
     "select",
     "select_async",
+    "serve_stats",
     "share",
     "spawn",
     "stats",
     "thaw",
     "ticker",
+    "trace",
     "warm",
 ]
 
@@ -167,6 +172,10 @@ if TYPE_CHECKING:
     from ._task import Task as Task
     from ._task import TaskGroup as TaskGroup
     from ._task import spawn as spawn
+    from ._top import StatsServer as StatsServer
+    from ._top import serve_stats as serve_stats
+    from ._trace import Tracing as Tracing
+    from ._trace import trace as trace
     from .errors import (
         BrokenInterpreterPool as BrokenInterpreterPool,
     )
@@ -194,8 +203,10 @@ _LAZY = {
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
+    "StatsServer": "_top",
     "Task": "_task",
     "TaskGroup": "_task",
+    "Tracing": "_trace",
     "WorkerStats": "executor",
     "create_broadcast": "flow",
     "detect_deadlocks": "_dump",
@@ -207,7 +218,9 @@ _LAZY = {
     "poison_on_exit": "_ends",
     "register": "_registry",
     "select_async": "_aio",
+    "serve_stats": "_top",
     "spawn": "_task",
+    "trace": "_trace",
 }
 
 
@@ -223,3 +236,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
+
+
+if _core._wanted("ATOLL_TRACE"):
+    from ._trace import trace_from_environment
+
+    trace_from_environment()
+if _core._wanted("ATOLL_TOP"):
+    from ._top import serve_from_environment
+
+    serve_from_environment()
