@@ -360,7 +360,7 @@ survey_free(survey *s)
 }
 
 PyDoc_STRVAR(memory_doc,
-"_memory(id)\n--\n\n"
+"_memory(id, /)\n--\n\n"
 "Bytes (int) that CPython's allocator of small objects has taken for interpreter `id`.");
 
 static PyObject *
