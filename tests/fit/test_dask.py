@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import atoll
@@ -96,7 +97,8 @@ def test_an_array_on_a_cluster(client, by_default):
 
 def test_a_cluster_of_interpreters(client):
     seen = set()
-    for _ in range(5):
+    end = time.monotonic() + 60
+    while len(seen) < 4 and time.monotonic() < end:  # some may still be importing
         seen.update(client.gather(client.map(jobs.where, range(100), pure=False)))
     assert len({process for process, _ in seen}) == 2
     assert os.getpid() not in {process for process, _ in seen}
@@ -147,7 +149,8 @@ def test_the_command_line(tmp_path):
                 lambda n: (sum(range(n)), atoll.get_current().id), range(200_000, 200_050)
             )
             seen = {id for _, id in client.gather(work)}
-            assert MAIN not in seen and len(seen) == 2
+            # One may have done it all while the other was still importing.
+            assert MAIN not in seen and 1 <= len(seen) <= 2
         worker.terminate()
         assert worker.wait(60) == 0
         scheduler.terminate()

