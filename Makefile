@@ -17,6 +17,9 @@ help:
 	@echo 'make test-aarch64   some of the C tests, cross-compiled, under qemu'
 	@echo 'make test-py    the Python and conformance tests alone'
 	@echo 'make test-py-memory   some of them with debug hooks, and under ASan'
+	@echo 'make fit        joblib with scikit-learn, and Dask, on interpreters'
+	@echo 'make stubtest   the types of the extension against what it has'
+	@echo 'make package-test    build sdist and wheel, and try them'
 	@echo 'make extensions      packages with extension modules; docs/extensions.md'
 	@echo 'make extensions-soak the same mixed, for SOAK_SECONDS=300'
 	@echo 'make numpy-suite     the tests of NumPy in main and in an interpreter'
@@ -26,8 +29,8 @@ help:
 	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
 	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
 
-build demo test test-c test-py test-py-memory bench check docs extensions \
-extensions-soak numpy-suite pandas-suite scipy-suite:
+build demo test test-c test-py test-py-memory bench check docs fit stubtest \
+package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite:
 	@tools/task $@
 
 test-asan:
@@ -44,5 +47,5 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help build demo test test-c test-asan test-tsan test-aarch64 test-py \
-  test-py-memory bench check docs clean extensions extensions-soak numpy-suite \
-  pandas-suite scipy-suite
+  test-py-memory bench check docs clean fit stubtest package-test extensions \
+  extensions-soak numpy-suite pandas-suite scipy-suite

@@ -37,12 +37,16 @@ THEMES = {
     "executor": "the pool of interpreters beside CPython's pools",
     "tracing": "what atoll.trace() costs",
     "extensions": "NumPy and its stack in interpreters and in processes",
+    "joblib": "a grid search of scikit-learn by joblib",
     "imports": "import atoll",
     "lifecycle": "1,000 interpreters created and closed",
     "mapping": "atoll map on lines of text",
     "job": "the job of the demo",
 }
 
+
+# A file of that name would hide the package.
+FILES = {"joblib": "joblib_search"}
 
 NEED_HANDOVER = {"messages", "transfer", "parked", "pairs", "csp"}
 
@@ -102,7 +106,7 @@ def run_theme(theme, args):
     """The results of one theme, or the reason why there are none."""
     with tempfile.TemporaryDirectory(prefix="atoll-bench-") as folder:
         output = Path(folder) / "results.json"
-        command = [sys.executable, str(BENCH / "py" / f"{theme}.py")]
+        command = [sys.executable, str(BENCH / "py" / f"{FILES.get(theme, theme)}.py")]
         command += ["--json", str(output)]
         if args.quick:
             command.append("--quick")

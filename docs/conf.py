@@ -2,7 +2,6 @@
 
 import re
 import sys
-import types
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -127,16 +126,7 @@ def plain(app, what, name, obj, options, lines):
         lines[i] = line
 
 
-def signature(app, what, name, obj, options, args, returns):
-    """Methods in C do not name `self`, and autodoc would take their first argument for
-    it."""
-    if isinstance(obj, types.MethodDescriptorType) and obj.__text_signature__:
-        return obj.__text_signature__, returns
-    return None
-
-
 def setup(app):
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
-    app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True}

@@ -29,7 +29,7 @@ op_takes(const char *function, Py_ssize_t nargs, Py_ssize_t count)
 /* -------------------------------------------------------- without waiting */
 
 PyDoc_STRVAR(receive_now_doc,
-"_receive_now(end, default)\n--\n\n"
+"_receive_now(end, default, /)\n--\n\n"
 "What a Queue or RecvChannel has, or `default` if one would have to wait.");
 
 static PyObject *
@@ -56,7 +56,7 @@ receive_now(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(send_now_doc,
-"_send_now(end, obj, unbounditems)\n--\n\n"
+"_send_now(end, obj, unbounditems, /)\n--\n\n"
 "Send without waiting: None. If one would have to wait, an Operation for\n"
 "CompletionQueue.start: `obj` is encoded once.");
 
@@ -101,7 +101,7 @@ send_now(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(select_now_doc,
-"_select_now(cases, priority)\n--\n\n"
+"_select_now(cases, priority, /)\n--\n\n"
 "What select(*cases) returns without waiting; else an Operation for\n"
 "CompletionQueue.start. `cases` is a tuple.");
 

@@ -163,7 +163,7 @@ lead(syncobj *self, atoll_turn *turn)
 }
 
 PyDoc_STRVAR(wait_doc,
-"wait(timeout=None)\n--\n\n"
+"wait($self, /, timeout=None)\n--\n\n"
 "Wait until as many are here as the barrier is for. The last to come runs the\n"
 "action, in its interpreter, and then all go on.\n\n"
 "Args:\n"
@@ -225,7 +225,7 @@ none_or_raise(syncobj *self, atoll_err err)
 }
 
 PyDoc_STRVAR(abort_doc,
-"abort()\n--\n\n"
+"abort($self, /)\n--\n\n"
 "Break it: all who wait, and all who come, get BrokenBarrierError, until reset().\n"
 "Does not block.");
 
@@ -237,7 +237,7 @@ barrier_abort(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(reset_doc,
-"reset()\n--\n\n"
+"reset($self, /)\n--\n\n"
 "Make it as new. Those who wait get BrokenBarrierError. Does not block.");
 
 static PyObject *

@@ -61,7 +61,7 @@ change(PyObject *obj, const char *name, PyObject *const *args,
 }
 
 PyDoc_STRVAR(add_doc,
-"add(n=1)\n--\n\n"
+"add($self, /, n=1)\n--\n\n"
 "Add n (int); returns the new value. Raises OverflowError if it would not fit into\n"
 "64 bits; then it is as it was.");
 
@@ -73,7 +73,7 @@ counter_add(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(sub_doc,
-"sub(n=1)\n--\n\nSubtract n (int); otherwise as add().");
+"sub($self, /, n=1)\n--\n\nSubtract n (int); otherwise as add().");
 
 static PyObject *
 counter_sub(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
@@ -83,7 +83,7 @@ counter_sub(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(counter_cas_doc,
-"compare_and_set(expected, new)\n--\n\n"
+"compare_and_set($self, /, expected, new)\n--\n\n"
 "Set it to `new` (int) if it is `expected` (int). Returns whether it was.");
 
 static PyObject *
@@ -215,7 +215,7 @@ cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(load_doc,
-"load()\n--\n\n"
+"load($self, /)\n--\n\n"
 "The value: a copy, of one's own. Does not block.");
 
 static PyObject *
@@ -240,7 +240,7 @@ swap_in(syncobj *self, PyObject *obj)
 }
 
 PyDoc_STRVAR(store_doc,
-"store(value)\n--\n\n"
+"store($self, value, /)\n--\n\n"
 "Put a copy of `value`, anything that crosses, into it. Does not block. Raises\n"
 "NotShareableError if it cannot cross, or is what atoll.move() took.");
 
@@ -256,7 +256,7 @@ cell_store(PyObject *obj, PyObject *arg)
 }
 
 PyDoc_STRVAR(swap_doc,
-"swap(value)\n--\n\nAs store(); returns what was in it before.");
+"swap($self, value, /)\n--\n\nAs store(); returns what was in it before.");
 
 static PyObject *
 cell_swap(PyObject *obj, PyObject *arg)
@@ -287,7 +287,7 @@ is_expected(core_state *state, const atoll_value *value, PyObject *expected)
 }
 
 PyDoc_STRVAR(cell_cas_doc,
-"compare_and_set(expected, new)\n--\n\n"
+"compare_and_set($self, /, expected, new)\n--\n\n"
 "Put a copy of `new` into it if what is in it is of the same type as `expected`\n"
 "and == to it. Returns whether it was; if not, nothing has changed.\n\n"
 "== may be code of yours, so it is called without a lock: if the value changes\n"

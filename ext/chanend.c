@@ -119,7 +119,7 @@ encode_why(core_state *state, PyObject *exc, atoll_msg *msg)
 }
 
 const char chanend_poison_doc[] =
-"poison(exc=None)\n--\n\n"
+"poison($self, /, exc=None)\n--\n\n"
 "Tell everybody that something has gone wrong: all who wait at this channel,\n"
 "and all who use it later, get ChannelPoisoned, whose `reason` and `__cause__`\n"
 "are a copy of `exc`, also if the channel was closed before. Objects that were\n"
@@ -246,7 +246,7 @@ channel_raise(chanobj *self, atoll_err err)
 /* ------------------------------------------------------------ close, retire */
 
 const char chanend_close_doc[] =
-"close()\n--\n\n"
+"close($self, /)\n--\n\n"
 "Close the channel. Senders, also those who wait, get ChannelClosed; receivers\n"
 "get what was accepted first. Closed from the receiving end, what was not\n"
 "received is dropped. Does not block. Calling it twice is allowed. An end that\n"

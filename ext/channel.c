@@ -24,7 +24,7 @@ send_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
 }
 
 PyDoc_STRVAR(send_doc,
-"send(obj, timeout=None, *, unbounditems=None)\n--\n\n"
+"send($self, /, obj, timeout=None, *, unbounditems=None)\n--\n\n"
 "Send `obj`; the receiver gets its own, equal object.\n\n"
 "With capacity 0 it blocks until a receiver has it, otherwise until there is\n"
 "room. The GIL is released. Waiting senders are served in order.\n\n"
@@ -62,7 +62,7 @@ send_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(send_nowait_doc,
-"send_nowait(obj, *, unbounditems=None)\n--\n\n"
+"send_nowait($self, /, obj, *, unbounditems=None)\n--\n\n"
 "Send without waiting, or raise ChannelFull: there is no room or, with\n"
 "capacity 0, no receiver is waiting.");
 
@@ -82,7 +82,7 @@ send_send_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(send_buffer_doc,
-"send_buffer(obj, timeout=None, *, unbounditems=None)\n--\n\n"
+"send_buffer($self, /, obj, timeout=None, *, unbounditems=None)\n--\n\n"
 "send(atoll.share(obj)): the receiver gets a memoryview of the same memory.\n\n"
 "`obj` is anything that exports a buffer. It is held until the last view is\n"
 "gone. Raises TypeError if it exports none; else as send() does.");
@@ -128,7 +128,7 @@ recv_object(chanobj *self, int64_t deadline, PyObject *if_not_ready)
 }
 
 PyDoc_STRVAR(recv_doc,
-"recv(timeout=None)\n--\n\n"
+"recv($self, /, timeout=None)\n--\n\n"
 "Receive the next object, waiting until one is sent. The GIL is released.\n"
 "Waiting receivers are served in order.\n\n"
 "Args:\n"
@@ -157,7 +157,7 @@ recv_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(recv_nowait_doc,
-"recv_nowait(default=...)\n--\n\n"
+"recv_nowait($self, /, default=...)\n--\n\n"
 "The next object if there is one; else `default` if given, or ChannelEmpty.");
 
 static PyObject *
@@ -193,7 +193,7 @@ recv_next(PyObject *obj)
 /* ---------------------------------------------------------------- coroutines */
 
 PyDoc_STRVAR(send_async_doc,
-"send_async(obj, *, unbounditems=None)\n--\n\n"
+"send_async($self, /, obj, *, unbounditems=None)\n--\n\n"
 "await channel.send_async(obj): as send(), for a coroutine of asyncio or Trio.\n"
 "If it can be done at once it does not yield. When it is cancelled, nothing was\n"
 "sent.");
@@ -207,7 +207,7 @@ send_send_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(recv_async_doc,
-"recv_async()\n--\n\n"
+"recv_async($self, /)\n--\n\n"
 "await channel.recv_async(): as recv(), for a coroutine of asyncio or Trio. If\n"
 "something is there it does not yield. When it is cancelled, nothing was\n"
 "received. `async for obj in channel` receives until it is closed.");
@@ -228,7 +228,7 @@ recv_anext(PyObject *obj)
 /* ---------------------------------------------------------------- the types */
 
 PyDoc_STRVAR(send_retire_doc,
-"retire()\n--\n\n"
+"retire($self, /)\n--\n\n"
 "This interpreter sends no more: its sending end leaves the channel, which closes,\n"
 "after what was accepted, when the last sending end has left. All threads of an\n"
 "interpreter share one end object, so it is retired for all of them: using it\n"
@@ -238,7 +238,7 @@ PyDoc_STRVAR(send_retire_doc,
 "twice is allowed.");
 
 PyDoc_STRVAR(recv_retire_doc,
-"retire()\n--\n\n"
+"retire($self, /)\n--\n\n"
 "This interpreter receives no more: its receiving end leaves the channel. When\n"
 "the last receiving end has left, the channel closes and what was not received\n"
 "is dropped. Else as SendChannel.retire().");

@@ -186,7 +186,7 @@ new_timer(PyObject *module, int64_t delay, int64_t period)
 }
 
 PyDoc_STRVAR(after_doc,
-"after(seconds)\n--\n\n"
+"after(seconds, /)\n--\n\n"
 "A channel that receives one float after that time, time.monotonic() then, and is\n"
 "closed. Closing it, or dropping it everywhere, ends the timer. Does not block.\n\n"
 "Args:\n"
@@ -208,7 +208,7 @@ core_after(PyObject *module, PyObject *seconds)
 }
 
 PyDoc_STRVAR(ticker_doc,
-"ticker(seconds)\n--\n\n"
+"ticker(seconds, /)\n--\n\n"
 "A channel that receives a float, time.monotonic() then, each time that so many\n"
 "seconds have passed. It holds one: a tick that comes before the last one has\n"
 "been received is dropped. Ticks are multiples of `seconds` from now, so they do\n"

@@ -190,7 +190,7 @@ wait_until(syncobj *self, int64_t deadline)
 }
 
 PyDoc_STRVAR(wait_doc,
-"wait(timeout=None)\n--\n\n"
+"wait($self, /, timeout=None)\n--\n\n"
 "Release the lock, wait until notified, and acquire it again. Those who wait are\n"
 "notified in the order in which they came; nobody returns without that.\n\n"
 "Args:\n"
@@ -220,7 +220,7 @@ cond_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(wait_for_doc,
-"wait_for(predicate, timeout=None)\n--\n\n"
+"wait_for($self, /, predicate, timeout=None)\n--\n\n"
 "Wait until predicate() is true: look at it at first and whenever notified, with the\n"
 "lock held. Returns what it returned last, also when the time is over. Otherwise as\n"
 "wait().");
@@ -257,7 +257,7 @@ cond_wait_for(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(notify_doc,
-"notify(n=1)\n--\n\n"
+"notify($self, /, n=1)\n--\n\n"
 "Wake the n (int) who have waited longest, or all if they are fewer. Raises\n"
 "RuntimeError if the lock is not held.");
 
@@ -292,7 +292,7 @@ cond_notify(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(notify_all_doc,
-"notify_all()\n--\n\nWake all who wait. As notify() otherwise.");
+"notify_all($self, /)\n--\n\nWake all who wait. As notify() otherwise.");
 
 static PyObject *
 cond_notify_all(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -310,9 +310,10 @@ cond_repr(PyObject *obj)
 }
 
 PyDoc_STRVAR(acquire_doc,
-"acquire(blocking=True, timeout=-1)\n--\n\nacquire() of the lock.");
-PyDoc_STRVAR(release_doc, "release()\n--\n\nrelease() of the lock. Does not block.");
-PyDoc_STRVAR(locked_doc, "locked()\n--\n\nlocked() of the lock.");
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\nacquire() of the lock.");
+PyDoc_STRVAR(release_doc,
+"release($self, /)\n--\n\nrelease() of the lock. Does not block.");
+PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nlocked() of the lock.");
 
 static PyMethodDef cond_methods[] = {
     {"acquire", (PyCFunction)(void *)cond_acquire,

@@ -52,7 +52,7 @@ new_send(core_state *state, chanobj *end, PyObject *obj, PyObject *token,
 /* ------------------------------------------------------------ the methods */
 
 PyDoc_STRVAR(recv_doc,
-"recv(end, token)\n--\n\n"
+"recv($self, end, token, /)\n--\n\n"
 "Start to receive from a Queue or RecvChannel. Returns an Operation; if it is\n"
 "not `done` already, drain() will return `token` when it is.");
 
@@ -71,7 +71,7 @@ cq_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(send_doc,
-"send(end, obj, token)\n--\n\n"
+"send($self, end, obj, token, /)\n--\n\n"
 "Start to send to a Queue or SendChannel; as recv().");
 
 static PyObject *
@@ -89,7 +89,7 @@ cq_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(take_doc,
-"take(lock, token)\n--\n\n"
+"take($self, lock, token, /)\n--\n\n"
 "Start to acquire a Lock or a Semaphore, or to wait for an Event; as recv(). One that\n"
 "has ended, and is cancelled before its result() is taken, is undone.");
 
@@ -113,7 +113,7 @@ cq_take(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(start_doc,
-"start(op, token)\n--\n\n"
+"start($self, op, token, /)\n--\n\n"
 "Start the Operation that _send_now has returned; as send().");
 
 static PyObject *
@@ -139,7 +139,7 @@ release_capsule(void *keep)
 }
 
 PyDoc_STRVAR(watch_doc,
-"watch(capsule, token)\n--\n\n"
+"watch($self, capsule, token, /)\n--\n\n"
 "Start to wait for an event of C code: a capsule named \"atoll_event\" with an\n"
 "atoll_event *, which is held until the wait is over. Returns an Operation, or\n"
 "None if it is set already.");
@@ -164,7 +164,7 @@ cq_watch_capsule(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(drain_doc,
-"drain()\n--\n\n"
+"drain($self, /)\n--\n\n"
 "The tokens of the operations that have ended and were not told yet, in the\n"
 "order of their ends: a list. Those that were cancelled are not in it.");
 
@@ -199,7 +199,7 @@ do_wait(void *arg, const atoll_wait *wait)
 }
 
 PyDoc_STRVAR(wait_doc,
-"wait(timeout=None)\n--\n\n"
+"wait($self, /, timeout=None)\n--\n\n"
 "Block until there is something to drain. True; or False, if the time is over\n"
 "or the queue was closed.");
 
@@ -233,7 +233,7 @@ cq_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(fileno_doc,
-"fileno()\n--\n\n"
+"fileno($self, /)\n--\n\n"
 "A descriptor that is readable while there is something to drain. Do not read\n"
 "from it. It is closed with the queue.");
 
@@ -300,7 +300,7 @@ close_queue(cqobj *self)
 }
 
 PyDoc_STRVAR(close_doc,
-"close()\n--\n\n"
+"close($self, /)\n--\n\n"
 "Cancel all that is under way; what was received and not taken is put back.\n"
 "Calling it twice is allowed.");
 

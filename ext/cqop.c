@@ -371,7 +371,7 @@ raise_for(const opobj *o, atoll_err err)
 }
 
 PyDoc_STRVAR(result_doc,
-"result()\n--\n\n"
+"result($self, /)\n--\n\n"
 "What it has come to, once it has ended: the object received, or None. Raises\n"
 "what the call that blocks would raise. Once.");
 
@@ -415,7 +415,7 @@ op_result(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(cancel_doc,
-"cancel()\n--\n\n"
+"cancel($self, /)\n--\n\n"
 "End it. True: it has not happened; what had been received has been put back.\n"
 "False: it has happened, and its result() may still be taken; or it has been.");
 

@@ -206,7 +206,7 @@ layout_init(core_state *state)
 }
 
 PyDoc_STRVAR(use_doc,
-"_use_dict_layout(on: bool)\n--\n\n"
+"_use_dict_layout(on: bool, /)\n--\n\n"
 "For tests: let this interpreter use what is known of CPython's private\n"
 "layout of dicts, or the public API alone. Returns what it can do with the\n"
 "layout: (read, write).");

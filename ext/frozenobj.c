@@ -51,7 +51,7 @@ frozen_dealloc(PyObject *obj)
 }
 
 PyDoc_STRVAR(get_doc,
-"get()\n--\n\n"
+"get($self, /)\n--\n\n"
 "The objects themselves: ordinary ones, at their ordinary speed, the same for\n"
 "every interpreter, in O(1). They are immutable: tuples in place of lists,\n"
 "mappingproxy (from 3.15 on frozendict) in place of dicts.\n\n"
@@ -276,7 +276,7 @@ core_freeze(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(thaw_doc,
-"thaw(obj)\n--\n\n"
+"thaw(obj, /)\n--\n\n"
 "An ordinary, mutable deep copy of what is frozen: lists where there were lists,\n"
 "tuples where there were tuples, dicts. What is shared inside stays shared. The\n"
 "copy has nothing of the graph's memory and does not keep it.\n\n"

@@ -184,7 +184,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
 }
 
 PyDoc_STRVAR(exec_doc,
-"exec(source)\n--\n\n"
+"exec($self, source, /)\n--\n\n"
 "Run source text (str) or a code object in __main__ there. Returns (True,\n"
 "None) or (False, error).");
 
@@ -205,7 +205,7 @@ homeobj_exec(PyObject *obj, PyObject *source)
 }
 
 PyDoc_STRVAR(call_doc,
-"call(request)\n--\n\n"
+"call($self, request, /)\n--\n\n"
 "Call there: request is (function, args, kwargs). Returns (True, result) or\n"
 "(False, error).");
 
@@ -216,7 +216,7 @@ homeobj_call(PyObject *obj, PyObject *request)
 }
 
 PyDoc_STRVAR(submit_doc,
-"submit(target, function, args, kwargs, limit)\n--\n\n"
+"submit($self, target, function, args, kwargs, limit, /)\n--\n\n"
 "Queue a call there: as Pool.submit.");
 
 static PyObject *
@@ -230,7 +230,7 @@ homeobj_submit(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(prepare_doc,
-"prepare(names)\n--\n\n"
+"prepare($self, names, /)\n--\n\n"
 "Bind the items of a dict in __main__ there. Returns as exec does.");
 
 static PyObject *
@@ -240,7 +240,7 @@ homeobj_prepare(PyObject *obj, PyObject *names)
 }
 
 PyDoc_STRVAR(interrupt_doc,
-"interrupt()\n--\n\nSee Interpreter.interrupt.");
+"interrupt($self, /)\n--\n\nSee Interpreter.interrupt.");
 
 static PyObject *
 homeobj_interrupt(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -257,7 +257,7 @@ homeobj_interrupt(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(is_running_doc,
-"is_running()\n--\n\nSee Interpreter.is_running.");
+"is_running($self, /)\n--\n\nSee Interpreter.is_running.");
 
 static PyObject *
 homeobj_is_running(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -384,7 +384,7 @@ finish_close(homeobj *self, job *j, int64_t deadline)
                       "use it");
 }
 
-PyDoc_STRVAR(close_doc, "close(timeout)\n--\n\nSee Interpreter.close.");
+PyDoc_STRVAR(close_doc, "close($self, timeout, /)\n--\n\nSee Interpreter.close.");
 
 static PyObject *
 homeobj_close(PyObject *obj, PyObject *timeout)
@@ -420,7 +420,7 @@ homeobj_get_name(PyObject *obj, void *Py_UNUSED(closure))
 }
 
 PyDoc_STRVAR(note_doc,
-"note()\n--\n\n"
+"note($self, /)\n--\n\n"
 "For __reduce__: the message under way, if any, keeps the interpreter.");
 
 static PyObject *

@@ -27,7 +27,7 @@ raise_not_made(core_state *state, atoll_err err)
 }
 
 PyDoc_STRVAR(create_doc,
-"_create(name, isolated, setup)\n--\n\n"
+"_create(name, isolated, setup, /)\n--\n\n"
 "Make an interpreter; returns its Home. `isolated`: with private copies of\n"
 "extension modules. `setup` is a pair: a tuple, and a key (bytes) that is the same\n"
 "for equal ones. The tuple: its sys.path (a tuple of str), what\n"
@@ -73,7 +73,7 @@ core_create(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(warm_doc,
-"_warm(count, isolated, setup, wait)\n--\n\n"
+"_warm(count, isolated, setup, wait, /)\n--\n\n"
 "See atoll.warm. Returns how many there are.");
 
 static PyObject *
@@ -110,7 +110,7 @@ core_warm(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(find_home_doc,
-"_find_home(id, any=False)\n--\n\n"
+"_find_home(id, any=False, /)\n--\n\n"
 "The Home of an interpreter of atoll's, or None; with `any` also while it is\n"
 "being made or closed, or if the message that is being read has it.");
 
@@ -146,7 +146,7 @@ core_token(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(set_class_doc,
-"_set_interpreter_class(cls)\n--\n\n"
+"_set_interpreter_class(cls, /)\n--\n\n"
 "Tell the core which class stands for interpreters here.");
 
 static PyObject *
@@ -158,7 +158,7 @@ core_set_class(PyObject *module, PyObject *cls)
 }
 
 PyDoc_STRVAR(register_doc,
-"_register(type, reduce, rebuild)\n--\n\nSee atoll.register.");
+"_register(type, reduce, rebuild, /)\n--\n\nSee atoll.register.");
 
 static PyObject *
 core_register(PyObject *module, PyObject *args)
@@ -185,7 +185,7 @@ core_register(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(set_inherit_doc,
-"_set_inherit(function)\n--\n\nSee atoll._registry.inherit.");
+"_set_inherit(function, /)\n--\n\nSee atoll._registry.inherit.");
 
 static PyObject *
 core_set_inherit(PyObject *module, PyObject *function)
@@ -196,7 +196,7 @@ core_set_inherit(PyObject *module, PyObject *function)
 }
 
 PyDoc_STRVAR(is_shareable_doc,
-"is_shareable(obj)\n--\n\n"
+"is_shareable(obj, /)\n--\n\n"
 "Is `obj` of a type that PEP 734 calls shareable: an immutable value without\n"
 "parts that are not, a memoryview, or a handle of atoll's? Such an object always\n"
 "crosses, and no code runs for it. Much more can be sent. Never raises.");

@@ -103,7 +103,7 @@ is_started(jobobj *self)
 }
 
 PyDoc_STRVAR(done_doc,
-"done()\n--\n\nHas it ended, or been cancelled? (bool)");
+"done($self, /)\n--\n\nHas it ended, or been cancelled? (bool)");
 
 static PyObject *
 jobobj_done(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -112,7 +112,7 @@ jobobj_done(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(cancelled_doc,
-"cancelled()\n--\n\nHas it been cancelled? (bool)");
+"cancelled($self, /)\n--\n\nHas it been cancelled? (bool)");
 
 static PyObject *
 jobobj_cancelled(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -121,7 +121,7 @@ jobobj_cancelled(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(running_doc,
-"running()\n--\n\nIs it running, its outcome still open? (bool)");
+"running($self, /)\n--\n\nIs it running, its outcome still open? (bool)");
 
 static PyObject *
 jobobj_running(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -131,7 +131,7 @@ jobobj_running(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(is_alive_doc,
-"is_alive()\n--\n\n"
+"is_alive($self, /)\n--\n\n"
 "Has it been started, and has its code not ended? (bool) One that was cancelled\n"
 "is alive until it has obeyed.");
 
@@ -357,7 +357,7 @@ resolve_or_raise(jobobj *self, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(result_doc,
-"result(timeout=None)\n--\n\n"
+"result($self, /, timeout=None)\n--\n\n"
 "Wait for the task and return its result, or raise its exception.\n\n"
 "Blocks for up to `timeout` seconds (float; None: for ever). The result is a\n"
 "copy, made at the first call here; later calls return the same object.\n"
@@ -376,7 +376,7 @@ jobobj_result(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(exception_doc,
-"exception(timeout=None)\n--\n\n"
+"exception($self, /, timeout=None)\n--\n\n"
 "Wait for the task and return its exception, or None. As result() else.");
 
 static PyObject *
@@ -391,7 +391,7 @@ jobobj_exception(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(wait_doc,
-"_wait(timeout)\n--\n\nWait for its code to end; returns whether it has.");
+"_wait($self, timeout, /)\n--\n\nWait for its code to end; returns whether it has.");
 
 static PyObject *
 jobobj_wait(PyObject *obj, PyObject *timeout)
@@ -401,7 +401,7 @@ jobobj_wait(PyObject *obj, PyObject *timeout)
 }
 
 PyDoc_STRVAR(cancel_doc,
-"_cancel(queued)\n--\n\n"
+"_cancel($self, queued, /)\n--\n\n"
 "See Future.cancel; with `queued`, only if it has not begun. Returns whether this\n"
 "call did it.");
 
@@ -433,7 +433,7 @@ release_job(void *j)
 }
 
 PyDoc_STRVAR(watch_doc,
-"_watch(cq, token)\n--\n\n"
+"_watch($self, cq, token, /)\n--\n\n"
 "Have cq.drain() return `token` when it is done. Returns the Operation, or None if\n"
 "it is done already.");
 
@@ -461,7 +461,7 @@ jobobj_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(failed_doc,
-"_failed()\n--\n\nIt has ended: did it fail? (bool) Decodes nothing.");
+"_failed($self, /)\n--\n\nIt has ended: did it fail? (bool) Decodes nothing.");
 
 static PyObject *
 jobobj_failed(PyObject *obj, PyObject *Py_UNUSED(ignored))

@@ -54,12 +54,12 @@ parse_acquire(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     "Can be interrupted by a signal; then it is not held."
 
 PyDoc_STRVAR(acquire_doc,
-"acquire(blocking=True, timeout=-1)\n--\n\n"
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
 "Lock it. Those who wait get it in the order in which they came.\n\n"
 ACQUIRE_TEXT);
 
 PyDoc_STRVAR(racquire_doc,
-"acquire(blocking=True, timeout=-1)\n--\n\n"
+"acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
 "Lock it, or, if this thread has it already, lock it once more. Those who wait\n"
 "get it in the order in which they came.\n\n"
 ACQUIRE_TEXT);
@@ -89,7 +89,7 @@ lock_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(acquire_async_doc,
-"acquire_async()\n--\n\n"
+"acquire_async($self, /)\n--\n\n"
 "await lock.acquire_async(): as acquire(), for a coroutine of asyncio or Trio. If\n"
 "it is free it does not yield. When it is cancelled, the lock is not held.");
 
@@ -118,12 +118,12 @@ sync_lock_release(core_state *state, atoll_sync *mutex)
 }
 
 PyDoc_STRVAR(release_doc,
-"release()\n--\n\n"
+"release($self, /)\n--\n\n"
 "Unlock it: whoever has waited longest has it now. Any thread, of any\n"
 "interpreter, may do that. Raises RuntimeError if it is not locked. Does not block.");
 
 PyDoc_STRVAR(rrelease_doc,
-"release()\n--\n\n"
+"release($self, /)\n--\n\n"
 "Unlock it as often as it was locked, and whoever has waited longest has it. Raises\n"
 "RuntimeError in another thread than that which has locked it. Does not block.");
 
@@ -143,7 +143,7 @@ lock_exit(PyObject *obj, PyObject *const *Py_UNUSED(args),
 
 /* ------------------------------------------------------------------ looking */
 
-PyDoc_STRVAR(locked_doc, "locked()\n--\n\nIs it locked, by anybody? (bool)");
+PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nIs it locked, by anybody? (bool)");
 
 static PyObject *
 lock_locked(PyObject *obj, PyObject *Py_UNUSED(ignored))

@@ -392,7 +392,7 @@ moved_dealloc(PyObject *obj)
 }
 
 PyDoc_STRVAR(take_doc,
-"take()\n--\n\n"
+"take($self, /)\n--\n\n"
 "Get the object back in this interpreter: a new one of the same type, with the\n"
 "same memory. Raises AtollError if it was sent or taken already.");
 
@@ -495,7 +495,7 @@ load(core_state *state, movedobj *self, PyObject *obj)
 }
 
 PyDoc_STRVAR(move_doc,
-"move(obj)\n--\n\n"
+"move(obj, /)\n--\n\n"
 "Take the memory out of `obj`, to send it without a copy.\n\n"
 "Args:\n"
 "  obj (bytearray, array.array, numpy.ndarray or Buffer): empty afterwards, of\n"

@@ -384,7 +384,7 @@ output_shutdown(core_state *state)
 }
 
 PyDoc_STRVAR(peek_doc,
-"_peek_output(upto)\n--\n\n"
+"_peek_output(upto, /)\n--\n\n"
 "What is to be written next, up to piece `upto`, as (number of the last piece,\n"
 "kind, interpreter, flush, str or bytes), or None. It stays until it is\n"
 "dropped.");
@@ -439,7 +439,7 @@ core_peek(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 PyDoc_STRVAR(drop_doc,
-"_drop_output(upto)\n--\n\nPieces up to number `upto` have been dealt with.");
+"_drop_output(upto, /)\n--\n\nPieces up to number `upto` have been dealt with.");
 
 static PyObject *
 core_drop(PyObject *Py_UNUSED(module), PyObject *arg)
@@ -453,7 +453,7 @@ core_drop(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 PyDoc_STRVAR(report_doc,
-"_report(exc, message)\n--\n\n"
+"_report(exc, message, /)\n--\n\n"
 "Hand an exception that has nowhere to go to sys.unraisablehook.");
 
 static PyObject *

@@ -210,7 +210,7 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(submit_doc,
-"submit(target, function, args, kwargs, limit)\n--\n\n"
+"submit($self, target, function, args, kwargs, limit, /)\n--\n\n"
 "Queue a call. `target` is a subclass of Job, or an object of one without a task;\n"
 "`limit` the seconds that it may run, or None. Returns the Job.");
 
@@ -243,7 +243,7 @@ pool_submit_to_home(core_state *state, home *h, PyObject *const *args,
 /* --------------------------------------------------------------------- ends */
 
 PyDoc_STRVAR(close_doc,
-"close(cancel)\n--\n\n"
+"close($self, cancel, /)\n--\n\n"
 "Accept nothing more; with `cancel`, cancel what is queued. Does not wait.");
 
 static PyObject *
@@ -261,7 +261,7 @@ poolobj_close(PyObject *obj, PyObject *cancel)
 }
 
 PyDoc_STRVAR(stop_doc,
-"stop()\n--\n\nCancel the tasks that run. Does not wait.");
+"stop($self, /)\n--\n\nCancel the tasks that run. Does not wait.");
 
 static PyObject *
 poolobj_stop(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -277,7 +277,7 @@ poolobj_stop(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(grow_doc,
-"grow(count)\n--\n\nHave at least so many workers. Does not wait.");
+"grow($self, count, /)\n--\n\nHave at least so many workers. Does not wait.");
 
 static PyObject *
 poolobj_grow(PyObject *obj, PyObject *arg)
@@ -301,7 +301,7 @@ wait_ended(void *arg, const atoll_wait *wait)
 }
 
 PyDoc_STRVAR(wait_doc,
-"wait(timeout)\n--\n\n"
+"wait($self, timeout, /)\n--\n\n"
 "Wait until it is closed, its queue empty, and its workers are gone. Returns\n"
 "whether it is so.");
 
@@ -337,7 +337,7 @@ release_pool(void *p)
 }
 
 PyDoc_STRVAR(watch_doc,
-"watch(cq, token)\n--\n\n"
+"watch($self, cq, token, /)\n--\n\n"
 "Have cq.drain() return `token` when wait() would return True. Returns the\n"
 "Operation, or None if that is so already.");
 
@@ -366,7 +366,7 @@ poolobj_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 /* -------------------------------------------------------------------- looking */
 
 PyDoc_STRVAR(state_doc,
-"state()\n--\n\n"
+"state($self, /)\n--\n\n"
 "(queued, strays, restarts, closed, why, workers): a worker is (interpreter's id\n"
 "or None, tasks, busy seconds, restarts, seconds that its task has run or None,\n"
 "bytes).");

@@ -86,7 +86,7 @@ parse_deadline(PyObject *block, PyObject *timeout, int64_t *deadline)
 }
 
 PyDoc_STRVAR(put_doc,
-"put(obj, block=True, timeout=None, *, unbounditems=None)\n--\n\n"
+"put($self, /, obj, block=True, timeout=None, *, unbounditems=None)\n--\n\n"
 "Add `obj` to the queue.\n\n"
 "The object is copied: the receiver gets its own, equal one. Handles (queues,\n"
 "channel ends, interpreters) arrive as handles of the same thing.\n\n"
@@ -127,7 +127,7 @@ queue_put(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(put_nowait_doc,
-"put_nowait(obj, *, unbounditems=None)\n--\n\n"
+"put_nowait($self, /, obj, *, unbounditems=None)\n--\n\n"
 "put(obj, block=False): add without waiting, or raise QueueFull.");
 
 static PyObject *
@@ -146,7 +146,7 @@ queue_put_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(get_doc,
-"get(block=True, timeout=None)\n--\n\n"
+"get($self, /, block=True, timeout=None)\n--\n\n"
 "Remove and return the oldest item.\n\n"
 "Args:\n"
 "  block (bool): wait while the queue is empty; the GIL is released.\n"
@@ -180,7 +180,7 @@ queue_get(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(get_nowait_doc,
-"get_nowait()\n--\n\n"
+"get_nowait($self, /)\n--\n\n"
 "get(block=False): the oldest item, or raise QueueEmpty.");
 
 static PyObject *
@@ -192,7 +192,7 @@ queue_get_nowait(PyObject *obj, PyObject *Py_UNUSED(ignored))
 /* ---------------------------------------------------------------- coroutines */
 
 PyDoc_STRVAR(put_async_doc,
-"put_async(obj, *, unbounditems=None)\n--\n\n"
+"put_async($self, /, obj, *, unbounditems=None)\n--\n\n"
 "await queue.put_async(obj): as put(), for a coroutine of asyncio or Trio. The\n"
 "thread goes on with others while the queue is full. If there is room it does\n"
 "not yield. When it is cancelled, nothing has been put.");
@@ -206,7 +206,7 @@ queue_put_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(get_async_doc,
-"get_async()\n--\n\n"
+"get_async($self, /)\n--\n\n"
 "await queue.get_async(): as get(), for a coroutine of asyncio or Trio. If an\n"
 "item is there it does not yield. When it is cancelled, the queue is as it was.\n"
 "`async for item in queue` gets until the queue is shut down.");
@@ -226,7 +226,7 @@ queue_anext(PyObject *obj)
 
 /* ---------------------------------------------------------------- the rest */
 
-PyDoc_STRVAR(qsize_doc, "qsize()\n--\n\n"
+PyDoc_STRVAR(qsize_doc, "qsize($self, /)\n--\n\n"
 "How many items are in the queue. Another thread may change it at once.");
 
 static PyObject *
@@ -235,7 +235,7 @@ queue_qsize(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSize_t(atoll_chan_len(chan_of(obj)));
 }
 
-PyDoc_STRVAR(empty_doc, "empty()\n--\n\nqsize() == 0.");
+PyDoc_STRVAR(empty_doc, "empty($self, /)\n--\n\nqsize() == 0.");
 
 static PyObject *
 queue_empty(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -243,7 +243,7 @@ queue_empty(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(atoll_chan_len(chan_of(obj)) == 0);
 }
 
-PyDoc_STRVAR(full_doc, "full()\n--\n\n"
+PyDoc_STRVAR(full_doc, "full($self, /)\n--\n\n"
 "Is there no room? Always false when maxsize <= 0.");
 
 static PyObject *
@@ -254,7 +254,7 @@ queue_full(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(shutdown_doc,
-"shutdown(immediate=False)\n--\n\n"
+"shutdown($self, /, immediate=False)\n--\n\n"
 "No more items: put() raises QueueShutDown, and so do those who wait to put.\n"
 "get() returns what was accepted and then raises QueueShutDown; with\n"
 "`immediate` what is left is dropped. Does not block. Calling it twice is\n"

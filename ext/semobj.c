@@ -35,7 +35,7 @@ bounded_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(acquire_doc,
-"acquire(blocking=True, timeout=None)\n--\n\n"
+"acquire($self, /, blocking=True, timeout=None)\n--\n\n"
 "Take a permit. Those who wait get one in the order in which they came.\n\n"
 "Args:\n"
 "  blocking (bool): False: try once.\n"
@@ -75,7 +75,7 @@ sem_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(acquire_async_doc,
-"acquire_async()\n--\n\n"
+"acquire_async($self, /)\n--\n\n"
 "await semaphore.acquire_async(): as acquire(), for a coroutine of asyncio or Trio.\n"
 "If there is a permit it does not yield. When it is cancelled, none was taken.");
 
@@ -99,7 +99,7 @@ give(syncobj *self, long long n)
 }
 
 PyDoc_STRVAR(release_doc,
-"release(n=1)\n--\n\n"
+"release($self, /, n=1)\n--\n\n"
 "Give n permits, first to those who wait. Raises ValueError if n < 1 or if a\n"
 "BoundedSemaphore would have more than it began with; then none is given. Does not\n"
 "block.");
@@ -215,7 +215,7 @@ event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return sync_made(type, err, sync);
 }
 
-PyDoc_STRVAR(is_set_doc, "is_set()\n--\n\nIs it set? (bool)");
+PyDoc_STRVAR(is_set_doc, "is_set($self, /)\n--\n\nIs it set? (bool)");
 
 static PyObject *
 event_is_set(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -233,7 +233,7 @@ none_or_raise(syncobj *self, atoll_err err)
 }
 
 PyDoc_STRVAR(set_doc,
-"set()\n--\n\n"
+"set($self, /)\n--\n\n"
 "Set it. All who wait are woken, in the order in which they came, and have waited\n"
 "with success even if it is cleared before they run. Does not block.");
 
@@ -244,7 +244,8 @@ event_set(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return none_or_raise(self, atoll_flag_set(self->sync));
 }
 
-PyDoc_STRVAR(clear_doc, "clear()\n--\n\nIt is not set any more. Does not block.");
+PyDoc_STRVAR(clear_doc,
+"clear($self, /)\n--\n\nIt is not set any more. Does not block.");
 
 static PyObject *
 event_clear(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -254,7 +255,7 @@ event_clear(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(wait_doc,
-"wait(timeout=None)\n--\n\n"
+"wait($self, /, timeout=None)\n--\n\n"
 "Wait until it is set.\n\n"
 "Args:\n"
 "  timeout (float | None): seconds to wait; None for ever.\n"
@@ -280,7 +281,7 @@ event_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(wait_async_doc,
-"wait_async()\n--\n\n"
+"wait_async($self, /)\n--\n\n"
 "await event.wait_async(): as wait(), for a coroutine of asyncio or Trio. If it is\n"
 "set it does not yield.");
 

@@ -265,7 +265,7 @@ typedef struct sink {
     output_kind kind;
 } sink;
 
-PyDoc_STRVAR(write_doc, "write(text)\n--\n\nAdd text (str); its length.");
+PyDoc_STRVAR(write_doc, "write($self, text, /)\n--\n\nAdd text (str); its length.");
 
 static PyObject *
 sink_write(PyObject *obj, PyObject *text)
@@ -296,7 +296,7 @@ sink_write(PyObject *obj, PyObject *text)
 }
 
 PyDoc_STRVAR(write_bytes_doc,
-"write_bytes(data)\n--\n\nAdd bytes (a buffer); their number.");
+"write_bytes($self, data, /)\n--\n\nAdd bytes (a buffer); their number.");
 
 static PyObject *
 sink_write_bytes(PyObject *obj, PyObject *data)
@@ -313,7 +313,7 @@ sink_write_bytes(PyObject *obj, PyObject *data)
 }
 
 PyDoc_STRVAR(flush_doc,
-"flush()\n--\n\n"
+"flush($self, /)\n--\n\n"
 "Send the beginning of a line as well, and have main's stream flushed.");
 
 static PyObject *
@@ -406,7 +406,7 @@ check_has_home(const core_state *state)
 }
 
 PyDoc_STRVAR(sink_doc,
-"_sink(kind)\n--\n\nThe Sink of stdout (0) or stderr (1).");
+"_sink(kind, /)\n--\n\nThe Sink of stdout (0) or stderr (1).");
 
 static PyObject *
 core_sink(PyObject *module, PyObject *arg)
@@ -429,7 +429,7 @@ core_sink(PyObject *module, PyObject *arg)
 }
 
 PyDoc_STRVAR(send_record_doc,
-"_send_record(data)\n--\n\nSend a marshalled log record (bytes) to main.");
+"_send_record(data, /)\n--\n\nSend a marshalled log record (bytes) to main.");
 
 static PyObject *
 core_send_record(PyObject *module, PyObject *data)

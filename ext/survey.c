@@ -360,7 +360,7 @@ survey_free(survey *s)
 }
 
 PyDoc_STRVAR(memory_doc,
-"_memory(id)\n--\n\n"
+"_memory(id, /)\n--\n\n"
 "Bytes (int) that CPython's allocator of small objects has taken for interpreter `id`.");
 
 static PyObject *
@@ -372,7 +372,7 @@ core_memory(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 PyDoc_STRVAR(survey_doc,
-"_survey(stacks)\n--\n\n"
+"_survey(stacks, /)\n--\n\n"
 "What dump() shows: lists of interpreters, waits, handles of queues and channels,\n"
 "pools, queues, channels. With `stacks` it looks into other interpreters, which\n"
 "takes up to 0.2 s for one that does not let go of its GIL.");
@@ -415,7 +415,7 @@ core_survey(PyObject *module, PyObject *arg)
 }
 
 PyDoc_STRVAR(detect_doc,
-"_detect_deadlocks(on)\n--\n\nSee atoll.detect_deadlocks. None only asks.");
+"_detect_deadlocks(on, /)\n--\n\nSee atoll.detect_deadlocks. None only asks.");
 
 static PyObject *
 core_detect(PyObject *Py_UNUSED(module), PyObject *arg)
@@ -428,7 +428,7 @@ core_detect(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 PyDoc_STRVAR(hurry_doc,
-"_hurry_watch(seconds)\n--\n\n"
+"_hurry_watch(seconds, /)\n--\n\n"
 "For tests: look for deadlocks all the time, with such pauses; 0: as usual.");
 
 static PyObject *
@@ -443,7 +443,7 @@ core_hurry(PyObject *Py_UNUSED(module), PyObject *arg)
 }
 
 PyDoc_STRVAR(harmless_doc,
-"_set_dump_handler(function)\n--\n\n"
+"_set_dump_handler(function, /)\n--\n\n"
 "That signals call it does not mean that they could wake somebody up.");
 
 static PyObject *

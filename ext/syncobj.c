@@ -199,7 +199,7 @@ core_find_sync(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(take_now_doc,
-"_take_now(lock)\n--\n\n"
+"_take_now(lock, /)\n--\n\n"
 "Take a lock or a permit, or see that an event is set, without waiting: a bool.");
 
 static PyObject *

@@ -74,7 +74,7 @@ name_thread(char *name, size_t size)
 /* --------------------------------------------------------------- functions */
 
 PyDoc_STRVAR(start_doc,
-"_trace_start(limit, messages)\n--\n\n"
+"_trace_start(limit, messages, /)\n--\n\n"
 "Begin to log: `limit` events (int) at most, sends and receives among them if\n"
 "`messages`. Returns False if something is logged already.");
 
@@ -144,7 +144,7 @@ core_trace_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(wanted_doc,
-"_wanted(name)\n--\n\n"
+"_wanted(name, /)\n--\n\n"
 "Is this the main interpreter, and `name` (str) set in the environment, to anything\n"
 "but nothing and 0?");
 

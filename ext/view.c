@@ -411,7 +411,7 @@ view_add_types(core_state *state)
 /* ---------------------------------------------------------------- functions */
 
 PyDoc_STRVAR(share_doc,
-"share(obj)\n--\n\n"
+"share(obj, /)\n--\n\n"
 "A memoryview of `obj`, to be sent: the receiver sees the same memory.\n\n"
 "Args:\n"
 "  obj: anything that exports a buffer: bytearray, array, ndarray, mmap, Buffer.\n"

@@ -1,5 +1,17 @@
-/* The texts of the error codes. */
+/* What is constant: the version, and the texts of the error codes. */
 #include "atoll/atoll.h"
+
+const char *
+atoll_version(void)
+{
+    return ATOLL_VERSION;
+}
+
+int
+atoll_abi(void)
+{
+    return ATOLL_ABI;
+}
 
 const char *
 atoll_strerror(int err)

@@ -40,6 +40,7 @@ from ._core import (
     thaw,
     ticker,
 )
+from ._core import __version__ as __version__
 from .errors import (
     KEEP,
     UNBOUND,
@@ -156,8 +157,6 @@ __all__ = [
     "trace",
     "warm",
 ]
-
-__version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

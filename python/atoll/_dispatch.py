@@ -21,6 +21,10 @@ _IDLE = 1.0  # seconds
 
 class Dispatcher:
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """As it is made. In the child of a fork, where nothing of it works."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._cq: _core.CompletionQueue | None = None

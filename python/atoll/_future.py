@@ -10,6 +10,7 @@ condition, and one dispatcher thread of the interpreter does the rest.
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as _Future
@@ -38,6 +39,16 @@ else:
 __all__ = ["Future"]
 
 _making = threading.Lock()  # the conditions
+
+
+def _forked() -> None:
+    """In the child of a fork: the dispatcher's thread and queue are the parent's."""
+    global _making
+    _making = threading.Lock()
+    dispatcher.reset()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class Future(_core.Job, _Base):

@@ -92,6 +92,36 @@ def test_crawler():
     assert re.fullmatch(r"the loop was never more than \d+\.\d ms late", loop)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_anyio(backend):
+    pytest.importorskip(backend)
+    pytest.importorskip("anyio")
+    done = run(EXAMPLES / "anyio_search.py", backend)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "100 primes, the last one is 999,983\nthe search has been stopped: True\n"
+    )
+
+
+def test_progress():
+    pytest.importorskip("tqdm")
+    done = run(EXAMPLES / "progress.py")
+    assert done.returncode == 0, done.stderr
+    # Two bars, to their ends; tqdm may draw an end twice.
+    assert done.stderr.count("40/40") >= 2
+    assert "Traceback" not in done.stderr
+    assert done.stdout == "40 keys, the first one is 282dbfd8\n"
+
+
+def test_pytest_fixture():
+    file = EXAMPLES / "pytest_pool.py"
+    # Not with this project's options, and not into its cache.
+    alone = ("-c", os.devnull, "-p", "no:cacheprovider")
+    done = run("-m", "pytest", "-q", *alone, file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+
+
 def test_readme_has_the_examples():
     """They run without a __main__ guard, also from stdin."""
     readme = (EXAMPLES.parent / "README.md").read_text()

@@ -368,3 +368,19 @@ assert os.waitpid(pid, 0)[1] == 0
 intact()
 """
     )
+
+
+def test_callbacks_in_the_child():
+    """After the parent has had some: its dispatcher is not the child's."""
+    run(
+        """
+def call_back():
+    done = threading.Event()
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        pool.submit(pow, 2, 3).add_done_callback(lambda future: done.set())
+        assert done.wait(10)
+call_back()
+in_child(call_back)
+call_back()
+"""
+    )

@@ -32,6 +32,25 @@ extern "C" {
 #define ATOLL_MUST_CHECK
 #endif
 
+/* --------------------------------------------------------------- version */
+
+/* The version of atoll is written here and nowhere else: the build and the
+ * Python package read it. ATOLL_VERSION_NUMBER grows with each release. */
+#define ATOLL_VERSION "0.1.0"
+#define ATOLL_VERSION_NUMBER 0x000100 /* major, minor and micro, a byte each */
+
+/* Of this header. It changes when a program compiled with an older header
+ * would not work any more: a function gone or with other arguments, a
+ * structure with other fields, an error with another value. Added functions
+ * and errors change the version alone. */
+#define ATOLL_ABI 1
+
+/* Those of the library that is running. A program that finds the library at
+ * run time compares atoll_abi() with its ATOLL_ABI before it calls anything
+ * else. Threads: any. Neither blocks nor fails; the text is constant. */
+ATOLL_API const char *atoll_version(void);
+ATOLL_API int atoll_abi(void);
+
 /* ---------------------------------------------------------------- errors */
 
 /* X(symbol, value, text). Values are part of the ABI: append only. */
