@@ -32,7 +32,7 @@ typedef enum mold_kind {
     MOLD_GLOBAL,
     /* Instances. The first part is a MOLD_GLOBAL: what is called, the class. */
     MOLD_CALL,   /* called with the other parts */
-    MOLD_FIELDS, /* a tuple of names, then their values */
+    MOLD_FIELDS, /* MOLD_NAMES, then their values, set without asking the class */
     MOLD_NAMED,  /* a class of tuples; the items */
     MOLD_MEMBER, /* an Enum; the name of the member */
     /* Bytes to be read. Parts: bytes that hold them; a str, which class it was
@@ -40,6 +40,7 @@ typedef enum mold_kind {
      * ndarray what numpy.lib.format says of its dtype); the shape, a tuple. All of
      * them are native. */
     MOLD_BUFFER,
+    MOLD_NAMES, /* str; opened as a tuple of interned ones */
 } mold_kind;
 
 typedef struct frozen_mold {
