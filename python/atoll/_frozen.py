@@ -69,7 +69,9 @@ def name(obj: Any) -> tuple[str, str] | str:
     if module == "_pydatetime":
         module = "datetime"
     if module == "__main__":
-        return f"other interpreters cannot import {qualname} from __main__: put it into a module"
+        return (
+            f"other interpreters cannot import {qualname} from __main__: put it into a module"
+        )
     try:
         if find(module, qualname) is obj:
             return module, qualname
@@ -107,7 +109,9 @@ def plan(cls: Any) -> Any:
         reduce, rebuild = functions
         return lambda obj: (_CALL, (rebuild, reduce(obj)))
     key = f"{cls.__module__}.{cls.__qualname__}"
-    known = _KNOWN.get(key.replace("_pydatetime", "datetime").replace("pathlib._local", "pathlib"))
+    known = _KNOWN.get(
+        key.replace("_pydatetime", "datetime").replace("pathlib._local", "pathlib")
+    )
     if known is not None and not isinstance(name(cls), str):
         return known
     if "__dataclass_params__" in cls.__dict__:
@@ -262,7 +266,7 @@ def thaw_buffer(data: bytes, was: str, format: Any, shape: tuple[int, ...]) -> A
         return array(format, data)
     if was == "ndarray":
         return _numpy_array(data, format, shape).copy()
-    return open_buffer(bytearray(data), was, format, shape)  # type: ignore[arg-type]
+    return open_buffer(bytearray(data), was, format, shape)
 
 
 def _numpy_array(data: bytes, descr: Any, shape: tuple[int, ...]) -> Any:

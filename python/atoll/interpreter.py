@@ -450,7 +450,7 @@ def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
         if not isinstance(module, str):
             raise TypeError(f"preload must contain names of modules, not {module!r}")
     path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
-    inherited = ()
+    inherited: tuple[tuple[str, str, str], ...] = ()
     if "atoll._registry" in sys.modules or "atoll._frozen" in sys.modules:
         from . import _registry
 

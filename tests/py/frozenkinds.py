@@ -162,8 +162,12 @@ def check_opened(graph):
             continue
         assert same_type(got[name], value), name
         assert got[name] == value, name
-        assert repr(got[name]) == repr(value) or name in ("set", "frozenset", "registered",
-                                                          "empty set"), name
+        assert repr(got[name]) == repr(value) or name in (
+            "set",
+            "frozenset",
+            "registered",
+            "empty set",
+        ), name
     thawed = atoll.thaw(graph)
     for name, value in expected.items():
         assert type(thawed[name]) is type(value), name

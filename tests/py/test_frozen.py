@@ -252,7 +252,7 @@ def test_thaw_refuses_what_is_not_frozen():
 REFUSED = {
     "object": object(), "memoryview": memoryview(b"xyz")[::2], "function": len_of, "class": int,
     "module": sys, "instance": workers.Point(1), "str subclass": workers.MyStr("x"),
-    "int subclass": workers.MyInt(1), 
+    "int subclass": workers.MyInt(1),
     "ordered": collections.OrderedDict(a=1), "defaultdict": collections.defaultdict(int),
     "deque": collections.deque(), "buffer": atoll.Buffer(3),
     "NotImplemented": NotImplemented, "iterator": iter([]), "proxy": types.MappingProxyType(
