@@ -8,6 +8,7 @@ drop-in for the former.
 
 from __future__ import annotations
 
+from . import _core
 from ._core import (
     Barrier,
     BoundedSemaphore,
@@ -114,8 +115,10 @@ __all__ = [
     "RemoteTraceback",
     "Semaphore",
     "SendChannel",
+    "StatsServer",
     "Task",
     "TaskGroup",
+    "Tracing",
     "UNBOUND",
     "UNBOUND_ERROR",
     "UNBOUND_REMOVE",
@@ -145,11 +148,13 @@ __all__ = [
     "register_frozen",
     "select",
     "select_async",
+    "serve_stats",
     "share",
     "spawn",
     "stats",
     "thaw",
     "ticker",
+    "trace",
     "warm",
 ]
 
@@ -170,6 +175,10 @@ if TYPE_CHECKING:
     from ._task import Task as Task
     from ._task import TaskGroup as TaskGroup
     from ._task import spawn as spawn
+    from ._top import StatsServer as StatsServer
+    from ._top import serve_stats as serve_stats
+    from ._trace import Tracing as Tracing
+    from ._trace import trace as trace
     from .errors import (
         BrokenInterpreterPool as BrokenInterpreterPool,
     )
@@ -197,8 +206,10 @@ _LAZY = {
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
+    "StatsServer": "_top",
     "Task": "_task",
     "TaskGroup": "_task",
+    "Tracing": "_trace",
     "WorkerStats": "executor",
     "create_broadcast": "flow",
     "detect_deadlocks": "_dump",
@@ -211,7 +222,9 @@ _LAZY = {
     "register": "_registry",
     "register_frozen": "_frozen",
     "select_async": "_aio",
+    "serve_stats": "_top",
     "spawn": "_task",
+    "trace": "_trace",
 }
 
 
@@ -227,3 +240,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
+
+
+if _core._wanted("ATOLL_TRACE"):
+    from ._trace import trace_from_environment
+
+    trace_from_environment()
+if _core._wanted("ATOLL_TOP"):
+    from ._top import serve_from_environment
+
+    serve_from_environment()
