@@ -146,6 +146,7 @@ __all__ = [
     "pipeline",
     "poison_on_exit",
     "register",
+    "register_frozen",
     "select",
     "select_async",
     "serve_stats",
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
     from ._dump import dump as dump
     from ._dump import dump_on_signal as dump_on_signal
     from ._ends import poison_on_exit as poison_on_exit
+    from ._frozen import register_frozen as register_frozen
     from ._future import Future as Future
     from ._registry import register as register
     from ._task import Task as Task
@@ -217,6 +219,7 @@ _LAZY = {
     "pipeline": "flow",
     "poison_on_exit": "_ends",
     "register": "_registry",
+    "register_frozen": "_frozen",
     "select_async": "_aio",
     "serve_stats": "_top",
     "spawn": "_task",
