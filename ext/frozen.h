@@ -107,6 +107,9 @@ PyObject *frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj);
 /* A mutable copy, with nothing of the graph's in it. A new reference. */
 PyObject *frozen_thaw(core_state *state, PyObject *root);
 
+/* Of what has no parts; NULL without an exception: it has some. */
+PyObject *frozen_copy_leaf(PyObject *src);
+
 /* --- atoll.Frozen (frozenobj.c) */
 
 int frozen_add_type(core_state *state);

@@ -6,6 +6,7 @@
  * nothing here runs code of anybody's, and with the GIL held nothing can change
  * meanwhile: no reference is held to anything but to the whole. */
 #include "frozen_builder.h"
+#include "frozen_view.h"
 
 static char under_way; /* its address stands for that */
 
@@ -214,16 +215,18 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
                        type == &PyRange_Type || type == &PySlice_Type;
     PyObject *dict = is_sequence ? NULL : dict_of(src, type);
     if (!is_sequence && dict == NULL) {
-        if (type != b->state->frozen_type) {
+        bool is_view = frozen_is_view(b->state, type);
+        if (!is_view && type != b->state->frozen_type) {
             return refuse_type(b, src);
         }
-        frozen_graph *other = frozen_of(src);
+        frozen_graph *other = is_view ? ((frozen_view *)src)->hold->graph
+                                      : frozen_of(src);
         frozen_ref(other);
         if (frozen_use(b->graph, other) != ATOLL_OK) {
             PyErr_NoMemory();
             return -1;
         }
-        *out = other->root;
+        *out = is_view ? ((frozen_view *)src)->obj : other->root;
         return 1;
     }
     if (frozen_is_empty_tuple(src)) {

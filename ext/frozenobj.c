@@ -7,6 +7,7 @@
 
 #include "chanobj.h"
 #include "frozen_layout.h"
+#include "frozen_view.h"
 
 typedef struct frozenobj {
     PyObject_HEAD
@@ -75,6 +76,21 @@ frozen_get(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(self->graph->root);
 }
 
+PyDoc_STRVAR(view_doc,
+"view()\n--\n\n"
+"A view of it, in O(1): a SequenceView of a tuple or list, a DictView of a dict,\n"
+"which behave as these and give views of their parts in turn; of anything else a\n"
+"copy. Nothing is pinned: the memory is given back when the last view, handle or\n"
+"message is gone. Does not block.\n\n"
+"Raises MemoryError.");
+
+static PyObject *
+frozen_get_view(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    frozenobj *self = (frozenobj *)obj;
+    return frozen_view_open(self->state, self->graph, self->graph->root);
+}
+
 static PyObject *
 frozen_get_nbytes(PyObject *obj, void *Py_UNUSED(closure))
 {
@@ -138,6 +154,7 @@ PyDoc_STRVAR(frozen_doc,
 
 static PyMethodDef frozen_methods[] = {
     {"get", frozen_get, METH_NOARGS, get_doc},
+    {"view", frozen_get_view, METH_NOARGS, view_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -281,16 +298,32 @@ PyDoc_STRVAR(thaw_doc,
 "tuples where there were tuples, dicts. What is shared inside stays shared. The\n"
 "copy has nothing of the graph's memory and does not keep it.\n\n"
 "Args:\n"
-"  obj: a Frozen, or an object that get() has given.\n"
+"  obj: a Frozen, a view, or an object that get() has given.\n"
 "Raises TypeError for other containers, MemoryError.");
 
 static PyObject *
 core_thaw(PyObject *module, PyObject *obj)
 {
     core_state *state = PyModule_GetState(module);
+    if (frozen_is_view(state, Py_TYPE(obj))) {
+        return frozen_view_thaw(obj);
+    }
     return frozen_thaw(state, Py_TYPE(obj) == state->frozen_type
                                   ? frozen_of(obj)->root
                                   : obj);
+}
+
+PyDoc_STRVAR(view_types_doc,
+"_frozen_view_types()\n--\n\nSequenceView and DictView, made when needed (tuple).");
+
+static PyObject *
+core_view_types(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    core_state *state = PyModule_GetState(module);
+    return frozen_view_ready(state) < 0
+               ? NULL
+               : PyTuple_Pack(2, state->frozen_views[VIEW_SEQUENCE],
+                              state->frozen_views[VIEW_DICT]);
 }
 
 PyDoc_STRVAR(frozen_stats_doc,
@@ -313,6 +346,7 @@ PyMethodDef frozen_functions[] = {
     {"freeze", (PyCFunction)(void (*)(void))core_freeze,
      METH_VARARGS | METH_KEYWORDS, freeze_doc},
     {"thaw", core_thaw, METH_O, thaw_doc},
+    {"_frozen_view_types", core_view_types, METH_NOARGS, view_types_doc},
     {"frozen_stats", core_frozen_stats, METH_NOARGS, frozen_stats_doc},
     {NULL, NULL, 0, NULL},
 };
