@@ -54,6 +54,14 @@ compat_interp_exists(int64_t id)
     return exists;
 }
 
+/* What hash() gives for bytes with these contents. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define compat_hash_buffer Py_HashBuffer
+#else
+extern Py_hash_t _Py_HashBytes(const void *data, Py_ssize_t size);
+#define compat_hash_buffer _Py_HashBytes
+#endif
+
 /* The allocator in use: "pymalloc", "malloc", one with "_debug" in its name, or
  * NULL when it is none of CPython's own. */
 extern const char *_PyMem_GetCurrentAllocatorName(void);

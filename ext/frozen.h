@@ -37,7 +37,8 @@ enum { CHUNKS_PLAIN, CHUNKS_LISTS, CHUNKS_KINDS };
 
 typedef struct frozen_graph {
     uint32_t refs; /* atomic */
-    PyObject *root; /* in our chunks, another graph's, or CPython's own */
+    PyObject *root; /* in our chunks, another graph's, or CPython's own; it may be a
+                       mold (frozen_mold.h) */
     size_t nbytes;
     char *name; /* UTF-8, or NULL */
     frozen_chunk *chunks[CHUNKS_KINDS];
@@ -98,17 +99,21 @@ void frozen_check_fork_child(void);  /* frozen_check.c */
 /* --- making (frozen_build.c), thawing (frozen_thaw.c); attached */
 
 /* A graph of `obj`, published, with one reference. NULL with NotShareableError,
- * that names the place, or MemoryError. Runs no code of the user's. */
+ * that names the place, MemoryError, or what code raised that takes instances
+ * apart. Runs such code, if there are any. */
 frozen_graph *frozen_build(core_state *state, PyObject *obj, bool read_only);
 /* The same into a graph that the caller has made and drops, without publishing
  * it: its root; NULL with an exception. */
 PyObject *frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj);
 
-/* A mutable copy, with nothing of the graph's in it. A new reference. */
+/* A mutable copy, with nothing of the graph's in it; of an object or a part. A new
+ * reference. */
 PyObject *frozen_thaw(core_state *state, PyObject *root);
 
 /* Of what has no parts; NULL without an exception: it has some. */
 PyObject *frozen_copy_leaf(PyObject *src);
+/* A copy of an exact str, which CPython may intern. */
+PyObject *frozen_copy_str(PyObject *src);
 
 /* --- atoll.Frozen (frozenobj.c) */
 

@@ -2,18 +2,18 @@
  *
  * One pass over the objects with a stack of our own, so that depth costs no C
  * stack: the place of a container is taken when it is met, its parts are set as
- * they come to be, and then it is sealed. All types are CPython's own, exactly, so
- * nothing here runs code of anybody's, and with the GIL held nothing can change
- * meanwhile: no reference is held to anything but to the whole. */
+ * they come to be, and then it is sealed. Should a part be a mold, what is there of
+ * the container is made one, too, in the same place. Who may change what meanwhile:
+ * see frozen_builder.h. */
 #include "frozen_builder.h"
 #include "frozen_view.h"
 
-static char under_way; /* its address stands for that */
+char frozen_under_way; /* its address stands for that */
 
 /* ----------------------------------------------------------------- refusals */
 
-/* ['jobs'][3]: the way from the root. No code of the user's may run: what is
- * not plain is left out. */
+/* ['jobs'][3]: the way from the root. What is not plain is left out: showing it
+ * would run code of the user's. */
 static PyObject *
 place_of(const builder *b)
 {
@@ -26,10 +26,11 @@ place_of(const builder *b)
             step = PyUnicode_FromString("[...]");
         }
         else if (!f->mapping) {
-            PyTypeObject *type = Py_TYPE(f->src);
             static const char *const of_slice[] = {".start", ".stop", ".step"};
-            step = type == &PySlice_Type
+            step = f->kind == MOLD_SLICE
                        ? PyUnicode_FromString(of_slice[f->at])
+                   : f->kind >= MOLD_SET
+                       ? frozen_step(f)
                        : PyUnicode_FromFormat("[%zd]", f->at);
         }
         else if (f->frozen_key == NULL) {
@@ -58,8 +59,8 @@ place_of(const builder *b)
     return place;
 }
 
-static int
-refuse(const builder *b, PyObject *obj, const char *why)
+int
+frozen_refuse(const builder *b, PyObject *obj, const char *why)
 {
     PyObject *place = place_of(b);
     if (place != NULL) {
@@ -72,32 +73,23 @@ refuse(const builder *b, PyObject *obj, const char *why)
     return -1;
 }
 
-static int
-refuse_type(const builder *b, PyObject *obj)
-{
-    PyTypeObject *type = Py_TYPE(obj);
-    if (type == &PySet_Type || type == &PyFrozenSet_Type) {
-        return refuse(b, obj, "sets are not among the types that can");
-    }
-    if (type == &PyByteArray_Type || type == &PyMemoryView_Type ||
-        type == b->state->buffer_type) {
-        return refuse(b, obj, "its memory can be changed; send it as it is");
-    }
-    if (PyUnicode_Check(obj) || PyLong_Check(obj) || PyFloat_Check(obj) ||
-        PyTuple_Check(obj) || PyList_Check(obj) || PyDict_Check(obj) ||
-        PyBytes_Check(obj) || PyComplex_Check(obj)) {
-        return refuse(b, obj, "instances of subclasses are not taken for "
-                              "their base");
-    }
-    return refuse(b, obj, "only None, bool, int, float, complex, str, bytes, "
-                          "tuple, list, dict, range, slice, Ellipsis and "
-                          "Frozen can");
-}
-
 /* --------------------------------------------------------------- containers */
 
-static frame *
-push(builder *b)
+int
+frozen_remember(builder *b, PyObject *src, void *to)
+{
+    bool fresh = b->holding && frozen_map_get(&b->memo, src) == NULL;
+    if (frozen_map_set(&b->memo, src, to) < 0) {
+        return -1;
+    }
+    if (fresh) {
+        Py_INCREF(src);
+    }
+    return 0;
+}
+
+frame *
+frozen_push(builder *b)
 {
     if (b->depth == b->room) {
         size_t room = b->room == 0 ? 16 : 2 * b->room;
@@ -111,7 +103,7 @@ push(builder *b)
     }
     frame *f = &b->frames[b->depth];
     memset(f, 0, sizeof(*f));
-    return f; /* the caller adds it, when it is filled in */
+    return f;
 }
 
 /* Are all keys exact str? */
@@ -137,15 +129,16 @@ begin_mapping(builder *b, PyObject *src, PyObject *dict, frame *f)
     Py_ssize_t count = PyDict_GET_SIZE(dict);
     bool general = !has_str_keys(b->state, dict);
     if (count > FROZEN_MOST) {
-        return refuse(b, src, "it is too large");
+        return frozen_refuse(b, src, "it is too large");
     }
     void *to = frozen_take(b, frozen_mapping_size(count, general), CHUNKS_PLAIN);
     if (to == NULL) {
         return -1;
     }
+    f->kind = MOLD_DICT;
     f->mapping = true;
     f->pairs = dict;
-    f->count = count;
+    f->room = count;
     f->dst = frozen_write_mapping(b->state, to, count, general);
     return 0;
 }
@@ -155,6 +148,9 @@ begin_sequence(builder *b, PyObject *src, PyTypeObject *type, frame *f)
 {
     f->from = frozen_parts(src, &f->count);
     int kind = type == &PyList_Type ? CHUNKS_LISTS : CHUNKS_PLAIN;
+    f->kind = type == &PyList_Type    ? MOLD_LIST
+              : type == &PySlice_Type ? MOLD_SLICE
+                                      : MOLD_TUPLE;
     size_t size = type == &PyRange_Type   ? frozen_range_size()
                   : type == &PySlice_Type ? frozen_slice_size()
                                           : frozen_tuple_size(f->count);
@@ -189,13 +185,12 @@ dict_of(PyObject *src, PyTypeObject *type)
     return NULL;
 }
 
-/* What is known of a container already: 1, and it is in *out; 0; -1. */
-static int
-known_container(builder *b, PyObject *src, PyObject **out)
+int
+frozen_known(builder *b, PyObject *src, PyObject **out)
 {
     void *known = frozen_map_get(&b->memo, src);
-    if (known == &under_way) {
-        return refuse(b, src, "it is part of itself, and what cannot be "
+    if (known == &frozen_under_way) {
+        return frozen_refuse(b, src, "it is part of itself, and what cannot be "
                               "changed cannot be made so");
     }
     if (known != NULL) {
@@ -217,7 +212,7 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
     if (!is_sequence && dict == NULL) {
         bool is_view = frozen_is_view(b->state, type);
         if (!is_view && type != b->state->frozen_type) {
-            return refuse_type(b, src);
+            return frozen_other(b, src, type, out);
         }
         frozen_graph *other = is_view ? ((frozen_view *)src)->hold->graph
                                       : frozen_of(src);
@@ -235,12 +230,12 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
     }
     bool shared = Py_REFCNT(src) > 1;
     if (shared) {
-        int known = known_container(b, src, out);
+        int known = frozen_known(b, src, out);
         if (known != 0) {
             return known;
         }
     }
-    frame *f = push(b);
+    frame *f = frozen_push(b);
     if (f == NULL) {
         return -1;
     }
@@ -248,7 +243,7 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
     f->shared = shared;
     int rc = is_sequence ? begin_sequence(b, src, type, f)
                          : begin_mapping(b, src, dict, f);
-    if (rc < 0 || (shared && frozen_map_set(&b->memo, src, &under_way) < 0)) {
+    if (rc < 0 || (shared && frozen_remember(b, src, &frozen_under_way) < 0)) {
         return -1;
     }
     b->depth++;
@@ -284,6 +279,9 @@ static int
 deliver(frame *f, PyObject *obj)
 {
     if (!f->mapping) {
+        if (frozen_is_mold(obj) && f->mold == NULL) {
+            frozen_turn_to_mold(f);
+        }
         f->to[f->at++] = obj;
         return 0;
     }
@@ -291,11 +289,21 @@ deliver(frame *f, PyObject *obj)
         f->frozen_key = obj;
         return 0;
     }
-    Py_hash_t hash = PyObject_Hash(f->frozen_key);
-    if (hash == -1) {
-        return -1;
+    if (f->mold == NULL &&
+        (frozen_is_mold(f->frozen_key) || frozen_is_mold(obj))) {
+        frozen_turn_to_mold(f);
     }
-    frozen_mapping_put(f->dst, f->frozen_key, hash, obj);
+    if (f->mold != NULL) {
+        f->to[f->put++] = f->frozen_key;
+        f->to[f->put++] = obj;
+    }
+    else {
+        Py_hash_t hash = PyObject_Hash(f->frozen_key);
+        if (hash == -1) {
+            return -1;
+        }
+        frozen_mapping_put(f->dst, f->frozen_key, hash, obj);
+    }
     f->frozen_key = NULL;
     f->key = NULL;
     return 0;
@@ -308,9 +316,19 @@ next_part(const core_state *state, frame *f)
     if (!f->mapping) {
         return f->at < f->count ? f->from[f->at] : NULL;
     }
-    if (f->key == NULL &&
-        !layout_next(state, f->pairs, &f->at, &f->key, &f->value)) {
-        return NULL;
+    if (f->key == NULL) {
+        if (f->pairs != NULL) {
+            if (!layout_next(state, f->pairs, &f->at, &f->key, &f->value)) {
+                return NULL;
+            }
+        }
+        else if (f->at < f->count) {
+            f->key = f->from[f->at++];
+            f->value = f->from[f->at++];
+        }
+        else {
+            return NULL;
+        }
     }
     return f->frozen_key == NULL ? f->key : f->value;
 }
@@ -320,12 +338,22 @@ static PyObject *
 finish_frame(builder *b)
 {
     frame *f = &b->frames[b->depth - 1];
-    if (frozen_seal(f->dst) < 0 ||
-        (f->shared && frozen_map_set(&b->memo, f->src, f->dst) < 0)) {
+    PyObject *done = f->dst;
+    if (f->mold != NULL) {
+        f->mold->shared = f->shared;
+        done = frozen_as_part(f->mold);
+    }
+    else if (frozen_seal(done) < 0) {
+        return NULL;
+    }
+    if (f->shared && frozen_remember(b, f->src, done) < 0) {
         return NULL;
     }
     b->depth--;
-    return f->dst;
+    if (f->held != NULL || f->secured) {
+        frozen_release(b, f);
+    }
+    return done;
 }
 
 static PyObject *
@@ -358,6 +386,14 @@ frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj)
 {
     builder b = {.state = state, .graph = g};
     PyObject *root = walk(&b, obj);
+    while (b.depth > 0) { /* it has failed */
+        b.depth--;
+        frozen_release(&b, &b.frames[b.depth]);
+    }
+    for (size_t i = 0; b.holding && b.memo.used > 0 && i <= b.memo.mask; i++) {
+        Py_XDECREF((PyObject *)b.memo.links[i].from);
+    }
+    Py_XDECREF(b.plans);
     atoll_free(b.frames);
     frozen_leaves_fini(&b);
     frozen_map_fini(&b.memo);
@@ -373,6 +409,9 @@ frozen_build(core_state *state, PyObject *obj, bool read_only)
         return NULL;
     }
     PyObject *root = frozen_write_graph(state, g, obj);
+    if (root != NULL && frozen_is_mold(root) && !frozen_mold_of(root)->root) {
+        frozen_mold_of(root)->root = true; /* else it is another graph's */
+    }
     if (root != NULL && frozen_publish(g, root, read_only) == ATOLL_OK) {
         return g;
     }

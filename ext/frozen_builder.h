@@ -1,11 +1,18 @@
-/* What the two files of the builder of frozen graphs have in common: the walk
- * (frozen_build.c) and what has no parts (frozen_leaf.c). No code of the user's runs
- * in either, and the GIL is held from end to end, so nothing changes meanwhile. */
+/* What the files of the builder of frozen graphs have in common: the walk
+ * (frozen_build.c), what has no parts (frozen_leaf.c), and what each interpreter has
+ * to make itself (frozen_other.c).
+ *
+ * As long as all that is met is CPython's own, nobody's code runs and the GIL is
+ * held, so nothing can change, and no reference is held to anything but the whole.
+ * Before code runs that takes an instance apart, frozen_secure() makes that good: it
+ * copies what is left of the containers under way, and holds what is remembered by
+ * its address. */
 #ifndef EXT_FROZEN_BUILDER_H
 #define EXT_FROZEN_BUILDER_H
 
 #include "frozen.h"
 #include "frozen_layout.h"
+#include "frozen_mold.h"
 
 #define NUMBERS 1024 /* remembered at once; 10 bits */
 
@@ -21,14 +28,21 @@ typedef struct number_slot {
     PyObject *obj; /* NULL: empty */
 } number_slot;
 
-/* A container whose parts are being frozen. */
+/* A container whose parts are being frozen, into `to` or, a mapping, into `dst`. */
 typedef struct frame {
-    PyObject *src, *dst;
-    bool shared;     /* it may be met again */
+    PyObject *src;
+    PyObject *dst;     /* native; NULL: it was a mold from the start */
+    frozen_mold *mold; /* NULL: so far it is native */
+    uint8_t kind;      /* of mold, that it would be */
+    bool shared;       /* it may be met again */
     bool mapping;
-    Py_ssize_t at, count; /* mapping: `at` is PyDict_Next()'s */
+    bool secured;      /* `src`, and key and value in `held`, are owned */
+    Py_ssize_t at, count; /* mapping, until it is secured: PyDict_Next()'s */
     PyObject **from, **to;
-    PyObject *pairs;       /* the dict it is made of */
+    PyObject *held;        /* owned: a tuple that `from` is in; or NULL */
+    PyObject *pairs;       /* the dict it is made of; NULL: they are in `held` */
+    Py_ssize_t room;       /* mapping: so many pairs will be there */
+    Py_ssize_t put;        /* mapping: parts in the mold */
     PyObject *key, *value; /* the pair under way */
     PyObject *frozen_key;  /* NULL: that comes first */
 } frame;
@@ -42,7 +56,40 @@ typedef struct builder {
     text_slot *texts;
     size_t text_mask, ntexts;
     number_slot *numbers; /* NULL: none so far */
+    size_t secured;       /* so many of the frames are */
+    bool holding;         /* the memo's keys are held */
+    PyObject *plans;      /* owned: type -> what atoll._frozen.plan() says; or NULL */
 } builder;
+
+/* --- frozen_build.c */
+
+extern char frozen_under_way; /* its address in the memo stands for that */
+
+/* Room for a frame, zeroed, which the caller adds (depth) when it is filled in.
+ * NULL with MemoryError. */
+frame *frozen_push(builder *b);
+/* Raise NotShareableError: `obj` is at the end of the way. Returns -1. */
+int frozen_refuse(const builder *b, PyObject *obj, const char *why);
+/* What may be met again has become `to`. -1 with MemoryError. */
+int frozen_remember(builder *b, PyObject *src, void *to);
+/* What is known of it already: 1, and it is in *out; 0; -1. */
+int frozen_known(builder *b, PyObject *src, PyObject **out);
+
+/* --- frozen_other.c */
+
+/* Whatever is not native: 1, and *out is it; 0: its parts come first (a frame was
+ * added); -1 with an exception. Runs code of the user's. */
+int frozen_other(builder *b, PyObject *src, PyTypeObject *type, PyObject **out);
+/* A native container has a part that is a mold: it becomes one, in its place. */
+void frozen_turn_to_mold(frame *f);
+/* Code is about to run. -1 with MemoryError. */
+int frozen_secure(builder *b);
+/* Let go of what a frame holds: may run code, but the frames below are secured. */
+void frozen_release(builder *b, frame *f);
+/* The steps in a text that is for people: of a frame of instances and sets. */
+PyObject *frozen_step(const frame *f);
+
+/* --- frozen_leaf.c */
 
 /* Memory in the graph; NULL with MemoryError. */
 void *frozen_take(builder *b, size_t size, int kind);
@@ -53,6 +100,8 @@ int frozen_take_over(builder *b, PyObject *src);
 PyObject *frozen_text(builder *b, PyObject *src);
 /* An exact int, float or complex; `type` is its. NULL with MemoryError. */
 PyObject *frozen_number(builder *b, PyObject *src, PyTypeObject *type);
+/* The bytes of a C-contiguous memoryview. NULL with MemoryError. */
+PyObject *frozen_data(builder *b, PyObject *view);
 /* Let go of what they remember. */
 void frozen_leaves_fini(builder *b);
 

@@ -201,21 +201,39 @@ frozen_write_str(void *to, PyObject *src, Py_hash_t hash)
 }
 
 size_t
+frozen_data_size(Py_ssize_t size)
+{
+    return rounded(offsetof(PyBytesObject, ob_sval) + 1 + (size_t)size);
+}
+
+static PyObject *
+write_bytes(void *to, const void *data, Py_ssize_t size, Py_hash_t hash)
+{
+    PyBytesObject *obj = (PyBytesObject *)head(to, &PyBytes_Type);
+    ((PyVarObject *)to)->ob_size = size;
+    compat_bytes_set_hash(obj, hash);
+    if (size > 0) {
+        memcpy(obj->ob_sval, data, (size_t)size);
+    }
+    return (PyObject *)obj;
+}
+
+PyObject *
+frozen_write_data(void *to, const void *data, Py_ssize_t size)
+{
+    return write_bytes(to, data, size, compat_hash_buffer(data, size));
+}
+
+size_t
 frozen_bytes_size(PyObject *src)
 {
-    return rounded(offsetof(PyBytesObject, ob_sval) + 1 +
-                   (size_t)PyBytes_GET_SIZE(src));
+    return frozen_data_size(PyBytes_GET_SIZE(src));
 }
 
 PyObject *
 frozen_write_bytes(void *to, PyObject *src, Py_hash_t hash)
 {
-    PyBytesObject *obj = (PyBytesObject *)head(to, &PyBytes_Type);
-    Py_ssize_t size = PyBytes_GET_SIZE(src);
-    ((PyVarObject *)to)->ob_size = size;
-    compat_bytes_set_hash(obj, hash);
-    memcpy(obj->ob_sval, PyBytes_AS_STRING(src), (size_t)size);
-    return (PyObject *)obj;
+    return write_bytes(to, PyBytes_AS_STRING(src), PyBytes_GET_SIZE(src), hash);
 }
 
 PyObject *

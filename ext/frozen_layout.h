@@ -69,6 +69,9 @@ PyObject *frozen_write_str(void *to, PyObject *src, Py_hash_t hash);
 
 size_t frozen_bytes_size(PyObject *src);
 PyObject *frozen_write_bytes(void *to, PyObject *src, Py_hash_t hash);
+/* A bytes object of any memory. */
+size_t frozen_data_size(Py_ssize_t size);
+PyObject *frozen_write_data(void *to, const void *data, Py_ssize_t size);
 
 /* --- what has parts: they are set after it is written, and then it is sealed */
 

@@ -1,6 +1,8 @@
 /* Freezing what has no parts: equal str and bytes once, equal numbers mostly. */
 #include "frozen_builder.h"
 
+#include <stddef.h>
+
 void *
 frozen_take(builder *b, size_t size, int kind)
 {
@@ -201,7 +203,7 @@ frozen_number(builder *b, PyObject *src, PyTypeObject *type)
     if (obj == NULL) {
         obj = new_number(b, src, type);
         if (obj == NULL ||
-            (shared && frozen_map_set(&b->memo, src, obj) < 0)) {
+            (shared && frozen_remember(b, src, obj) < 0)) {
             return NULL;
         }
     }
@@ -209,6 +211,34 @@ frozen_number(builder *b, PyObject *src, PyTypeObject *type)
         *slot = (number_slot){bits, obj};
     }
     return obj;
+}
+
+#define LINE ((size_t)64) /* of a cache: what arrays are best aligned to */
+
+PyObject *
+frozen_data(builder *b, PyObject *view)
+{
+    const Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
+    PyObject *base = buffer->obj;
+    if (base != NULL && PyBytes_CheckExact(base) &&
+        buffer->buf == PyBytes_AS_STRING(base) &&
+        buffer->len == PyBytes_GET_SIZE(base)) {
+        int taken = frozen_take_over(b, base);
+        if (taken != 0) {
+            return taken < 0 ? NULL : base;
+        }
+    }
+    if (buffer->len > PY_SSIZE_T_MAX - 4096) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    size_t size = frozen_data_size(buffer->len);
+    char *to = frozen_take(b, size + LINE, CHUNKS_PLAIN);
+    if (to == NULL) {
+        return NULL;
+    }
+    to += -(uintptr_t)(to + offsetof(PyBytesObject, ob_sval)) % LINE;
+    return frozen_write_data(to, buffer->buf, buffer->len);
 }
 
 void

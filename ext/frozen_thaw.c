@@ -1,12 +1,15 @@
 /* Ordinary mutable copies of what is frozen: lists of what were lists, dicts of
- * mappings, tuples, and new leaves. Nothing of the graph's memory is in them.
- * What was one object stays one. With a stack of our own, as frozen_build.c. */
+ * mappings, tuples, new leaves, and what molds make. Nothing of the graph's memory is
+ * in them. What was one object stays one. With a stack of our own, as
+ * frozen_build.c. */
 #include "frozen.h"
 #include "frozen_layout.h"
+#include "frozen_mold.h"
 
 typedef struct frame {
     PyObject *src;
-    PyObject *dst; /* list, tuple or dict; of a slice a tuple. Owned. */
+    PyObject *dst; /* list, tuple or dict; of a slice or mold a tuple. Owned. */
+    const frozen_mold *mold; /* or NULL */
     Py_ssize_t at, count;
     PyObject **from;   /* of a sequence */
     PyObject *pairs;   /* of a mapping; else NULL */
@@ -18,11 +21,11 @@ typedef struct thawer {
     core_state *state;
     frame *frames;
     size_t depth, room;
-    frozen_map memo; /* to counted references */
+    frozen_map memo; /* of objects and parts, to counted references */
 } thawer;
 
-static PyObject *
-thaw_str(PyObject *src)
+PyObject *
+frozen_copy_str(PyObject *src)
 {
     Py_ssize_t length = PyUnicode_GET_LENGTH(src);
     PyObject *str = PyUnicode_New(length, PyUnicode_MAX_CHAR_VALUE(src));
@@ -53,7 +56,7 @@ thaw_leaf(PyObject *src)
 {
     PyTypeObject *type = Py_TYPE(src);
     if (type == &PyUnicode_Type) {
-        return thaw_str(src);
+        return frozen_copy_str(src);
     }
     if (type == &PyLong_Type) {
         return thaw_int(src);
@@ -91,13 +94,12 @@ thaw_leaf(PyObject *src)
                : NULL;
 }
 
-/* Begin with a container: -1 with an exception. */
+/* Is it a container of a graph's, and which of the two? */
 static int
-begin(thawer *t, PyObject *src)
+find_native(PyObject *src, bool *was_list)
 {
-    bool was_list = false;
     frozen_graph *owner =
-        compat_is_immortal(src) ? frozen_owner(src, &was_list) : NULL;
+        compat_is_immortal(src) ? frozen_owner(src, was_list) : NULL;
     if (owner == NULL) {
         PyErr_Format(PyExc_TypeError,
                      "thaw() is for a Frozen, and for objects that its get() "
@@ -106,6 +108,17 @@ begin(thawer *t, PyObject *src)
         return -1;
     }
     frozen_unref(owner); /* the caller has it */
+    return 0;
+}
+
+/* Begin with a container: -1 with an exception. */
+static int
+begin(thawer *t, PyObject *src)
+{
+    bool was_list = false;
+    if (!frozen_is_mold(src) && find_native(src, &was_list) < 0) {
+        return -1;
+    }
     if (t->depth == t->room) {
         size_t room = t->room == 0 ? 16 : 2 * t->room;
         frame *more = atoll_realloc(t->frames, room * sizeof(*more));
@@ -119,8 +132,14 @@ begin(thawer *t, PyObject *src)
     frame *f = &t->frames[t->depth];
     memset(f, 0, sizeof(*f));
     f->src = src;
-    f->pairs = frozen_mapping_dict(src);
-    if (f->pairs != NULL) {
+    if (frozen_is_mold(src)) {
+        frozen_mold *mold = frozen_mold_of(src);
+        f->mold = mold;
+        f->from = mold->parts;
+        f->count = mold->count;
+        f->dst = PyTuple_New(f->count);
+    }
+    else if ((f->pairs = frozen_mapping_dict(src)) != NULL) {
         f->dst = compat_dict_presized(PyDict_GET_SIZE(f->pairs));
     }
     else {
@@ -143,7 +162,7 @@ thaw_any(thawer *t, PyObject *src, PyObject **out)
         *out = Py_NewRef(known);
         return 1;
     }
-    *out = thaw_leaf(src);
+    *out = frozen_is_mold(src) ? NULL : thaw_leaf(src);
     if (*out == NULL) {
         return PyErr_Occurred() ? -1 : begin(t, src);
     }
@@ -197,7 +216,12 @@ static PyObject *
 finish(thawer *t)
 {
     frame *f = &t->frames[t->depth - 1];
-    if (Py_TYPE(f->src) == &PySlice_Type) {
+    if (f->mold != NULL) {
+        PyObject *parts = f->dst;
+        f->dst = frozen_cast(t->state, f->mold, &PyTuple_GET_ITEM(parts, 0), true);
+        Py_DECREF(parts);
+    }
+    else if (Py_TYPE(f->src) == &PySlice_Type) {
         Py_SETREF(f->dst, PySlice_New(PyTuple_GET_ITEM(f->dst, 0),
                                       PyTuple_GET_ITEM(f->dst, 1),
                                       PyTuple_GET_ITEM(f->dst, 2)));
@@ -238,6 +262,14 @@ PyObject *
 frozen_thaw(core_state *state, PyObject *root)
 {
     thawer t = {.state = state};
+    if (!frozen_is_mold(root)) {
+        PyObject *leaf = thaw_leaf(root);
+        if (leaf != NULL || PyErr_Occurred()) {
+            return leaf;
+        }
+        const frozen_mold *mold = frozen_molded(state, root);
+        root = mold == NULL ? root : frozen_as_part(mold);
+    }
     PyObject *copy = walk(&t, root);
     while (t.depth > 0) { /* it has failed */
         frame *f = &t.frames[--t.depth];

@@ -7,6 +7,11 @@ static void
 let_go(view_hold *hold)
 {
     if (--hold->count == 0) {
+        for (size_t i = 0;
+             hold->indexes.used > 0 && i <= hold->indexes.mask; i++) {
+            atoll_free(hold->indexes.links[i].to);
+        }
+        frozen_map_fini(&hold->indexes);
         frozen_unref(hold->graph);
         atoll_free(hold);
         frozen_sweep();
@@ -98,9 +103,32 @@ show_slice(view_hold *hold, PyObject *src)
     return slice;
 }
 
+static PyObject *
+show_mold(view_hold *hold, PyObject *part)
+{
+    frozen_mold *mold = frozen_mold_of(part);
+    switch (mold->kind) {
+    case MOLD_TUPLE:
+    case MOLD_LIST:
+        return new_view(hold, VIEW_SEQUENCE, part, mold->parts, mold->count, 1);
+    case MOLD_DICT:
+        return new_view(hold, VIEW_DICT, part, mold->parts, mold->count / 2, 2);
+    case MOLD_SET: {
+        PyObject *set = frozen_thaw(hold->state, part);
+        PyObject *copy = set == NULL ? NULL : PyFrozenSet_New(set);
+        Py_XDECREF(set);
+        return copy;
+    }
+    }
+    return frozen_thaw(hold->state, part);
+}
+
 PyObject *
 frozen_view_part(view_hold *hold, PyObject *part)
 {
+    if (frozen_is_mold(part)) {
+        return show_mold(hold, part);
+    }
     PyTypeObject *type = Py_TYPE(part);
     int64_t value;
     if (type == &PyUnicode_Type) {
@@ -165,10 +193,12 @@ is_plain(PyObject *obj)
 int
 frozen_view_equal(view_hold *hold, PyObject *part, PyObject *obj)
 {
-    if (is_plain(obj)) {
+    bool native = !frozen_is_mold(part);
+    if (native && is_plain(obj)) {
         return PyObject_RichCompareBool(part, obj, Py_EQ);
     }
-    if (frozen_is_view(hold->state, Py_TYPE(obj))) {
+    if (native && frozen_is_view(hold->state, Py_TYPE(obj)) &&
+        frozen_view_is_native((frozen_view *)obj)) {
         return PyObject_RichCompareBool(part, ((frozen_view *)obj)->obj, Py_EQ);
     }
     PyObject *shown = frozen_view_part(hold, part);
@@ -340,7 +370,24 @@ frozen_view_repr(PyObject *self)
 Py_hash_t
 frozen_view_hash(PyObject *self)
 {
-    return PyObject_Hash(((frozen_view *)self)->obj);
+    frozen_view *view = (frozen_view *)self;
+    if (frozen_view_is_native(view)) {
+        return PyObject_Hash(view->obj);
+    }
+    PyObject *parts = NULL;
+    if (Py_TYPE(self) == view->hold->state->frozen_views[VIEW_SEQUENCE]) {
+        parts = frozen_view_tuple(view);
+    }
+#ifdef COMPAT_FROZENDICT
+    else {
+        PyObject *dict = frozen_view_dict(view);
+        parts = dict == NULL ? NULL : PyFrozenDict_New(dict);
+        Py_XDECREF(dict);
+    }
+#endif
+    Py_hash_t hash = parts == NULL ? -1 : PyObject_Hash(parts);
+    Py_XDECREF(parts);
+    return hash;
 }
 
 PyObject *

@@ -2,7 +2,8 @@
  *
  * A view is a small object of this interpreter's for a tuple or a mapping in a
  * graph, and looks like it. What has no parts comes out of it as a copy, what has
- * as another view: no object of a graph's ever gets into the hands of anybody. So
+ * as another view, and what each interpreter has to make itself, as a copy of its
+ * own: no object of a graph's ever gets into the hands of anybody. So
  * the graph can be counted, and goes with its last view, in main, too.
  *
  * All views that have come of one frozen.view() share one hold, which has the
@@ -17,6 +18,7 @@
 
 #include "frozen.h"
 #include "frozen_layout.h"
+#include "frozen_mold.h"
 
 /* core_state.frozen_views */
 enum {
@@ -29,16 +31,26 @@ enum {
     VIEW_TYPES
 };
 
+/* Where the keys of the mold of a dict are, by their hashes. */
+typedef struct frozen_index {
+    size_t mask;
+    struct frozen_place {
+        Py_hash_t hash;
+        Py_ssize_t at; /* of the key among the parts; -1: empty */
+    } places[];
+} frozen_index;
+
 typedef struct view_hold {
     core_state *state;   /* lives as long as the types, so as any view */
     frozen_graph *graph; /* counted */
     size_t count;        /* of views and iterators; guarded by the GIL */
+    frozen_map indexes;  /* molds of dicts to frozen_index */
 } view_hold;
 
 typedef struct frozen_view {
     PyObject_HEAD
     view_hold *hold;        /* counted */
-    PyObject *obj;          /* a tuple or mapping of the graph's */
+    PyObject *obj;          /* a tuple or mapping of the graph's, or a mold */
     PyObject *const *items; /* its parts: items, or keys with their values after */
     Py_ssize_t count;       /* of items, or pairs */
     int stride;             /* from one of them to the next */
@@ -55,11 +67,18 @@ PyObject *frozen_view_open(core_state *state, frozen_graph *g, PyObject *part);
 /* Is it the type of a view of a tuple or a mapping? */
 bool frozen_is_view(const core_state *state, PyTypeObject *type);
 
-/* A part as it is shown: a new reference, NULL with an exception. Runs no code. */
+/* A part as it is shown: a new reference, NULL with an exception. Runs code of the
+ * user's, if it is an instance. */
 PyObject *frozen_view_part(view_hold *hold, PyObject *part);
 /* Is the part equal to `obj`? 1, 0, -1 with an exception. Code of the user's that
  * runs for it gets copies and views. */
 int frozen_view_equal(view_hold *hold, PyObject *part, PyObject *obj);
+/* Are all objects in it CPython's own? Then it is compared and hashed as it is. */
+static inline bool
+frozen_view_is_native(const frozen_view *view)
+{
+    return !frozen_is_mold(view->obj);
+}
 /* Another view of what `of` is one of. */
 PyObject *frozen_view_as(frozen_view *of, int type);
 PyObject *frozen_view_iterate(frozen_view *of, bool backwards);
@@ -87,6 +106,10 @@ PyObject *frozen_view_reduce(PyObject *self, PyObject *ignored);
 
 extern PyType_Spec frozen_sequence_spec, frozen_dict_spec, frozen_keys_spec,
     frozen_values_spec, frozen_items_spec;
+
+/* A tuple or dict of the parts as they are shown. */
+PyObject *frozen_view_tuple(frozen_view *sequence);
+PyObject *frozen_view_dict(frozen_view *dict);
 
 /* The value of `key`, of the graph's, or NULL: there is none (*failed is false),
  * or an exception. */

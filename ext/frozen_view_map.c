@@ -1,6 +1,82 @@
 /* atoll.DictView: what was a dict, in a frozen graph. See frozen_view.h. */
 #include "frozen_view.h"
 
+/* ------------------------------------------------------------------- lookup */
+
+/* Enter the key at `at`. -1 with an exception. */
+static int
+enter(frozen_view *self, frozen_index *index, Py_ssize_t at)
+{
+    PyObject *key = frozen_view_part(self->hold, self->items[at]);
+    Py_hash_t hash = key == NULL ? -1 : PyObject_Hash(key);
+    Py_XDECREF(key);
+    size_t i = (size_t)hash & index->mask;
+    while (index->places[i].at >= 0) {
+        i = (i + 1) & index->mask;
+    }
+    index->places[i].hash = hash;
+    index->places[i].at = at;
+    return hash == -1 ? -1 : 0;
+}
+
+/* The index of a mold, which has none of its own: made once for all views of a
+ * hold. Borrowed; NULL with an exception. */
+static frozen_index *
+index_of(frozen_view *self)
+{
+    frozen_map *indexes = &self->hold->indexes;
+    frozen_index *index = frozen_map_get(indexes, self->obj);
+    if (index != NULL) {
+        return index;
+    }
+    size_t room = 8;
+    while (room < 2 * (size_t)self->count) {
+        room *= 2;
+    }
+    index = atoll_alloc(sizeof(*index) + room * sizeof(index->places[0]));
+    if (index == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    memset(index->places, 0xff, room * sizeof(index->places[0]));
+    index->mask = room - 1;
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        if (enter(self, index, 2 * i) < 0) {
+            atoll_free(index);
+            return NULL;
+        }
+    }
+    /* Code of the user's has run, and may have made one. */
+    frozen_index *other = frozen_map_get(indexes, self->obj);
+    if (other != NULL || frozen_map_set(indexes, self->obj, index) < 0) {
+        atoll_free(index);
+        return other;
+    }
+    return index;
+}
+
+static PyObject *
+find_in_mold(frozen_view *self, PyObject *key, Py_hash_t hash, bool *failed)
+{
+    const frozen_index *index = index_of(self);
+    *failed = index == NULL;
+    for (size_t i = (size_t)hash; index != NULL; i++) {
+        const struct frozen_place *place = &index->places[i & index->mask];
+        if (place->at < 0) {
+            return NULL;
+        }
+        if (place->hash == hash) {
+            PyObject *const *pair = &self->items[place->at];
+            int equal = frozen_view_equal(self->hold, pair[0], key);
+            if (equal != 0) {
+                *failed = equal < 0;
+                return equal < 0 ? NULL : pair[1];
+            }
+        }
+    }
+    return NULL;
+}
+
 PyObject *
 frozen_view_find(frozen_view *self, PyObject *key, bool *failed)
 {
@@ -8,6 +84,9 @@ frozen_view_find(frozen_view *self, PyObject *key, bool *failed)
     *failed = hash == -1;
     if (hash == -1) {
         return NULL;
+    }
+    if (!frozen_view_is_native(self)) {
+        return find_in_mold(self, key, hash, failed);
     }
     frozen_probe probe = frozen_probe_begin(self->obj, hash);
     PyObject *const *pair;
@@ -121,8 +200,15 @@ dict_compare(PyObject *a, PyObject *b, int op)
     if (op != Py_EQ && op != Py_NE) {
         Py_RETURN_NOTIMPLEMENTED;
     }
-    if (Py_TYPE(a) == Py_TYPE(b)) { /* all in it are objects of CPython's own */
-        return PyObject_RichCompare(self->obj, ((frozen_view *)b)->obj, op);
+    if (Py_TYPE(a) == Py_TYPE(b)) {
+        frozen_view *other = (frozen_view *)b;
+        if (frozen_view_is_native(self) && frozen_view_is_native(other)) {
+            return PyObject_RichCompare(self->obj, other->obj, op);
+        }
+        PyObject *parts = frozen_view_dict(other);
+        PyObject *result = parts == NULL ? NULL : dict_compare(a, parts, op);
+        Py_XDECREF(parts);
+        return result;
     }
     if (!is_dict(b)) {
         Py_RETURN_NOTIMPLEMENTED; /* Mapping.__eq__ is enough for others */
@@ -145,18 +231,9 @@ is_view(PyObject *obj)
     return number != NULL && number->nb_or == dict_or;
 }
 
-/* A dict of the parts. */
-static PyObject *
-as_dict(PyObject *obj)
+PyObject *
+frozen_view_dict(frozen_view *self)
 {
-    frozen_view *self = (frozen_view *)obj;
-    if (!is_view(obj)) {
-        PyObject *dict = PyDict_New();
-        if (dict != NULL && PyDict_Update(dict, obj) < 0) {
-            Py_CLEAR(dict);
-        }
-        return dict;
-    }
     PyObject *dict = compat_dict_presized(self->count);
     for (Py_ssize_t i = 0; i < self->count && dict != NULL; i++) {
         PyObject *const *pair = self->items + i * self->stride;
@@ -169,6 +246,20 @@ as_dict(PyObject *obj)
         }
         Py_XDECREF(key);
         Py_XDECREF(value);
+    }
+    return dict;
+}
+
+/* A new dict. */
+static PyObject *
+as_dict(PyObject *obj)
+{
+    if (is_view(obj)) {
+        return frozen_view_dict((frozen_view *)obj);
+    }
+    PyObject *dict = PyDict_New();
+    if (dict != NULL && PyDict_Update(dict, obj) < 0) {
+        Py_CLEAR(dict);
     }
     return dict;
 }

@@ -31,6 +31,12 @@ part_of(frozen_view *self, Py_ssize_t start, Py_ssize_t step, Py_ssize_t count)
     return tuple;
 }
 
+PyObject *
+frozen_view_tuple(frozen_view *self)
+{
+    return part_of(self, 0, 1, self->count);
+}
+
 static PyObject *
 sequence_subscript(PyObject *obj, PyObject *index)
 {
@@ -157,8 +163,16 @@ static PyObject *
 sequence_compare(PyObject *a, PyObject *b, int op)
 {
     frozen_view *self = (frozen_view *)a;
-    if (Py_TYPE(a) == Py_TYPE(b)) { /* all in it are objects of CPython's own */
-        return PyObject_RichCompare(self->obj, ((frozen_view *)b)->obj, op);
+    if (Py_TYPE(a) == Py_TYPE(b)) {
+        frozen_view *other = (frozen_view *)b;
+        if (frozen_view_is_native(self) && frozen_view_is_native(other)) {
+            return PyObject_RichCompare(self->obj, other->obj, op);
+        }
+        PyObject *parts = frozen_view_tuple(other);
+        PyObject *result =
+            parts == NULL ? NULL : sequence_compare(a, parts, op);
+        Py_XDECREF(parts);
+        return result;
     }
     if (!PyTuple_Check(b) && !PyList_Check(b)) {
         Py_RETURN_NOTIMPLEMENTED;
@@ -174,7 +188,7 @@ static PyObject *
 as_tuple(PyObject *obj, PyTypeObject *view)
 {
     if (Py_TYPE(obj) == view) {
-        return part_of((frozen_view *)obj, 0, 1, ((frozen_view *)obj)->count);
+        return frozen_view_tuple((frozen_view *)obj);
     }
     return PyTuple_Check(obj) ? Py_NewRef(obj) : NULL;
 }

@@ -7,6 +7,7 @@
 
 #include "chanobj.h"
 #include "frozen_layout.h"
+#include "frozen_mold.h"
 #include "frozen_view.h"
 
 typedef struct frozenobj {
@@ -55,10 +56,13 @@ PyDoc_STRVAR(get_doc,
 "get()\n--\n\n"
 "The objects themselves: ordinary ones, at their ordinary speed, the same for\n"
 "every interpreter, in O(1). They are immutable: tuples in place of lists,\n"
-"mappingproxy (from 3.15 on frozendict) in place of dicts.\n\n"
+"mappingproxy (from 3.15 on frozendict) in place of dicts. Sets, instances and\n"
+"buffers, and containers of such, are made by the first call in an interpreter,\n"
+"which keeps them: classes are looked up by their names, and may be imported.\n\n"
 "Nobody counts who refers to them. So the graph stays in memory until this\n"
 "interpreter is closed; in main, until the process ends. Does not block.\n\n"
-"Raises MemoryError.");
+"Raises MemoryError; ImportError, if there is no such class here; and what the\n"
+"code of a class raises.");
 
 static PyObject *
 frozen_get(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -73,16 +77,16 @@ frozen_get(PyObject *obj, PyObject *Py_UNUSED(ignored))
         }
         self->pinned = true;
     }
-    return Py_NewRef(self->graph->root);
+    return frozen_open(self->state, self->graph->root);
 }
 
 PyDoc_STRVAR(view_doc,
 "view()\n--\n\n"
 "A view of it, in O(1): a SequenceView of a tuple or list, a DictView of a dict,\n"
 "which behave as these and give views of their parts in turn; of anything else a\n"
-"copy. Nothing is pinned: the memory is given back when the last view, handle or\n"
-"message is gone. Does not block.\n\n"
-"Raises MemoryError.");
+"copy, as thaw() makes it, but frozensets of sets. Nothing is pinned: the memory is\n"
+"given back when the last view, handle or message is gone. Does not block.\n\n"
+"Raises MemoryError; of an instance what thaw() raises.");
 
 static PyObject *
 frozen_get_view(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -119,12 +123,15 @@ frozen_repr(PyObject *obj)
     if (name == NULL && PyErr_Occurred()) {
         return NULL;
     }
+    const char *what = frozen_is_mold(g->root)
+                           ? frozen_mold_name(frozen_mold_of(g->root))
+                           : Py_TYPE(g->root)->tp_name;
     PyObject *text =
         name == NULL
-            ? PyUnicode_FromFormat("<atoll.Frozen %T of %zu bytes>", g->root,
+            ? PyUnicode_FromFormat("<atoll.Frozen %s of %zu bytes>", what,
                                    g->nbytes)
-            : PyUnicode_FromFormat("<atoll.Frozen %R: %T of %zu bytes>", name,
-                                   g->root, g->nbytes);
+            : PyUnicode_FromFormat("<atoll.Frozen %R: %s of %zu bytes>", name,
+                                   what, g->nbytes);
     Py_XDECREF(name);
     return text;
 }
@@ -241,8 +248,11 @@ PyDoc_STRVAR(freeze_doc,
 "A copy of `obj` that nobody can change, in memory shared by all interpreters.\n\n"
 "Args:\n"
 "  obj: None, bool, int, float, complex, str, bytes, range, slice, Ellipsis;\n"
-"    tuples, lists and dicts of these, of any depth; Frozen. Lists become\n"
-"    tuples, dicts read-only mappings. Equal str and bytes are stored once, and\n"
+"    datetime and its family, Decimal, Fraction, UUID, Path, members of Enum;\n"
+"    bytearray, memoryview, array, ndarray; named tuples, frozen dataclasses, and\n"
+"    what register_frozen() knows; tuples, lists, dicts and sets of these, of any\n"
+"    depth; Frozen. Lists become tuples, dicts read-only mappings, sets\n"
+"    frozensets, buffers read-only. Equal str and bytes are stored once, and\n"
 "    what is shared inside stays shared. What is frozen already (a Frozen, or a\n"
 "    container from get()) is not copied but held.\n"
 "  name (str | None): for you to tell graphs apart.\n"
@@ -295,8 +305,9 @@ core_freeze(PyObject *module, PyObject *args, PyObject *kwargs)
 PyDoc_STRVAR(thaw_doc,
 "thaw(obj)\n--\n\n"
 "An ordinary, mutable deep copy of what is frozen: lists where there were lists,\n"
-"tuples where there were tuples, dicts. What is shared inside stays shared. The\n"
-"copy has nothing of the graph's memory and does not keep it.\n\n"
+"tuples where there were tuples, dicts, sets, new instances, buffers of their own.\n"
+"What is shared inside stays shared. The copy has nothing of the graph's memory and\n"
+"does not keep it.\n\n"
 "Args:\n"
 "  obj: a Frozen, a view, or an object that get() has given.\n"
 "Raises TypeError for other containers, MemoryError.");

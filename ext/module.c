@@ -6,6 +6,7 @@
 #include "detach.h"
 #include "dict_layout.h"
 #include "frozen.h"
+#include "frozen_mold.h"
 #include "home.h"
 #include "jobobj.h"
 #include "mailbox.h"
@@ -228,7 +229,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
 #define VISIT(field) Py_VISIT(state->field);
     STATE_OBJECTS(VISIT)
 #undef VISIT
-    return 0;
+    return frozen_visit(state, visit, arg);
 }
 
 static int
@@ -238,6 +239,7 @@ core_clear(PyObject *module)
 #define CLEAR(field) Py_CLEAR(state->field);
     STATE_OBJECTS(CLEAR)
 #undef CLEAR
+    frozen_forget(state);
     return 0;
 }
 

@@ -54,6 +54,7 @@ typedef struct core_state {
     PyObject *create_extension, *create_builtin, *exec_extension,
         *exec_builtin, *exec_source, *ctypes_dlopen; /* CPython's, likewise */
     PyObject *aio;               /* atoll._aio, on demand */
+    struct frozen_opened *opened; /* what frozen graphs became: frozen_mold.h */
     struct selection *selection; /* memory for the next, or NULL */
     uint64_t random;             /* of select; 0: not begun */
     struct cqobj *cqs;           /* its completion queues; see cqobj.h */

@@ -85,6 +85,7 @@ __all__ = [
     "Counter",
     "DeadlockError",
     "Diagnosis",
+    "DictView",
     "Event",
     "ExecutionFailed",
     "ForkedError",
@@ -114,6 +115,7 @@ __all__ = [
     "RemoteTraceback",
     "Semaphore",
     "SendChannel",
+    "SequenceView",
     "Task",
     "TaskGroup",
     "UNBOUND",
@@ -142,6 +144,7 @@ __all__ = [
     "pipeline",
     "poison_on_exit",
     "register",
+    "register_frozen",
     "select",
     "select_async",
     "share",
@@ -156,6 +159,8 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._core import DictView as DictView
+    from ._core import SequenceView as SequenceView
     from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
@@ -163,6 +168,7 @@ if TYPE_CHECKING:
     from ._dump import dump as dump
     from ._dump import dump_on_signal as dump_on_signal
     from ._ends import poison_on_exit as poison_on_exit
+    from ._frozen import register_frozen as register_frozen
     from ._future import Future as Future
     from ._registry import register as register
     from ._task import Task as Task
@@ -207,12 +213,19 @@ _LAZY = {
     "pipeline": "flow",
     "poison_on_exit": "_ends",
     "register": "_registry",
+    "register_frozen": "_frozen",
     "select_async": "_aio",
     "spawn": "_task",
 }
 
 
 def __getattr__(name: str) -> object:
+    if name in ("DictView", "SequenceView"):  # not before there are views
+        from ._core import _frozen_view_types
+
+        sequence, mapping = _frozen_view_types()
+        globals().update(SequenceView=sequence, DictView=mapping)
+        return globals()[name]
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -223,4 +236,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "DictView", "SequenceView"})

@@ -67,14 +67,28 @@ def _find(name: str) -> Any:
     return found
 
 
+_FROZEN = "frozen "  # before a name: of register_frozen
+
+
 def inherited() -> tuple[tuple[str, str, str], ...]:
     """For a new interpreter: what inherit() takes."""
-    return tuple((name, *functions) for name, functions in _names.items())
+    frozen = sys.modules.get("atoll._frozen")
+    more = () if frozen is None else frozen.names.items()
+    return (
+        *((name, *functions) for name, functions in _names.items()),
+        *((_FROZEN + name, *functions) for name, functions in more),
+    )
 
 
 def inherit(entries: tuple[tuple[str, str, str], ...]) -> None:
     """In the new one: look each type's functions up when the type is first met."""
-    _names.update((name, (reduce, rebuild)) for name, reduce, rebuild in entries)
+    for name, reduce, rebuild in entries:
+        if name.startswith(_FROZEN):
+            from . import _frozen
+
+            _frozen.names[name.removeprefix(_FROZEN)] = reduce, rebuild
+        else:
+            _names[name] = reduce, rebuild
     _core._set_inherit(_lookup)
 
 

@@ -450,8 +450,11 @@ def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
         if not isinstance(module, str):
             raise TypeError(f"preload must contain names of modules, not {module!r}")
     path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
-    registry = sys.modules.get("atoll._registry")
-    inherited = () if registry is None else registry.inherited()
+    inherited: tuple[tuple[str, str, str], ...] = ()
+    if "atoll._registry" in sys.modules or "atoll._frozen" in sys.modules:
+        from . import _registry
+
+        inherited = _registry.inherited()
     setup = (path, inherited, *_surroundings(), names)
     return setup, marshal.dumps(setup, 2)  # type: ignore[arg-type]
 

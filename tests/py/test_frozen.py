@@ -3,16 +3,12 @@
 import collections
 import copy
 import ctypes
-import datetime
-import decimal
-import enum
 import gc
 import json
 import math
 import pickle
 import sys
 import types
-import uuid
 import weakref
 
 import atoll
@@ -253,20 +249,12 @@ def test_thaw_refuses_what_is_not_frozen():
 # ---------------------------------------------------------------- refusals
 
 
-class Coloured(enum.Enum):
-    RED = 1
-
-
-Pair = collections.namedtuple("Pair", "a b")
-
 REFUSED = {
-    "set": {1}, "frozenset": frozenset([1]), "bytearray": bytearray(b"x"),
-    "memoryview": memoryview(b"x"), "object": object(), "function": len_of, "class": int,
+    "object": object(), "memoryview": memoryview(b"xyz")[::2], "function": len_of, "class": int,
     "module": sys, "instance": workers.Point(1), "str subclass": workers.MyStr("x"),
-    "int subclass": workers.MyInt(1), "namedtuple": Pair(1, 2), "enum": Coloured.RED,
+    "int subclass": workers.MyInt(1),
     "ordered": collections.OrderedDict(a=1), "defaultdict": collections.defaultdict(int),
-    "deque": collections.deque(), "datetime": datetime.datetime(2020, 1, 1),
-    "decimal": decimal.Decimal(1), "uuid": uuid.UUID(int=1), "buffer": atoll.Buffer(3),
+    "deque": collections.deque(), "buffer": atoll.Buffer(3),
     "NotImplemented": NotImplemented, "iterator": iter([]), "proxy": types.MappingProxyType(
         collections.OrderedDict()),
 }  # fmt: skip
@@ -290,12 +278,12 @@ def test_what_cannot_be_frozen_is_named_with_its_place(kind):
 
 def test_the_place_of_a_key():
     with pytest.raises(atoll.NotShareableError, match=r"^at \[0\] key\[1\]: "):
-        atoll.freeze([{(1, frozenset()): 2}])
+        atoll.freeze([{(1, object()): 2}])
     with pytest.raises(atoll.NotShareableError, match=r"^at \[<tuple>\]\[b'k'\]: "):
-        atoll.freeze({(1, 2): {b"k": {1}}})
+        atoll.freeze({(1, 2): {b"k": object()}})
     with pytest.raises(atoll.NotShareableError, match=r"^at \[\.\.\.\]\[0\]: "):
-        atoll.freeze({10**5000: [{1}]})
-    value = {1}
+        atoll.freeze({10**5000: [object()]})
+    value = object()
     for _ in range(100):
         value = [value]
     place = r"^at (\[0\]){10}\[\.\.\.\](\[0\]){10}: "
@@ -508,7 +496,7 @@ def use_late(graph):
 
 def test_a_failed_freeze_leaves_nothing():
     big = [[str(n), n * 1.5, {"k": n}] for n in range(50_000)]
-    big.append({1})
+    big.append(object())
     since = Since()
     for n in range(30):
         with pytest.raises(atoll.NotShareableError):
