@@ -2,8 +2,8 @@
 
 from array import array
 from collections.abc import Buffer as Buffer_
-from collections.abc import Callable, Iterator
-from typing import Any, Self, TypeVar, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self, SupportsIndex, TypeVar, final, overload
 
 from .errors import _Unbound
 from .interpreter import Interpreter

@@ -3,6 +3,7 @@ graph, and let its memory go with the last of them."""
 
 import collections
 import collections.abc as abc
+import contextlib
 import copy
 import gc
 import json
@@ -26,7 +27,7 @@ LEAVES = [
     None, True, False, ..., 0, -1, 257, 5000, -(2**30), 2**60, 2**1000, -(2**1000), 0.0, -0.0,
     1.5, math.inf, 1.5 - 2j, "", "a", "é", "Ā", "𝔘", "ascii", "latin é", "two € bytes",
     "four 𝔘 bytes", "\ud800", "x" * 10_000, "__len__", b"", b"x", b"bytes", range(0),
-    range(5, -9, -2), range(2**70, 2**71), slice(None), slice(1, 2, 3), slice("a", (1, "b"), 2.5),
+    range(5, -9, -2), range(2**70, 2**71), slice(None), slice(1, 2, 3), slice("a", None, 2.5),
 ]  # fmt: skip
 
 
@@ -43,8 +44,8 @@ def view(obj):
     return atoll.freeze(obj).view()
 
 
-def is_of(obj, start, end):
-    return start <= id(obj) < end
+def anything():
+    return contextlib.suppress(Exception)
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda v: repr(v)[:20])
@@ -55,7 +56,7 @@ def test_leaves_are_copies(leaf):
         assert repr(got) == repr(leaf)
         assert hash(got) == hash(leaf) or isinstance(leaf, slice)
     assert view(None) is None
-    assert view(5) is 5  # noqa: F632
+    assert view([slice((1, "b"))])[0] == slice((1, "b"))
 
 
 def test_sequences():
@@ -159,6 +160,7 @@ def pairs():
 @pytest.mark.parametrize("make", [pairs, frozenkinds.kinds], ids=["native", "mold"])
 def test_mappings(make):
     value = make()
+    value.pop("registered", None)
     v = view(value)
     assert type(v) is atoll.DictView
     assert isinstance(v, abc.Mapping)
@@ -348,10 +350,8 @@ def test_nothing_of_the_graph_gets_out():
     value = {"key": [1000, 1.5, "some text", ("t", 2000)], ("tuple", 3000): {"k": 4000},
              "slice": [slice(5000, "stop")], "bytes": b"bytes", "big": 2**200}  # fmt: skip
     handle = atoll.freeze(value)
-    v, native = handle.view(), set()
-    code = atoll.freeze(0)  # (the addresses come from another interpreter: no pin here)
-    del code
-    with atoll.create() as interp:
+    v = handle.view()
+    with atoll.create() as interp:  # that has got it, for a while
         native = interp.call(frozen_addresses, handle)
     assert len(native) > 10
     spies = [Spy(hash(key)) for key in value]
@@ -368,7 +368,7 @@ def test_nothing_of_the_graph_gets_out():
             lambda: (spy, spy) in v, lambda: v["slice"] == [spy],
             lambda: v[("tuple", spy)],
         ):  # fmt: skip
-            with pytest.raises((TypeError, KeyError, ValueError)) if False else _any():
+            with anything():
                 attempt()
         seen += spy.seen
     assert len(seen) > 50
@@ -383,27 +383,16 @@ def test_nothing_of_the_graph_gets_out():
             assert sys.getrefcount(obj) < 1 << 29, obj  # not immortal
 
 
-class _any:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, exc, traceback):
-        return kind is not None and issubclass(kind, Exception)
-
-
 def frozen_addresses(handle):
+    """Of what is in the graph, and not CPython's own."""
+    kinds = (str, bytes, tuple, float, slice, *frozenops.MAPPINGS)
     found = frozenops.parts(handle.get(), [])
-    owned = (str, bytes, tuple, *frozenops.MAPPINGS)
-    return {id(obj) for obj in found if isinstance(obj, owned) and len(obj) > 3}
+    return {id(obj) for obj in found if isinstance(obj, kinds) or (obj or 0) > 2000}
 
 
 def graphs():
     gc.collect()
     return atoll.frozen_stats()["graphs"]
-
-
-def count_graphs():
-    return atoll.frozen_stats()
 
 
 @pytest.mark.parametrize("value", [[1, {"a": [2]}], [frozenset([1]), {"a": [2]}]],
@@ -600,7 +589,7 @@ def hammer(handle, seed, count):
     for _ in range(3):
         parts = view_parts(handle.view())
         for _ in range(count // 3):
-            with _any():
+            with anything():
                 chance.choice(OPERATIONS)(chance.choice(parts), chance.choice(parts))
         del parts
     gc.collect()
