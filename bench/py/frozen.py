@@ -2,7 +2,9 @@
 
 A graph of records frozen once, and then received and opened by another
 interpreter, from 10 to 1,000,000 objects; freezing beside pickle.dumps; walking it
-beside the ordinary objects. Ratios are of what is measured in turns, in one run.
+beside the ordinary objects; and what the first opening costs, if one object in a
+hundred is an instance, that each interpreter makes. Ratios are of what is measured in
+turns, in one run.
 """
 
 import gc
@@ -12,6 +14,7 @@ import time
 
 import atoll
 import common
+from places import Place
 
 SIZES = (10, 1_000, 100_000, 1_000_000)
 now = time.perf_counter_ns
@@ -139,6 +142,66 @@ def measure_walk(args, results):
     )
 
 
+def mixed(nodes):
+    """Records, and for each hundred objects one instance, in lists of their own."""
+    return {
+        "records": records(nodes),
+        "places": [Place(f"place {n}", (n, n + 0.5)) for n in range(nodes // 100)],
+    }
+
+
+def open_first(queue):
+    """In another interpreter: µs for the first opening, and for the next."""
+    taken = []
+    graph = queue.get_nowait()
+    for _ in range(2):
+        start = now()
+        graph.get()
+        taken.append((now() - start) / 1000)
+    return taken
+
+
+def measure_instances(args, results):
+    """The cost of the first opening is that of the instances, whatever the rest."""
+    rounds = 3 if args.quick else 7
+    sizes = (10_000, 50_000) if args.quick else (10_000, 100_000, 1_000_000)
+    each = []
+    for nodes in sizes:
+        first, again, loads = [], [], []
+        obj = mixed(nodes)
+        graph, text = atoll.freeze(obj), pickle.dumps(obj, 5)
+        small = atoll.freeze(mixed(100))
+        queue = atoll.create_queue()
+        for _ in range(rounds):
+            with atoll.create() as interp:
+                queue.put(small)  # the class is imported
+                interp.call(open_first, queue)
+                queue.put(graph)
+                one, two = interp.call(open_first, queue)
+            first.append(one)
+            again.append(two)
+            start = now()
+            pickle.loads(text)
+            loads.append((now() - start) / 1000)
+        what = f"first opening of {nodes:,} objects, 1 % instances"
+        median = results.number(f"frozen.mixed.first.{nodes}", first, "µs", what)
+        results.number(f"frozen.mixed.next.{nodes}", again, "µs", f"{what}, next")
+        beside = results.number(f"frozen.mixed.loads.{nodes}", loads, "µs", f"{what}, loads")
+        each.append((median / (nodes // 100), median / beside))
+    shown = ", ".join(
+        f"{n:,}: {cost:.2f} µs each, {part:.1%} of pickle.loads"
+        for n, (cost, part) in zip(sizes, each, strict=True)
+    )
+    most = max(cost for cost, _ in each) / min(cost for cost, _ in each)
+    results.goal(
+        "first opening with 1 % instances: in proportion to them",
+        "the cost of each within 2 ×",
+        f"{most:.2f} ×",
+        shown,
+        most <= 2,
+    )
+
+
 def run(args):
     results = common.Results()
     atoll.freeze(None)  # the check of the layouts, once a process
@@ -146,6 +209,7 @@ def run(args):
     gc.collect()
     measure_freeze(args, results)
     measure_walk(args, results)
+    measure_instances(args, results)
     return results
 
 

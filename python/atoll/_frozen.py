@@ -245,7 +245,7 @@ _KNOWN: dict[str, Any] = {
 # --------------------------------------------------------- putting together
 
 
-def open_buffer(data: bytes, was: str, format: Any, shape: tuple[int, ...]) -> Any:
+def open_buffer(data: bytes | bytearray, was: str, format: Any, shape: tuple[int, ...]) -> Any:
     """What shows frozen bytes, and cannot change them."""
     if was == "ndarray":
         return _numpy_array(data, format, shape)
@@ -253,7 +253,7 @@ def open_buffer(data: bytes, was: str, format: Any, shape: tuple[int, ...]) -> A
         format = "I"  # characters, which a memoryview cannot show
     if not data:
         return memoryview(data)
-    return memoryview(data).cast("B").cast(format, shape)  # type: ignore[call-overload]
+    return memoryview(data).cast("B").cast(format, shape)
 
 
 def thaw_buffer(data: bytes, was: str, format: Any, shape: tuple[int, ...]) -> Any:
@@ -269,7 +269,7 @@ def thaw_buffer(data: bytes, was: str, format: Any, shape: tuple[int, ...]) -> A
     return open_buffer(bytearray(data), was, format, shape)
 
 
-def _numpy_array(data: bytes, descr: Any, shape: tuple[int, ...]) -> Any:
+def _numpy_array(data: bytes | bytearray, descr: Any, shape: tuple[int, ...]) -> Any:
     import numpy
     from numpy.lib import format
 

@@ -255,6 +255,8 @@ def test_numpy():
         atoll.freeze([values[0].T])
     with pytest.raises(atoll.NotShareableError, match="Python objects"):
         atoll.freeze(numpy.array([None]))
+    if sys.version_info < (3, 14):
+        return  # an interpreter that has imported NumPy is not ended there
     with atoll.create() as interp:
         assert interp.call(frozenkinds.read_array, atoll.freeze(values[0])) == (
             values[0].tolist(), "int32", (3, 4)
