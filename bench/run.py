@@ -35,6 +35,7 @@ THEMES = {
     "speedup": "pure Python in two interpreters and in two processes",
     "csp": "select, a ring of processes, many waiters",
     "executor": "the pool of interpreters beside CPython's pools",
+    "tracing": "what atoll.trace() costs",
     "extensions": "NumPy and its stack in interpreters and in processes",
     "imports": "import atoll",
     "lifecycle": "1,000 interpreters created and closed",

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "detach.h"
+#include "trace.h"
 
 /* ------------------------------------------------------ one object per id */
 
@@ -223,18 +224,33 @@ do_recv(void *arg, const atoll_wait *wait)
 
 static const atoll_wait no_wait = {.deadline = ATOLL_NOW};
 
+void
+chanobj_trace(const chanobj *self, bool sent, atoll_err err)
+{
+    if (err == ATOLL_OK) {
+        int64_t now = atoll_now();
+        atoll_trace_note(sent ? TRACE_SEND : TRACE_RECV, now, now,
+                   atoll_chan_id(self->chan),
+                   self->kind == HANDLE_QUEUE ? "queue" : "channel");
+    }
+}
+
 int
 chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 {
     /* Usually it need not wait, and then need not let go of the GIL. */
     *err = self->retired ? ATOLL_ERR_CLOSED
                          : atoll_chan_send(self->chan, msg, &no_wait);
-    if (*err != ATOLL_ERR_AGAIN || deadline == ATOLL_NOW) {
-        return 0;
+    int rc = 0;
+    if (*err == ATOLL_ERR_AGAIN && deadline != ATOLL_NOW) {
+        transfer t = {self->chan, msg};
+        rc = detach_wait_one(self->state, do_send, &t, deadline, NULL,
+                             &wait_send, self->chan, err);
     }
-    transfer t = {self->chan, msg};
-    return detach_wait_one(self->state, do_send, &t, deadline, NULL, &wait_send,
-                           self->chan, err);
+    if (atoll_trace_on(TRACE_MESSAGES) && rc == 0) {
+        chanobj_trace(self, true, *err);
+    }
+    return rc;
 }
 
 int
@@ -242,12 +258,16 @@ chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 {
     *err = self->retired ? ATOLL_ERR_CLOSED
                          : atoll_chan_recv(self->chan, msg, &no_wait);
-    if (*err != ATOLL_ERR_AGAIN || deadline == ATOLL_NOW) {
-        return 0;
+    int rc = 0;
+    if (*err == ATOLL_ERR_AGAIN && deadline != ATOLL_NOW) {
+        transfer t = {self->chan, msg};
+        rc = detach_wait_one(self->state, do_recv, &t, deadline, NULL,
+                             &wait_recv, self->chan, err);
     }
-    transfer t = {self->chan, msg};
-    return detach_wait_one(self->state, do_recv, &t, deadline, NULL, &wait_recv,
-                           self->chan, err);
+    if (atoll_trace_on(TRACE_MESSAGES) && rc == 0) {
+        chanobj_trace(self, false, *err);
+    }
+    return rc;
 }
 
 PyObject *

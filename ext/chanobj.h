@@ -55,6 +55,8 @@ int chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline,
 
 /* The object of a received message: decoded, or what its orphan rule says. */
 PyObject *chanobj_open(chanobj *self, atoll_msg *msg);
+/* While messages are traced: one was sent or received, if err is OK. */
+void chanobj_trace(const chanobj *self, bool sent, atoll_err err);
 
 /* Raise what a call that blocks raises for CLOSED, POISONED, FORKED, NOMEM.
  * Returns NULL. */

@@ -6,6 +6,7 @@
 #include "cqop.h"
 
 #include "select.h"
+#include "trace.h"
 
 #include <stddef.h>
 
@@ -392,6 +393,9 @@ op_result(PyObject *obj, PyObject *Py_UNUSED(ignored))
     Py_INCREF(o);
     over(o);
     PyObject *result = NULL;
+    if (atoll_trace_on(TRACE_MESSAGES) && (o->kind == OP_RECV || o->kind == OP_SEND)) {
+        chanobj_trace(o->end, o->kind == OP_SEND, err);
+    }
     if (cases != NULL) {
         result = selection_result(cases, o->index, err);
         selection_free(cases);

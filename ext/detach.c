@@ -13,6 +13,7 @@
 
 #include "home.h"
 #include "mailbox.h"
+#include "trace.h"
 
 /* --------------------------------------------------- the signal thread */
 
@@ -114,10 +115,17 @@ wait_detached(detach_op op, void *arg, const atoll_wait *wait,
               wait_record *record, atoll_err *err)
 {
     waits_enter(record);
+    int64_t end = 0;
     Py_BEGIN_ALLOW_THREADS
     *err = op(arg, wait);
+    if (atoll_trace_on(ATOLL_TRACE_ON)) {
+        end = atoll_now();
+    }
     waits_leave(record);
     Py_END_ALLOW_THREADS
+    if (end != 0) {
+        trace_wait(record, end);
+    }
 }
 
 /* One attempt in the signal thread. -1 with an exception. */

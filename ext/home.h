@@ -148,6 +148,8 @@ has_ended(home *h)
 /* The home of interpreter `id`, with a reference and a handle, or NULL. With
  * `any` also one that is being made, closed, or a spare. */
 home *home_find(int64_t id, bool any);
+/* The name of the home of interpreter `id`, shortened to `size`; "" if it has none. */
+void home_copy_name(int64_t id, char *text, size_t size);
 
 /* Hand a job over; the home takes a reference of its own. OK; AGAIN when it is
  * running; CLOSED when it is closing or gone; NOMEM. */

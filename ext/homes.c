@@ -1,6 +1,8 @@
 /* The table of all homes of the process: see home.h. */
 #include "home.h"
 
+#include <string.h>
+
 static atoll_lock table_lock;
 static home *table;        /* guarded by table_lock: all that have not ended */
 static home *zombies;      /* guarded by table_lock: ended, to be joined */
@@ -74,6 +76,22 @@ home_reap(void)
         home_unref(list);
         list = next;
     }
+}
+
+void
+home_copy_name(int64_t id, char *text, size_t size)
+{
+    text[0] = '\0';
+    atoll_lock_acquire(&table_lock);
+    const home *h = table;
+    while (h != NULL && h->id != id) {
+        h = h->next;
+    }
+    if (h != NULL && h->name != NULL && !h->spare) {
+        strncpy(text, h->name, size - 1);
+        text[size - 1] = '\0';
+    }
+    atoll_lock_release(&table_lock);
 }
 
 home *

@@ -7,6 +7,7 @@
 #include "mailbox.h"
 #include "output.h"
 #include "pool.h"
+#include "trace.h"
 #include "visit.h"
 #include "xfer.h"
 
@@ -23,6 +24,9 @@ job_new(job_op op, const atoll_msg *request)
         *j = (job){.refs = 1, .op = op, .status = JOB_PENDING};
         if (request != NULL) {
             j->request = *request;
+        }
+        if (atoll_trace_on(ATOLL_TRACE_ON) && op != JOB_CLOSE) {
+            trace_submit(j);
         }
     }
     return j;
@@ -348,6 +352,7 @@ run(home *h, core_state *state, job *j)
         Py_XDECREF(request);
         return NULL;
     }
+    int64_t start = atoll_trace_on(ATOLL_TRACE_ON) ? atoll_now() : 0;
     switch (j->op) {
     case JOB_EXEC:
         result = run_exec(request);
@@ -363,6 +368,11 @@ run(home *h, core_state *state, job *j)
         break;
     case JOB_CLOSE:
         Py_UNREACHABLE();
+    }
+    if (start != 0) {
+        bool calls = j->op == JOB_CALL && PyTuple_Check(request) &&
+                     PyTuple_GET_SIZE(request) > 0;
+        trace_job(j, start, calls ? PyTuple_GET_ITEM(request, 0) : NULL);
     }
     Py_DECREF(request);
     return result;

@@ -40,6 +40,7 @@ typedef struct job {
     bool from_main;    /* constant: its caller is in the main interpreter */
     bool task;         /* constant: of a pool; its caller does not wait for it */
     bool init;         /* constant: prepares a worker; see pool.h */
+    uint64_t number;   /* constant: of those that are traced, see trace.h; or 0 */
     atoll_lock lock;
     job_status status; /* guarded by lock; constant once settled */
     uint64_t printed;  /* constant once settled: see output.h */

@@ -14,6 +14,7 @@
 #include "select.h"
 #include "spare.h"
 #include "state.h"
+#include "trace.h"
 #include "view.h"
 #include "visit.h"
 
@@ -158,6 +159,7 @@ add_all(core_state *state)
         output_functions,  sink_functions,      cq_functions,
         isolate_functions, interrupt_functions, select_functions,
         sync_functions,    survey_functions,  frozen_functions,
+        trace_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {

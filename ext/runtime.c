@@ -17,6 +17,7 @@
 #include "mailbox.h"
 #include "output.h"
 #include "pool.h"
+#include "trace.h"
 #include "visit.h"
 #include "xfer.h"
 
@@ -115,6 +116,7 @@ after_fork_in_child(void)
     frozen_fork_child();
     frozen_static_fork_child();
     frozen_check_fork_child();
+    atoll_trace_fork_child();
     atoll_fork_child();
     home_fork_child();
     spare_fork_child();

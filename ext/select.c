@@ -8,6 +8,7 @@
 #include "jobobj.h"
 #include "pool.h"
 #include "syncobj.h"
+#include "trace.h"
 
 /* ------------------------------------------------------------------ cases */
 
@@ -253,6 +254,11 @@ selection_result(selection *s, uint32_t index, atoll_err err)
 {
     atoll_case *c = &s->cases[index];
     PyObject *value = NULL;
+    if (atoll_trace_on(TRACE_MESSAGES) &&
+        (c->kind == ATOLL_CASE_RECV || c->kind == ATOLL_CASE_SEND)) {
+        chanobj_trace((chanobj *)s->ends[index], c->kind == ATOLL_CASE_SEND,
+                      err);
+    }
     if (err != ATOLL_OK) {
         raise_case(s, index, err);
         return NULL;

@@ -359,6 +359,18 @@ survey_free(survey *s)
     atoll_free(s->workers.data);
 }
 
+PyDoc_STRVAR(memory_doc,
+"_memory(id)\n--\n\n"
+"Bytes (int) that CPython's allocator of small objects has taken for interpreter `id`.");
+
+static PyObject *
+core_memory(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    long long id = PyLong_AsLongLong(arg);
+    return id == -1 && PyErr_Occurred() ? NULL
+                                        : PyLong_FromSize_t(arena_bytes(id));
+}
+
 PyDoc_STRVAR(survey_doc,
 "_survey(stacks)\n--\n\n"
 "What dump() shows: lists of interpreters, waits, handles of queues and channels,\n"
@@ -443,6 +455,7 @@ core_set_dump_handler(PyObject *Py_UNUSED(module), PyObject *arg)
 
 PyMethodDef survey_functions[] = {
     {"_survey", core_survey, METH_O, survey_doc},
+    {"_memory", core_memory, METH_O, memory_doc},
     {"_detect_deadlocks", core_detect, METH_O, detect_doc},
     {"_hurry_watch", core_hurry, METH_O, hurry_doc},
     {"_set_dump_handler", core_set_dump_handler, METH_O, harmless_doc},

@@ -49,6 +49,14 @@ void at_port_detach_self(void);
 /* In the child of a fork: none of them is here. */
 void at_port_threads_fork_child(void);
 
+/* The calling thread, as the system numbers it. */
+int64_t at_port_thread_number(void);
+/* One pointer that each thread has of its own: NULL at first. `over` is called with
+ * what it has at its end, if that is not NULL; it is the same in all calls. False: the
+ * system refuses, and it is as before. */
+bool at_port_set_own(void *pointer, void (*over)(void *));
+void *at_port_own(void);
+
 /* Let another thread have this processor, if one wants it. */
 void at_port_yield(void);
 

@@ -157,6 +157,12 @@ atoll_thread_name(atoll_thread thread, const char *name)
     pthread_setname_np((pthread_t)thread, text);
 }
 
+int64_t
+at_port_thread_number(void)
+{
+    return syscall(SYS_gettid);
+}
+
 void
 atoll_thread_nice(int nice)
 {

@@ -93,6 +93,31 @@ atoll_thread_halt(void)
     }
 }
 
+static pthread_key_t own_key;
+static uint32_t has_own_key; /* 0: not yet; 1: there; acquire and release */
+static atoll_lock own_lock;
+
+bool
+at_port_set_own(void *pointer, void (*over)(void *))
+{
+    if (at_load_acq(&has_own_key) == 0) {
+        atoll_lock_acquire(&own_lock);
+        if (at_load_rlx(&has_own_key) == 0 &&
+            pthread_key_create(&own_key, over) == 0) {
+            at_store_rel(&has_own_key, 1);
+        }
+        atoll_lock_release(&own_lock);
+    }
+    return at_load_acq(&has_own_key) == 1 &&
+           pthread_setspecific(own_key, pointer) == 0;
+}
+
+void *
+at_port_own(void)
+{
+    return at_load_acq(&has_own_key) == 0 ? NULL : pthread_getspecific(own_key);
+}
+
 unsigned
 atoll_cores(void)
 {

@@ -8,6 +8,7 @@ drop-in for the former.
 
 from __future__ import annotations
 
+from . import _core
 from ._core import (
     Barrier,
     BoundedSemaphore,
@@ -116,8 +117,10 @@ __all__ = [
     "Semaphore",
     "SendChannel",
     "SequenceView",
+    "StatsServer",
     "Task",
     "TaskGroup",
+    "Tracing",
     "UNBOUND",
     "UNBOUND_ERROR",
     "UNBOUND_REMOVE",
@@ -147,11 +150,13 @@ __all__ = [
     "register_frozen",
     "select",
     "select_async",
+    "serve_stats",
     "share",
     "spawn",
     "stats",
     "thaw",
     "ticker",
+    "trace",
     "warm",
 ]
 
@@ -159,9 +164,9 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._aio import select_async as select_async
     from ._core import DictView as DictView
     from ._core import SequenceView as SequenceView
-    from ._aio import select_async as select_async
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
     from ._dump import detect_deadlocks as detect_deadlocks
@@ -174,6 +179,10 @@ if TYPE_CHECKING:
     from ._task import Task as Task
     from ._task import TaskGroup as TaskGroup
     from ._task import spawn as spawn
+    from ._top import StatsServer as StatsServer
+    from ._top import serve_stats as serve_stats
+    from ._trace import Tracing as Tracing
+    from ._trace import trace as trace
     from .errors import (
         BrokenInterpreterPool as BrokenInterpreterPool,
     )
@@ -201,8 +210,10 @@ _LAZY = {
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
+    "StatsServer": "_top",
     "Task": "_task",
     "TaskGroup": "_task",
+    "Tracing": "_trace",
     "WorkerStats": "executor",
     "create_broadcast": "flow",
     "detect_deadlocks": "_dump",
@@ -215,7 +226,9 @@ _LAZY = {
     "register": "_registry",
     "register_frozen": "_frozen",
     "select_async": "_aio",
+    "serve_stats": "_top",
     "spawn": "_task",
+    "trace": "_trace",
 }
 
 
@@ -237,3 +250,13 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY, "DictView", "SequenceView"})
+
+
+if _core._wanted("ATOLL_TRACE"):
+    from ._trace import trace_from_environment
+
+    trace_from_environment()
+if _core._wanted("ATOLL_TOP"):
+    from ._top import serve_from_environment
+
+    serve_from_environment()

@@ -79,7 +79,50 @@ def _parser() -> argparse.ArgumentParser:
         help="child processes at a time (default: one for each processor, 4 at most)",
     )
     doctor.set_defaults(run=_run_doctor)
+    _add_trace(commands)
+    top = commands.add_parser(
+        "top",
+        help="watch a running process",
+        description="Show what the interpreters, pools and queues of a running process do, "
+        "every second. It has to serve it: ATOLL_TOP=1 in its environment, or "
+        "atoll.serve_stats(). Only the user that it runs as may look.",
+        epilog="example: ATOLL_TOP=1 python crawl.py & atoll top",
+    )
+    top.add_argument(
+        "pid", metavar="PID", nargs="?", type=_count, help="default: if one serves"
+    )
+    top.add_argument("--interval", metavar="S", type=_seconds, default=1.0, help="default: 1")
+    top.add_argument("--once", action="store_true", help="once, and end")
+    top.add_argument("--json", action="store_true", help="one line of JSON each time")
+    top.set_defaults(run=_run_top)
     return parser
+
+
+def _add_trace(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run a script, with a timeline of what its interpreters do",
+        description="Run a script as python does, tracing it: see atoll.trace().",
+        epilog="example: atoll run -o out.json crawl.py --depth 3; atoll trace report out.json",
+    )
+    run.add_argument(
+        "-o", "--output", metavar="FILE", default="trace.json", help="default: trace.json"
+    )
+    run.add_argument("script", metavar="SCRIPT")
+    run.add_argument("args", metavar="ARG", nargs=argparse.REMAINDER, help="the script's own")
+    run.set_defaults(run=_run_script)
+    trace = commands.add_parser("trace", help="what to do with a trace")
+    report = trace.add_subparsers(metavar="COMMAND", required=True).add_parser(
+        "report",
+        help="draw it",
+        description="Draw a trace that atoll.trace() has written, and say which tasks "
+        "took longest. https://ui.perfetto.dev shows the same file, to zoom into.",
+    )
+    report.add_argument("file", metavar="FILE", help="what atoll.trace() has written")
+    report.add_argument(
+        "-o", "--output", metavar="SVG", help="default: FILE with the suffix .svg"
+    )
+    report.set_defaults(run=_run_report)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -125,6 +168,63 @@ def _run_doctor(args: argparse.Namespace) -> int:
     # What is broken anyway counts only if somebody has asked for it.
     bad = {"fails", "main-fails"} if args.packages else {"fails"}
     return 1 if any(diagnosis.verdict in bad for diagnosis in found) else 0
+
+
+def _run_top(args: argparse.Namespace) -> int:
+    from . import _top_show
+
+    try:
+        return _top_show.run(args.pid, args.interval, args.once, args.json)
+    except _top_show.CannotLookError as exc:
+        print(f"atoll top: error: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0 if not args.once else 130
+
+
+def _run_script(args: argparse.Namespace) -> int:
+    import runpy
+
+    from ._trace import trace
+
+    if not os.path.isfile(args.script):
+        print(f"atoll run: error: no such script: {args.script}", file=sys.stderr)
+        return 2
+    try:
+        tracing = trace(args.output)
+    except OSError as exc:
+        print(f"atoll run: error: cannot write the trace: {exc}", file=sys.stderr)
+        return 2
+    sys.argv = [args.script, *args.args]
+    sys.path.insert(0, os.path.dirname(os.path.abspath(args.script)))
+    try:
+        runpy.run_path(args.script, run_name="__main__")
+    finally:
+        count = tracing.stop()
+        print(f"atoll run: {count} events in {args.output}", file=sys.stderr)
+    return 0
+
+
+def _run_report(args: argparse.Namespace) -> int:
+    from . import _trace_report
+
+    output = args.output or os.path.splitext(args.file)[0] + ".svg"
+    try:
+        with open(args.file, encoding="utf-8") as file:
+            timeline = _trace_report.read(file)
+        with open(output, "w", encoding="utf-8") as file:
+            _trace_report.write_svg(timeline, file)
+    except (OSError, _trace_report.TraceFileError) as exc:
+        print(f"atoll trace report: error: {exc}", file=sys.stderr)
+        return 2
+    tracks, seconds = len(timeline.tracks), timeline.length / 1e6
+    print(f"{output}: {tracks} threads, {seconds:.3f} s")
+    table = _trace_report.rows(timeline)
+    if table:
+        print(f"{'runs':>8} {'in all':>10} {'longest':>10}  task")
+    for name, count, total, longest in table[:20]:
+        print(f"{count:8} {total:8.3f} s {longest:8.3f} s  {name}")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

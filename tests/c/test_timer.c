@@ -174,8 +174,14 @@ in_order(void)
             CHECK(!in_time ||
                   many[i].fired == (is_pending[i] ? 1u : 0u));
         }
-        if (!in_time) {
+        if (!in_time) { /* some that have fired may be firing once more */
             printf("# too slow for seed %d\n", (int)seed);
+            for (int i = 0; i < MANY; i++) {
+                (void)atoll_timer_stop(&many[i].timer);
+            }
+            clocked last = fresh();
+            CHECK(atoll_timer_start(&last.timer, atoll_now()) == ATOLL_OK);
+            UNTIL(at_load_acq(&last.fired) == 1);
         }
     }
 }

@@ -128,6 +128,18 @@ def finalise_for_ever(ready):
         _Finalised()
 
 
+def churn(queue, count):
+    for _ in range(count):
+        queue.put(None)
+        queue.get()
+
+
+def get_after(ready, queue):
+    queue.get()
+    ready.put(None)
+    queue.get()
+
+
 def start_and_join(n):
     answers = []
     thread = threading.Thread(target=answers.append, args=(n,))

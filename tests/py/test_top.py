@@ -1,0 +1,190 @@
+"""atoll.serve_stats and `atoll top`: the user who may look sees what goes on."""
+
+import json
+import os
+import socket
+import subprocess
+
+import atoll
+import pytest
+import tasks
+from atoll import _top, _top_show
+from support import SLACK, python_args
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def server():
+    with atoll.serve_stats() as server:
+        yield server
+
+
+def top(*args):
+    return subprocess.run(
+        [*python_args("-m", "atoll", "top"), *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=SLACK,
+        check=False,
+    )
+
+
+def test_what_it_shows(server):
+    queue = atoll.create_queue(7)
+    queue.put("x")
+    ready = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(2, name="shown") as pool:
+        assert pool.submit(tasks.square, 3).result(SLACK) == 9
+        waiting = pool.submit(tasks.get_after, ready, queue)
+        ready.get(timeout=SLACK)
+        done = top("--once", "--json", os.getpid())
+        assert done.returncode == 0, done.stderr
+        look = json.loads(done.stdout)
+        text = top("--once")
+        queue.put(None)
+        waiting.result(SLACK)
+    assert look["pid"] == os.getpid()
+    assert look["memory"] > 1_000_000
+    assert "main" in [interp["name"] for interp in look["interpreters"]]
+    (found,) = [p for p in look["pools"] if p["name"] == "shown"]
+    assert found["places"] == 2
+    assert sum(w["done"] for w in found["workers"]) == 1
+    assert sum(w["runs"] is not None for w in found["workers"]) == 1
+    (row,) = [row for row in look["queues"] if row["capacity"] == 7]
+    assert row["length"] == 0
+    assert row["receiving"] == 1
+    assert any("get from queue" in wait["what"] for wait in look["waits"])
+    assert text.returncode == 0, text.stderr
+    for word in ("shown", "main", "get from queue", "1 to receive"):
+        assert word in text.stdout
+
+
+def test_again_it_is_the_same_and_closed_it_is_gone(server):
+    assert atoll.serve_stats() is server
+    assert os.path.exists(server.path)
+    server.close()
+    server.close()
+    assert not os.path.exists(server.path)
+    done = top("--once", os.getpid())
+    assert done.returncode == 2
+    assert "ATOLL_TOP=1" in done.stderr
+    with atoll.serve_stats() as again:
+        assert again is not server
+        assert top("--once", "--json").returncode == 0
+
+
+def test_nobody_serves():
+    for args in ((), (1,)):
+        done = top(*args)
+        assert done.returncode == 2
+        assert "atoll.serve_stats()" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_directory_that_others_may_use(server, tmp_path):
+    where = os.path.dirname(server.path)
+    os.chmod(where, 0o777)
+    done = top("--once", os.getpid())
+    assert done.returncode == 2
+    assert "chmod 700" in done.stderr
+    server.close()
+    with pytest.raises(PermissionError, match="others may use"):
+        atoll.serve_stats()
+    os.chmod(where, 0o700)
+    assert os.stat(where).st_mode & 0o777 == 0o700
+
+
+def test_a_link_is_no_directory(tmp_path):
+    os.mkdir(tmp_path / "elsewhere", 0o700)
+    os.symlink(tmp_path / "elsewhere", _top.directory())
+    with pytest.raises(PermissionError, match="not a directory of this user's"):
+        atoll.serve_stats()
+
+
+def test_elsewhere_than_in_main(server):
+    with atoll.create() as interp, pytest.raises(atoll.ExecutionFailed, match="main interp"):
+        interp.call(atoll.serve_stats)
+
+
+def test_it_ends_with_the_process():
+    code = "import atoll, sys; print(flush=True); sys.stdin.read()"
+    program = subprocess.Popen(
+        [*python_args("-c", code)],
+        env={**os.environ, "ATOLL_TOP": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with program:
+        program.stdout.readline()
+        viewer = subprocess.Popen(
+            [*python_args("-m", "atoll", "top", "--json", "--interval", "1000")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with viewer:
+            assert json.loads(viewer.stdout.readline())["pid"] == program.pid
+            program.stdin.close()
+            assert viewer.stdout.read() == "it has ended\n"
+        assert viewer.returncode == 0
+    assert program.returncode == 0
+    assert os.listdir(_top.directory()) == []
+
+
+def test_many_viewers(server):
+    links = []
+    for _ in range(20):
+        link = socket.socket(socket.AF_UNIX)
+        link.connect(server.path)
+        links.append(link)
+    answers = 0
+    for link in links:
+        link.settimeout(SLACK)
+        try:
+            link.sendall(b"?")
+            answers += link.makefile("rb").readline().endswith(b"\n")
+        except OSError:
+            pass  # turned away
+    for link in links:
+        link.close()
+    assert answers == 8
+    # Their places are free again.
+    while top("--once", "--json").returncode != 0:
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_leaves_it_alone(server):
+    pid = os.fork()
+    if pid == 0:
+        server.close()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert os.path.exists(server.path)
+    assert top("--once", "--json").returncode == 0
+
+
+def test_a_page_of_very_many():
+    row = {"capacity": None, "length": 3, "closed": True, "receiving": 0, "sending": 2}
+    look = {
+        "pid": 1,
+        "command": ["x" * 500],
+        "time": 5.0,
+        "cpu": 2.0,
+        "memory": 5 << 30,
+        "interpreters": [
+            {"id": n, "name": "y" * 90, "state": "idle", "memory": 1 << 20} for n in range(99)
+        ],
+        "waits": [{"interpreter": 3, "seconds": 0.5, "what": "w"} for _ in range(1000)],
+        "pools": [],
+        "queues": [{"id": n, **row} for n in range(99)],
+        "channels": [],
+    }
+    before = {**look, "time": 4.0, "cpu": 1.5}
+    page = list(_top_show.lines(look, before))
+    assert len(page) < 45
+    assert "5.0 GiB, 50 % CPU" in page[1]
+    assert any("… and 84 more" in line for line in page)
