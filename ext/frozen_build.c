@@ -8,6 +8,8 @@
 #include "frozen_builder.h"
 #include "frozen_view.h"
 
+#include <stddef.h>
+
 char frozen_under_way; /* its address stands for that */
 
 /* ----------------------------------------------------------------- refusals */
@@ -102,7 +104,7 @@ frozen_push(builder *b)
         b->room = room;
     }
     frame *f = &b->frames[b->depth];
-    memset(f, 0, sizeof(*f));
+    memset(f, 0, offsetof(frame, pairs));
     return f;
 }
 
@@ -139,6 +141,8 @@ begin_mapping(builder *b, PyObject *src, PyObject *dict, frame *f)
     f->mapping = true;
     f->pairs = dict;
     f->room = count;
+    f->put = 0;
+    f->key = f->value = f->frozen_key = NULL;
     f->dst = frozen_write_mapping(b->state, to, count, general);
     return 0;
 }
@@ -350,7 +354,7 @@ finish_frame(builder *b)
         return NULL;
     }
     b->depth--;
-    if (f->held != NULL || f->secured) {
+    if (f->secured || f->held != NULL) {
         frozen_release(b, f);
     }
     return done;

@@ -39,10 +39,11 @@ typedef struct frame {
     bool secured;      /* `src`, and key and value in `held`, are owned */
     Py_ssize_t at, count; /* mapping, until it is secured: PyDict_Next()'s */
     PyObject **from, **to;
-    PyObject *held;        /* owned: a tuple that `from` is in; or NULL */
-    PyObject *pairs;       /* the dict it is made of; NULL: they are in `held` */
-    Py_ssize_t room;       /* mapping: so many pairs will be there */
-    Py_ssize_t put;        /* mapping: parts in the mold */
+    PyObject *held;  /* owned: a tuple that `from` is in; or NULL */
+    PyObject *pairs; /* from here on: of a mapping. The dict it is made of; NULL: they
+                        are in `held` */
+    Py_ssize_t room; /* so many pairs will be there */
+    Py_ssize_t put;  /* parts in the mold */
     PyObject *key, *value; /* the pair under way */
     PyObject *frozen_key;  /* NULL: that comes first */
 } frame;
@@ -65,8 +66,8 @@ typedef struct builder {
 
 extern char frozen_under_way; /* its address in the memo stands for that */
 
-/* Room for a frame, zeroed, which the caller adds (depth) when it is filled in.
- * NULL with MemoryError. */
+/* Room for a frame, which the caller adds (depth) when it is filled in; zeroed, but
+ * for what only mappings have. NULL with MemoryError. */
 frame *frozen_push(builder *b);
 /* Raise NotShareableError: `obj` is at the end of the way. Returns -1. */
 int frozen_refuse(const builder *b, PyObject *obj, const char *why);
