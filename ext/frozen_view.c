@@ -291,13 +291,16 @@ iterator_next(PyObject *obj)
         return NULL;
     }
     PyObject *const *at = self->at;
-    PyObject *next = self->of == VIEW_ITEMS
-                         ? show_pair(self->hold, at)
-                         : frozen_view_part(self->hold,
-                                            at[self->of == VIEW_VALUES]);
-    if (next != NULL && --self->left > 0) {
+    if (--self->left > 0) {
         self->at += self->stride;
     }
+    /* Code of an instance that is made may use up the iterator meanwhile. */
+    view_hold *hold = self->hold;
+    hold->count++;
+    PyObject *next = self->of == VIEW_ITEMS
+                         ? show_pair(hold, at)
+                         : frozen_view_part(hold, at[self->of == VIEW_VALUES]);
+    let_go(hold);
     return next;
 }
 
@@ -455,7 +458,7 @@ frozen_view_ready(core_state *state)
     if (state->frozen_views[VIEW_TYPES - 1] != NULL) {
         return 0;
     }
-    PyObject *abcs = PyImport_ImportModule("collections.abc");
+    PyObject *abcs = PyImport_ImportModule("_collections_abc");
     int kind = 0;
     for (; abcs != NULL && kind < VIEW_TYPES; kind++) {
         if (state->frozen_views[kind] != NULL) {

@@ -555,6 +555,34 @@ def test_parts_that_each_interpreter_makes():
     assert again.view()["of"][0].y == frozenset("ab")
 
 
+class Nosy:
+    watched = None
+
+
+def reduce_nosy(obj):
+    return ["x" * 100]
+
+
+def rebuild_nosy(parts):
+    rest = list(Nosy.watched or [])
+    assert len(rest) < 2
+    return parts[0]
+
+
+def test_an_iterator_that_is_used_up_by_what_it_makes():
+    atoll.register_frozen(Nosy, reduce_nosy, rebuild_nosy)
+    for make in (lambda v: v.items(), lambda v: v.values(), iter):
+        v = view({0: Nosy(), 1: 2} if make is not iter else [Nosy(), (1, 2)])
+        Nosy.watched = iter(make(v))
+        del v
+        try:
+            it = Nosy.watched
+            assert "x" * 100 in repr(next(it))
+            assert list(it) == []
+        finally:
+            Nosy.watched = it = None
+
+
 def test_deep_graphs():
     deep = []
     for _ in range(100_000):
