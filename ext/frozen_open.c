@@ -14,10 +14,14 @@ typedef struct opening {
     struct opening *next;
 } opening;
 
-/* What an interpreter keeps. Guarded by its GIL. */
+/* What an interpreter keeps. Guarded by its GIL. A capsule in the module's dict has
+ * it: there are objects that no collector looks into (a datetime, with a ZoneInfo),
+ * so that the module could be part of a cycle that is never found. But the dict is
+ * emptied at the interpreter's end. */
 typedef struct frozen_opened {
     frozen_map roots; /* molds to counted objects */
     opening *openings;
+    core_state *state; /* NULL: it is gone, or this is not its any more */
 } frozen_opened;
 
 typedef struct frame {
@@ -94,20 +98,70 @@ add_place(const opener *o)
     PyErr_SetRaisedException(exc);
 }
 
+static void
+drop_opening(opening *gone)
+{
+    for (size_t i = 0; gone->molds.used > 0 && i <= gone->molds.mask; i++) {
+        Py_XDECREF((PyObject *)gone->molds.links[i].from);
+    }
+    frozen_map_fini(&gone->molds);
+    atoll_free(gone);
+}
+
+/* Let go of all objects. Code may run that looks for them: it begins anew. */
+static void
+empty(frozen_opened *here)
+{
+    frozen_opened gone = *here;
+    memset(here, 0, sizeof(*here));
+    if (gone.state != NULL) {
+        gone.state->opened = NULL;
+    }
+    for (size_t i = 0; gone.roots.used > 0 && i <= gone.roots.mask; i++) {
+        Py_XDECREF((PyObject *)gone.roots.links[i].to);
+    }
+    while (gone.openings != NULL) {
+        opening *first = gone.openings;
+        gone.openings = first->next;
+        drop_opening(first);
+    }
+    frozen_map_fini(&gone.roots);
+}
+
+static void
+end_capsule(PyObject *capsule)
+{
+    frozen_opened *here = PyCapsule_GetPointer(capsule, NULL);
+    PyObject *exc = PyErr_GetRaisedException();
+    empty(here);
+    atoll_free(here);
+    PyErr_SetRaisedException(exc);
+}
+
 /* What this interpreter keeps; NULL with MemoryError. It may have been let go of
  * meanwhile, if this is its end. */
 static frozen_opened *
 kept(core_state *state)
 {
-    if (state->opened == NULL) {
-        state->opened = atoll_alloc(sizeof(*state->opened));
-        if (state->opened == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-        memset(state->opened, 0, sizeof(*state->opened));
+    if (state->opened != NULL) {
+        return state->opened;
     }
-    return state->opened;
+    frozen_opened *here = atoll_alloc(sizeof(*here));
+    if (here == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    memset(here, 0, sizeof(*here));
+    PyObject *capsule = PyCapsule_New(here, NULL, end_capsule);
+    if (capsule == NULL) {
+        atoll_free(here);
+        return NULL;
+    }
+    here->state = state;
+    state->opened = here;
+    int rc = PyObject_SetAttrString(state->module, "_opened", capsule);
+    Py_DECREF(capsule); /* without another reference, this is the end of it */
+    return rc < 0 ? NULL : state->opened;
 }
 
 /* --------------------------------------------------------------------- walk */
@@ -220,16 +274,6 @@ walk(opener *o, PyObject *root)
 
 /* ---------------------------------------------------------------------- keep */
 
-static void
-drop_opening(opening *gone)
-{
-    for (size_t i = 0; gone->molds.used > 0 && i <= gone->molds.mask; i++) {
-        Py_XDECREF((PyObject *)gone->molds.links[i].from);
-    }
-    frozen_map_fini(&gone->molds);
-    atoll_free(gone);
-}
-
 /* Keep the roots that were met, unless somebody was faster. -1 with MemoryError. */
 static int
 keep(opener *o)
@@ -340,19 +384,7 @@ frozen_visit(core_state *state, visitproc visit, void *arg)
 void
 frozen_forget(core_state *state)
 {
-    frozen_opened *gone = state->opened;
-    state->opened = NULL; /* destructors may open graphs: they begin anew */
-    if (gone == NULL) {
-        return;
+    if (state->opened != NULL) {
+        empty(state->opened);
     }
-    for (size_t i = 0; gone->roots.used > 0 && i <= gone->roots.mask; i++) {
-        Py_XDECREF((PyObject *)gone->roots.links[i].to);
-    }
-    while (gone->openings != NULL) {
-        opening *first = gone->openings;
-        gone->openings = first->next;
-        drop_opening(first);
-    }
-    frozen_map_fini(&gone->roots);
-    atoll_free(gone);
 }

@@ -651,3 +651,19 @@ def test_the_memory_of_rebuilt_parts_goes_with_the_interpreter():
             assert interp.call(frozenkinds.open_twice, graph)
     del graph
     until(lambda: since.now() == NONE)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="3.13 leaves memory behind anyway")
+def test_objects_that_no_collector_looks_into_end_with_the_interpreter():
+    """A datetime is one, and its ZoneInfo leads back to all modules."""
+    graph = atoll.freeze([kinds()["zoned"]])
+
+    def blocks_after(count):
+        for _ in range(count):
+            with atoll.create() as interp:
+                assert interp.call(frozenkinds.open_twice, graph)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = blocks_after(3)
+    assert blocks_after(5) - before < 5 * 1000
