@@ -9,6 +9,7 @@ help:
 	@echo 'make test       run all tests: C, Python, conformance'
 	@echo 'make bench      measure messages and interpreters'
 	@echo 'make check      lint, types, warnings, sanitizers'
+	@echo 'make docs       the documentation, as build/docs/index.html'
 	@echo 'make clean      remove all that was made'
 	@echo
 	@echo 'make build      build and install into build/venv-<version>'
@@ -25,7 +26,7 @@ help:
 	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
 	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
 
-build demo test test-c test-py test-py-memory bench check extensions \
+build demo test test-c test-py test-py-memory bench check docs extensions \
 extensions-soak numpy-suite pandas-suite scipy-suite:
 	@tools/task $@
 
@@ -43,5 +44,5 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help build demo test test-c test-asan test-tsan test-aarch64 test-py \
-  test-py-memory bench check clean extensions extensions-soak numpy-suite \
+  test-py-memory bench check docs clean extensions extensions-soak numpy-suite \
   pandas-suite scipy-suite

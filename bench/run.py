@@ -89,7 +89,10 @@ def environment(args):
         "atoll": atoll_version(),
         "commit": command_output("git", "rev-parse", "HEAD"),
         "changed": None if changed is None else bool(changed),
-        "command": "python bench/run.py" + (" --quick" if args.quick else ""),
+        "command": " ".join(
+            ["python bench/run.py", *["--quick"] * args.quick]
+            + [f"--only {theme}" for theme in args.only or ()]
+        ),
         "quick": args.quick,
     }
 

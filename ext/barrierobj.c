@@ -226,7 +226,8 @@ none_or_raise(syncobj *self, atoll_err err)
 
 PyDoc_STRVAR(abort_doc,
 "abort()\n--\n\n"
-"Break it: all who wait, and all who come, get BrokenBarrierError, until reset().");
+"Break it: all who wait, and all who come, get BrokenBarrierError, until reset().\n"
+"Does not block.");
 
 static PyObject *
 barrier_abort(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -236,7 +237,8 @@ barrier_abort(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(reset_doc,
-"reset()\n--\n\nMake it as new. Those who wait get BrokenBarrierError.");
+"reset()\n--\n\n"
+"Make it as new. Those who wait get BrokenBarrierError. Does not block.");
 
 static PyObject *
 barrier_reset(PyObject *obj, PyObject *Py_UNUSED(ignored))

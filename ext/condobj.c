@@ -311,7 +311,7 @@ cond_repr(PyObject *obj)
 
 PyDoc_STRVAR(acquire_doc,
 "acquire(blocking=True, timeout=-1)\n--\n\nacquire() of the lock.");
-PyDoc_STRVAR(release_doc, "release()\n--\n\nrelease() of the lock.");
+PyDoc_STRVAR(release_doc, "release()\n--\n\nrelease() of the lock. Does not block.");
 PyDoc_STRVAR(locked_doc, "locked()\n--\n\nlocked() of the lock.");
 
 static PyMethodDef cond_methods[] = {

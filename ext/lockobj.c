@@ -120,12 +120,12 @@ sync_lock_release(core_state *state, atoll_sync *mutex)
 PyDoc_STRVAR(release_doc,
 "release()\n--\n\n"
 "Unlock it: whoever has waited longest has it now. Any thread, of any\n"
-"interpreter, may do that. Raises RuntimeError if it is not locked.");
+"interpreter, may do that. Raises RuntimeError if it is not locked. Does not block.");
 
 PyDoc_STRVAR(rrelease_doc,
 "release()\n--\n\n"
 "Unlock it as often as it was locked, and whoever has waited longest has it. Raises\n"
-"RuntimeError in another thread than that which has locked it.");
+"RuntimeError in another thread than that which has locked it. Does not block.");
 
 static PyObject *
 lock_release(PyObject *obj, PyObject *Py_UNUSED(ignored))

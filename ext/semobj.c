@@ -101,7 +101,8 @@ give(syncobj *self, long long n)
 PyDoc_STRVAR(release_doc,
 "release(n=1)\n--\n\n"
 "Give n permits, first to those who wait. Raises ValueError if n < 1 or if a\n"
-"BoundedSemaphore would have more than it began with; then none is given.");
+"BoundedSemaphore would have more than it began with; then none is given. Does not\n"
+"block.");
 
 static PyObject *
 sem_release(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
@@ -234,7 +235,7 @@ none_or_raise(syncobj *self, atoll_err err)
 PyDoc_STRVAR(set_doc,
 "set()\n--\n\n"
 "Set it. All who wait are woken, in the order in which they came, and have waited\n"
-"with success even if it is cleared before they run.");
+"with success even if it is cleared before they run. Does not block.");
 
 static PyObject *
 event_set(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -243,7 +244,7 @@ event_set(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return none_or_raise(self, atoll_flag_set(self->sync));
 }
 
-PyDoc_STRVAR(clear_doc, "clear()\n--\n\nIt is not set any more.");
+PyDoc_STRVAR(clear_doc, "clear()\n--\n\nIt is not set any more. Does not block.");
 
 static PyObject *
 event_clear(PyObject *obj, PyObject *Py_UNUSED(ignored))

@@ -122,8 +122,9 @@ class Task(Future):
 def spawn(fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Task:
     """Start ``fn(*args, **kwargs)`` in an interpreter of its own; return its Task.
 
-    Does not wait for the interpreter to be made. Raises NotShareableError if
-    something in the call cannot be sent.
+    Arguments and result are copied, as through a queue. Does not block, nor wait for
+    the interpreter to be made. Raises NotShareableError if something in the call
+    cannot be sent.
     """
     return Task(fn, args, kwargs).start()
 

@@ -216,8 +216,9 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             the results that have been taken; None: all, and the iterables are used
             up at once.
 
-        Results come in order. When the iterator is dropped or fails, the calls that
-        have not begun are cancelled.
+        Does not block; the iterator does, until the next result is there. Arguments
+        and results are copied. Results come in order. When the iterator is dropped or
+        fails, the calls that have not begun are cancelled.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")

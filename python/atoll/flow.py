@@ -291,8 +291,9 @@ def _drain(queue: Queue) -> Iterator[Any]:
 def fan_in(*ends: RecvChannel | Queue) -> Iterator[Any]:
     """Iterate over what comes from any of `ends`, until all of them are closed.
 
-    Waits for all at once (see select); of several that have something any one comes
-    first. Raises ChannelPoisoned if one is poisoned.
+    Blocks as select() does, for all at once; of several that have something any one
+    comes first. What comes are copies, as of recv(). Raises ChannelPoisoned if one is
+    poisoned.
     """
     cases: list[RecvChannel | Queue | None] = list(ends)
     left = len(cases)
@@ -371,16 +372,17 @@ class Broadcast:
         return sent
 
     def close(self) -> None:
-        """No more objects; the receivers get those that were accepted."""
+        """No more objects; the receivers get those that were accepted. Does not block."""
         for channel in self._ends:
             channel.close()
 
     def poison(self, exc: BaseException | None = None) -> int:
-        """Poison every channel; returns how many objects were dropped."""
+        """Poison every channel; returns how many objects were dropped. Does not block."""
         return sum(channel.poison(exc) for channel in self._ends)
 
     def retire(self) -> None:
-        """This interpreter sends no more; closed when all senders have left."""
+        """This interpreter sends no more; closed when all senders have left. Does not
+        block."""
         for channel in self._ends:
             channel.retire()
 

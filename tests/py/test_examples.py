@@ -3,13 +3,17 @@
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import atoll
+import page
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def run(*args, **env):
@@ -102,6 +106,48 @@ def test_readme_has_the_examples():
     if importlib.util.find_spec("numpy"):
         done = run("-c", arrays)
         assert (done.returncode, done.stderr, done.stdout) == (0, "", "6.0\n")
+
+
+PAGES = [DOCS / "index.md", DOCS / "tutorial.md", *sorted(DOCS.glob("howto/*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[path.stem for path in PAGES])
+def test_pages_are_true(path):
+    """What the documentation shows runs from top to bottom, and prints what it says."""
+    found = page.blocks(path.read_text())
+    for package in ("numpy", "pandas", "dask", "distributed", "joblib", "sklearn"):
+        if any(re.search(rf"^(import|from) {package}\b", code, re.M) for _, code, _ in found):
+            pytest.importorskip(package)
+    done = run(Path(page.__file__), path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_pages_have_blocks():
+    counts = {path.stem: len(page.blocks(path.read_text())) for path in PAGES}
+    assert counts["index"] >= 1
+    assert counts["tutorial"] >= 6
+
+
+def test_a_page_that_is_not_true(tmp_path):
+    wrong = tmp_path / "wrong.md"
+    wrong.write_text("```python\nprint(1 + 1)\n```\n\n```output\n3\n```\n")
+    done = run(Path(page.__file__), wrong)
+    assert done.returncode == 1
+    assert f"{wrong}:1 printed\n2" in done.stderr
+
+
+def test_pictures_are_drawn():
+    """The files are what the script draws."""
+    drawn = runpy.run_path(str(DOCS / "pictures" / "draw.py"))["PICTURES"]
+    assert len(drawn) >= 6
+    for name, draw in drawn.items():
+        assert (DOCS / "pictures" / f"{name}.svg").read_text() == draw().svg()
+
+
+def test_every_name_has_an_entry():
+    entries = "\n".join(path.read_text() for path in DOCS.glob("api/*.md"))
+    listed = set(re.findall(r"^\.\. [a-z]+:: (\w+)$", entries, re.M))
+    assert set(atoll.__all__) <= listed, "docs/api/ has no entry for these"
 
 
 def test_demo_on_few_files():
