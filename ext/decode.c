@@ -5,6 +5,7 @@
 #include "chanobj.h"
 #include "compat.h"
 #include "frozen.h"
+#include "frozen_view.h"
 #include "home.h"
 #include "syncobj.h"
 
@@ -111,6 +112,15 @@ dec_handle(decoder *d)
 }
 
 static PyObject *
+dec_frozen_part(decoder *d)
+{
+    const handle *h = &d->handles[dec_u32(d)];
+    PyObject *part;
+    memcpy(&part, dec_take(d, sizeof(part)), sizeof(part));
+    return frozen_view_open(d->state, h->ptr, part);
+}
+
+static PyObject *
 dec_foreign(decoder *d)
 {
     int64_t id = (int64_t)dec_u64(d);
@@ -129,7 +139,7 @@ static inline bool
 is_atom(int tag)
 {
     return tag <= TAG_BLOB || tag == TAG_REF || tag == TAG_HANDLE ||
-           tag == TAG_FOREIGN;
+           tag == TAG_FOREIGN || tag == TAG_PART;
 }
 
 static PyObject *
@@ -194,6 +204,8 @@ new_atom(decoder *d, int tag)
         return dec_handle(d);
     case TAG_FOREIGN:
         return dec_foreign(d);
+    case TAG_PART:
+        return dec_frozen_part(d);
     }
     Py_UNREACHABLE();
 }

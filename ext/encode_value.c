@@ -5,6 +5,7 @@
 #include "chanobj.h"
 #include "compat.h"
 #include "frozen.h"
+#include "frozen_view.h"
 #include "syncobj.h"
 #include "view.h"
 
@@ -192,6 +193,21 @@ enc_end(encoder *e, xfer_handle_kind kind, chanobj *end)
     return enc_put_handle(e, TAG_HANDLE, kind, end->chan);
 }
 
+static int
+enc_frozen_part(encoder *e, PyObject *obj)
+{
+    const frozen_view *view = (frozen_view *)obj;
+    if (enc_put_handle(e, TAG_PART, HANDLE_FROZEN, view->hold->graph) < 0) {
+        return -1;
+    }
+    unsigned char *to = enc_reserve(e, sizeof(view->obj));
+    if (to == NULL) {
+        return -1;
+    }
+    memcpy(to, &view->obj, sizeof(view->obj));
+    return 0;
+}
+
 /* 1: appended; 0: it is not one of these; -1 with an exception. */
 static int
 enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
@@ -219,6 +235,9 @@ enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
     }
     else if (type == state->frozen_type) {
         rc = enc_put_handle(e, TAG_HANDLE, HANDLE_FROZEN, frozen_of(obj));
+    }
+    else if (frozen_is_view(state, type)) {
+        rc = enc_frozen_part(e, obj);
     }
     else {
         return view_encode(e, obj, type);

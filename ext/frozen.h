@@ -110,6 +110,8 @@ PyObject *frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj);
  * reference. */
 PyObject *frozen_thaw(core_state *state, PyObject *root);
 
+/* Of what has no parts; NULL without an exception: it has some. */
+PyObject *frozen_copy_leaf(PyObject *src);
 /* A copy of an exact str, which CPython may intern. */
 PyObject *frozen_copy_str(PyObject *src);
 

@@ -6,6 +6,7 @@
  * the container is made one, too, in the same place. Who may change what meanwhile:
  * see frozen_builder.h. */
 #include "frozen_builder.h"
+#include "frozen_view.h"
 
 #include <stddef.h>
 
@@ -213,16 +214,18 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
                        type == &PyRange_Type || type == &PySlice_Type;
     PyObject *dict = is_sequence ? NULL : dict_of(src, type);
     if (!is_sequence && dict == NULL) {
-        if (type != b->state->frozen_type) {
+        bool is_view = frozen_is_view(b->state, type);
+        if (!is_view && type != b->state->frozen_type) {
             return frozen_other(b, src, type, out);
         }
-        frozen_graph *other = frozen_of(src);
+        frozen_graph *other = is_view ? ((frozen_view *)src)->hold->graph
+                                      : frozen_of(src);
         frozen_ref(other);
         if (frozen_use(b->graph, other) != ATOLL_OK) {
             PyErr_NoMemory();
             return -1;
         }
-        *out = other->root;
+        *out = is_view ? ((frozen_view *)src)->obj : other->root;
         return 1;
     }
     if (frozen_is_empty_tuple(src)) {

@@ -490,6 +490,66 @@ frozen_mapping_put(PyObject *mapping, PyObject *key, Py_hash_t hash,
     dict->used++;
 }
 
+PyObject *const *
+frozen_mapping_pairs(PyObject *mapping, Py_ssize_t *count, int *stride)
+{
+    const frozen_dict *dict = (frozen_dict *)frozen_mapping_dict(mapping);
+    layout_keys *keys = dict->keys;
+    int general = keys->kind == KEYS_GENERAL;
+    *count = dict->used;
+    *stride = 2 + general;
+    return (PyObject *const *)layout_entries(keys) + general;
+}
+
+frozen_probe
+frozen_probe_begin(PyObject *mapping, Py_hash_t hash)
+{
+    const frozen_dict *dict = (frozen_dict *)frozen_mapping_dict(mapping);
+    layout_keys *keys = dict->used == 0 ? NULL : dict->keys;
+    size_t mask = keys == NULL ? 0 : ((size_t)1 << keys->log2_size) - 1;
+    return (frozen_probe){keys, (size_t)hash & mask, (size_t)hash, hash};
+}
+
+/* The way of fill_index(). */
+PyObject *const *
+frozen_probe_next(frozen_probe *p)
+{
+    const layout_keys *keys = p->keys;
+    if (keys == NULL) {
+        return NULL;
+    }
+    size_t mask = ((size_t)1 << keys->log2_size) - 1;
+    size_t width = (size_t)1 << (keys->log2_index_bytes - keys->log2_size);
+    const layout_pair *pairs = layout_entries(p->keys);
+    const general_entry *entries = (const void *)pairs;
+    for (;;) {
+        uint32_t n = UINT32_MAX;
+        const unsigned char *at = keys->index + p->slot * width;
+        if (width == 1) {
+            n = *at == UINT8_MAX ? n : *at;
+        }
+        else {
+            memcpy(&n, at, width); /* all ones: free */
+            if (width == 2) {
+                n = (uint16_t)n == UINT16_MAX ? UINT32_MAX : (uint16_t)n;
+            }
+        }
+        if (n == UINT32_MAX) {
+            return NULL;
+        }
+        p->perturb >>= 5;
+        p->slot = (p->slot * 5 + p->perturb + 1) & mask;
+        if (keys->kind == KEYS_GENERAL) {
+            if (entries[n].hash == p->hash) {
+                return &entries[n].key;
+            }
+        }
+        else if (((PyASCIIObject *)pairs[n].key)->hash == p->hash) {
+            return &pairs[n].key;
+        }
+    }
+}
+
 /* ------------------------------------------------------------------ hashes */
 
 #if PY_VERSION_HEX >= 0x030E0000

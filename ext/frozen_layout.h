@@ -97,6 +97,22 @@ void frozen_mapping_put(PyObject *mapping, PyObject *key, Py_hash_t hash,
 /* The dict of a frozen mapping, to be read only; NULL: it is none. */
 PyObject *frozen_mapping_dict(PyObject *mapping);
 
+/* The first of its keys, with the value after it; how many there are; and from one
+ * key to the next. Of a sealed one, to be read only. */
+PyObject *const *frozen_mapping_pairs(PyObject *mapping, Py_ssize_t *count,
+                                      int *stride);
+
+/* Looking for a key of which only the hash is known: its owner compares. */
+typedef struct frozen_probe {
+    layout_keys *keys; /* NULL: the mapping is empty */
+    size_t slot, perturb;
+    Py_hash_t hash;
+} frozen_probe;
+
+frozen_probe frozen_probe_begin(PyObject *mapping, Py_hash_t hash);
+/* The next key with this hash, with the value after it; NULL: no more. */
+PyObject *const *frozen_probe_next(frozen_probe *probe);
+
 /* All parts are set: fill in the index, and the hash, if it has one. -1 with an
  * exception. */
 int frozen_seal(PyObject *obj);

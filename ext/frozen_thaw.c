@@ -283,3 +283,9 @@ frozen_thaw(core_state *state, PyObject *root)
     frozen_map_fini(&t.memo);
     return copy;
 }
+
+PyObject *
+frozen_copy_leaf(PyObject *src)
+{
+    return thaw_leaf(src);
+}

@@ -8,6 +8,7 @@
 #include "chanobj.h"
 #include "frozen_layout.h"
 #include "frozen_mold.h"
+#include "frozen_view.h"
 
 typedef struct frozenobj {
     PyObject_HEAD
@@ -79,6 +80,21 @@ frozen_get(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return frozen_open(self->state, self->graph->root);
 }
 
+PyDoc_STRVAR(view_doc,
+"view()\n--\n\n"
+"A view of it, in O(1): a SequenceView of a tuple or list, a DictView of a dict,\n"
+"which behave as these and give views of their parts in turn; of anything else a\n"
+"copy, as thaw() makes it, but frozensets of sets. Nothing is pinned: the memory is\n"
+"given back when the last view, handle or message is gone. Does not block.\n\n"
+"Raises MemoryError; of an instance what thaw() raises.");
+
+static PyObject *
+frozen_get_view(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    frozenobj *self = (frozenobj *)obj;
+    return frozen_view_open(self->state, self->graph, self->graph->root);
+}
+
 static PyObject *
 frozen_get_nbytes(PyObject *obj, void *Py_UNUSED(closure))
 {
@@ -145,6 +161,7 @@ PyDoc_STRVAR(frozen_doc,
 
 static PyMethodDef frozen_methods[] = {
     {"get", frozen_get, METH_NOARGS, get_doc},
+    {"view", frozen_get_view, METH_NOARGS, view_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -292,16 +309,32 @@ PyDoc_STRVAR(thaw_doc,
 "What is shared inside stays shared. The copy has nothing of the graph's memory and\n"
 "does not keep it.\n\n"
 "Args:\n"
-"  obj: a Frozen, or an object that get() has given.\n"
+"  obj: a Frozen, a view, or an object that get() has given.\n"
 "Raises TypeError for other containers, MemoryError.");
 
 static PyObject *
 core_thaw(PyObject *module, PyObject *obj)
 {
     core_state *state = PyModule_GetState(module);
+    if (frozen_is_view(state, Py_TYPE(obj))) {
+        return frozen_view_thaw(obj);
+    }
     return frozen_thaw(state, Py_TYPE(obj) == state->frozen_type
                                   ? frozen_of(obj)->root
                                   : obj);
+}
+
+PyDoc_STRVAR(view_types_doc,
+"_frozen_view_types()\n--\n\nSequenceView and DictView, made when needed (tuple).");
+
+static PyObject *
+core_view_types(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    core_state *state = PyModule_GetState(module);
+    return frozen_view_ready(state) < 0
+               ? NULL
+               : PyTuple_Pack(2, state->frozen_views[VIEW_SEQUENCE],
+                              state->frozen_views[VIEW_DICT]);
 }
 
 PyDoc_STRVAR(frozen_stats_doc,
@@ -324,6 +357,7 @@ PyMethodDef frozen_functions[] = {
     {"freeze", (PyCFunction)(void (*)(void))core_freeze,
      METH_VARARGS | METH_KEYWORDS, freeze_doc},
     {"thaw", core_thaw, METH_O, thaw_doc},
+    {"_frozen_view_types", core_view_types, METH_NOARGS, view_types_doc},
     {"frozen_stats", core_frozen_stats, METH_NOARGS, frozen_stats_doc},
     {NULL, NULL, 0, NULL},
 };

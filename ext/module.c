@@ -221,7 +221,9 @@ core_exec(PyObject *module)
     X(exec_builtin) X(exec_source) X(ctypes_dlopen) X(cq_type) X(op_type)   \
     X(aio) X(sync_types[0]) X(sync_types[1]) X(sync_types[2])               \
     X(sync_types[3]) X(sync_types[4]) X(sync_types[5]) X(sync_types[6])     \
-    X(sync_types[7]) X(sync_types[8]) X(frozen_type)
+    X(sync_types[7]) X(sync_types[8]) X(frozen_type)        \
+    X(frozen_views[0]) X(frozen_views[1]) X(frozen_views[2])                \
+    X(frozen_views[3]) X(frozen_views[4]) X(frozen_views[5])
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)

@@ -43,6 +43,7 @@ typedef struct core_state {
     PyObject *inherit;           /* atoll._registry's, or NULL */
     PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type,
         *frozen_type;
+    PyTypeObject *frozen_views[6]; /* see frozen_view.h; made on demand */
     struct mailbox *mailbox;     /* counted: what comes home to be released */
     struct block *spare;         /* see wire.h; or NULL */
     bool can_adopt;              /* see adopt.h */

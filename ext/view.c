@@ -1,4 +1,5 @@
 /* Memoryviews that cross without a copy. See view.h. */
+#include "frozen_view.h"
 #include "view.h"
 
 #include "decoder.h"
@@ -394,7 +395,8 @@ bool
 view_is_plain(core_state *state, PyTypeObject *type)
 {
     return type == &PyMemoryView_Type || type == state->buffer_type ||
-           type == state->moved_type || type == state->frozen_type;
+           type == state->moved_type || type == state->frozen_type ||
+           frozen_is_view(state, type);
 }
 
 int

@@ -75,6 +75,7 @@ enum {
     TAG_VIEW,    /* uint32_t handle, a geometry (view.h): a memoryview */
     TAG_MOVED,   /* uint32_t handle: what atoll.move() took */
     TAG_FD,      /* uint32_t handle: a file descriptor */
+    TAG_PART,    /* uint32_t handle, an address: a view of a frozen graph */
     TAG_FLAT,    /* message tag only */
     TAG_BLOCK,   /* message tag only */
 };

@@ -118,11 +118,12 @@ def walk(root):
 def measure_walk(args, results):
     rounds, nodes = (2, 20_000) if args.quick else (7, 1_000_000)
     obj = records(nodes)
-    frozen = atoll.freeze(obj).get()
-    times = {"ordinary": [], "frozen": []}
+    handle = atoll.freeze(obj)
+    frozen, view = handle.get(), handle.view()
+    times = {"ordinary": [], "frozen": [], "views": []}
     answers = set()
     for _ in range(rounds):
-        for way, root in (("ordinary", obj), ("frozen", frozen)):
+        for way, root in (("ordinary", obj), ("frozen", frozen), ("views", view)):
             start = now()
             answers.add(walk(root))
             times[way].append((now() - start) / 1e6)
@@ -139,6 +140,16 @@ def measure_walk(args, results):
         f"{ratio:.2f} ×",
         f"{min(times['frozen']):.1f} and {min(times['ordinary']):.1f} ms",
         ratio >= 0.9,
+    )
+    ratio = statistics.median(
+        a / b for a, b in zip(times["views"], times["ordinary"], strict=True)
+    )
+    results.goal(
+        f"walk {nodes:,} frozen objects through views, against ordinary ones",
+        "≤ 4 × the time",
+        f"{ratio:.2f} ×",
+        f"{min(times['views']):.1f} and {min(times['ordinary']):.1f} ms",
+        ratio <= 4,
     )
 
 

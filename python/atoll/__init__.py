@@ -87,6 +87,7 @@ __all__ = [
     "Counter",
     "DeadlockError",
     "Diagnosis",
+    "DictView",
     "Event",
     "ExecutionFailed",
     "ForkedError",
@@ -116,6 +117,7 @@ __all__ = [
     "RemoteTraceback",
     "Semaphore",
     "SendChannel",
+    "SequenceView",
     "StatsServer",
     "Task",
     "TaskGroup",
@@ -162,6 +164,8 @@ __all__ = [
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._aio import select_async as select_async
+    from ._core import DictView as DictView
+    from ._core import SequenceView as SequenceView
     from ._doctor import Diagnosis as Diagnosis
     from ._doctor import doctor as doctor
     from ._dump import detect_deadlocks as detect_deadlocks
@@ -228,6 +232,12 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> object:
+    if name in ("DictView", "SequenceView"):  # not before there are views
+        from ._core import _frozen_view_types
+
+        sequence, mapping = _frozen_view_types()
+        globals().update(SequenceView=sequence, DictView=mapping)
+        return globals()[name]
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
@@ -238,7 +248,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "DictView", "SequenceView"})
 
 
 if _core._wanted("ATOLL_TRACE"):
