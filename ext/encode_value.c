@@ -5,6 +5,7 @@
 #include "chanobj.h"
 #include "compat.h"
 #include "frozen.h"
+#include "frozen_xml.h"
 #include "syncobj.h"
 #include "view.h"
 
@@ -219,6 +220,16 @@ enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
     }
     else if (type == state->frozen_type) {
         rc = enc_put_handle(e, TAG_HANDLE, HANDLE_FROZEN, frozen_of(obj));
+    }
+    else if (type == state->element_type) {
+        const elementobj *element = (const elementobj *)obj;
+        frozen_graph *g = xml_alias(element->graph, element->node);
+        if (g == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        rc = enc_put_handle(e, TAG_HANDLE, HANDLE_ELEMENT, g);
+        frozen_unref(g);
     }
     else {
         return view_encode(e, obj, type);

@@ -82,6 +82,10 @@ refuse_type(const builder *b, PyObject *obj)
         type == b->state->buffer_type) {
         return refuse(b, obj, "its memory can be changed; send it as it is");
     }
+    if (type == b->state->element_type ||
+        strcmp(type->tp_name, "xml.etree.ElementTree.Element") == 0) {
+        return refuse(b, obj, "XML elements can be by themselves only");
+    }
     if (PyUnicode_Check(obj) || PyLong_Check(obj) || PyFloat_Check(obj) ||
         PyTuple_Check(obj) || PyList_Check(obj) || PyDict_Check(obj) ||
         PyBytes_Check(obj) || PyComplex_Check(obj)) {
@@ -218,6 +222,10 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
             return refuse_type(b, src);
         }
         frozen_graph *other = frozen_of(src);
+        if (other->element && b->depth > 0) {
+            return refuse(b, src, "XML elements can be by themselves only");
+        }
+        b->graph->element = other->element;
         frozen_ref(other);
         if (frozen_use(b->graph, other) != ATOLL_OK) {
             PyErr_NoMemory();

@@ -21,8 +21,8 @@ typedef struct thawer {
     frozen_map memo; /* to counted references */
 } thawer;
 
-static PyObject *
-thaw_str(PyObject *src)
+PyObject *
+frozen_copy_str(PyObject *src)
 {
     Py_ssize_t length = PyUnicode_GET_LENGTH(src);
     PyObject *str = PyUnicode_New(length, PyUnicode_MAX_CHAR_VALUE(src));
@@ -53,7 +53,7 @@ thaw_leaf(PyObject *src)
 {
     PyTypeObject *type = Py_TYPE(src);
     if (type == &PyUnicode_Type) {
-        return thaw_str(src);
+        return frozen_copy_str(src);
     }
     if (type == &PyLong_Type) {
         return thaw_int(src);

@@ -7,6 +7,7 @@
 
 #include "chanobj.h"
 #include "frozen_layout.h"
+#include "frozen_xml.h"
 
 typedef struct frozenobj {
     PyObject_HEAD
@@ -54,7 +55,8 @@ PyDoc_STRVAR(get_doc,
 "get()\n--\n\n"
 "The objects themselves: ordinary ones, at their ordinary speed, the same for\n"
 "every interpreter, in O(1). They are immutable: tuples in place of lists,\n"
-"mappingproxy (from 3.15 on frozendict) in place of dicts.\n\n"
+"mappingproxy (from 3.15 on frozendict) in place of dicts. Of an XML tree, its\n"
+"root, a FrozenElement.\n\n"
 "Nobody counts who refers to them. So the graph stays in memory until this\n"
 "interpreter is closed; in main, until the process ends. Does not block.\n\n"
 "Raises MemoryError.");
@@ -72,7 +74,29 @@ frozen_get(PyObject *obj, PyObject *Py_UNUSED(ignored))
         }
         self->pinned = true;
     }
+    if (self->graph->element) {
+        return xml_element(self->state, self->graph, self->graph->root, true);
+    }
     return Py_NewRef(self->graph->root);
+}
+
+PyDoc_STRVAR(view_doc,
+"view()\n--\n\n"
+"The root of an XML tree, as get() gives it, that holds the graph only as long as\n"
+"it lives, or anything that was reached through it: what it gives of text and\n"
+"attributes are copies. In O(1); does not block.\n\n"
+"Raises TypeError for other graphs; MemoryError.");
+
+static PyObject *
+frozen_view(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    const frozenobj *self = (const frozenobj *)obj;
+    if (!self->graph->element) {
+        PyErr_Format(PyExc_TypeError, "only XML trees have views, not %T",
+                     self->graph->root);
+        return NULL;
+    }
+    return xml_element(self->state, self->graph, self->graph->root, false);
 }
 
 static PyObject *
@@ -103,12 +127,13 @@ frozen_repr(PyObject *obj)
     if (name == NULL && PyErr_Occurred()) {
         return NULL;
     }
+    const char *what = g->element ? "XML element" : Py_TYPE(g->root)->tp_name;
     PyObject *text =
         name == NULL
-            ? PyUnicode_FromFormat("<atoll.Frozen %T of %zu bytes>", g->root,
+            ? PyUnicode_FromFormat("<atoll.Frozen %s of %zu bytes>", what,
                                    g->nbytes)
-            : PyUnicode_FromFormat("<atoll.Frozen %R: %T of %zu bytes>", name,
-                                   g->root, g->nbytes);
+            : PyUnicode_FromFormat("<atoll.Frozen %R: %s of %zu bytes>", name,
+                                   what, g->nbytes);
     Py_XDECREF(name);
     return text;
 }
@@ -138,6 +163,7 @@ PyDoc_STRVAR(frozen_doc,
 
 static PyMethodDef frozen_methods[] = {
     {"get", frozen_get, METH_NOARGS, get_doc},
+    {"view", frozen_view, METH_NOARGS, view_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -187,9 +213,8 @@ frozen_add_type(core_state *state)
 
 /* ---------------------------------------------------------------- functions */
 
-/* A copy of a str, or NULL for None. -1 with an exception. */
-static int
-copy_name(PyObject *name, char **copy)
+int
+frozen_copy_name(PyObject *name, char **copy)
 {
     *copy = NULL;
     if (name == NULL || name == Py_None) {
@@ -219,6 +244,26 @@ copy_name(PyObject *name, char **copy)
     return 0;
 }
 
+int
+frozen_begin(core_state *state)
+{
+    int possible = frozen_possible(state);
+    if (possible == 0) {
+        raise_error(state, "AtollError",
+                    "atoll does not know how the objects of this build of "
+                    "CPython are laid out, so it cannot freeze any");
+    }
+    frozen_sweep();
+    return possible > 0 ? 0 : -1;
+}
+
+bool
+frozen_read_only(void)
+{
+    const char *mode = getenv("ATOLL_FROZEN_READONLY");
+    return mode != NULL && mode[0] != '\0' && strcmp(mode, "0") != 0;
+}
+
 PyDoc_STRVAR(freeze_doc,
 "freeze(obj, /, *, name=None)\n--\n\n"
 "A copy of `obj` that nobody can change, in memory shared by all interpreters.\n\n"
@@ -227,7 +272,8 @@ PyDoc_STRVAR(freeze_doc,
 "    tuples, lists and dicts of these, of any depth; Frozen. Lists become\n"
 "    tuples, dicts read-only mappings. Equal str and bytes are stored once, and\n"
 "    what is shared inside stays shared. What is frozen already (a Frozen, or a\n"
-"    container from get()) is not copied but held.\n"
+"    container from get()) is not copied but held. Or an XML tree: an Element\n"
+"    of xml.etree.ElementTree or a FrozenElement, by itself.\n"
 "  name (str | None): for you to tell graphs apart.\n"
 "Returns:\n"
 "  Frozen: a handle, to be sent, and opened with get().\n\n"
@@ -247,24 +293,22 @@ core_freeze(PyObject *module, PyObject *args, PyObject *kwargs)
                                      &obj, &name)) {
         return NULL;
     }
-    int possible = frozen_possible(state);
-    if (possible <= 0) {
-        return possible < 0 ? NULL
-                            : raise_error(state, "AtollError",
-                                          "atoll does not know how the objects "
-                                          "of this build of CPython are laid "
-                                          "out, so it cannot freeze any");
-    }
-    frozen_sweep();
-    if (copy_name(name, &copy) < 0) {
+    if (frozen_begin(state) < 0 || frozen_copy_name(name, &copy) < 0) {
         return NULL;
     }
     if (copy == NULL && Py_TYPE(obj) == state->frozen_type) {
         return Py_NewRef(obj);
     }
-    const char *mode = getenv("ATOLL_FROZEN_READONLY");
-    bool read_only = mode != NULL && mode[0] != '\0' && strcmp(mode, "0") != 0;
-    frozen_graph *g = frozen_build(state, obj, read_only);
+    bool is_element = xml_is_element(obj);
+    frozen_graph *g;
+    if (Py_TYPE(obj) == state->element_type) {
+        const elementobj *element = (const elementobj *)obj;
+        g = xml_publish_alias(element->graph, element->node);
+    }
+    else {
+        g = is_element ? xml_build(state, obj)
+                       : frozen_build(state, obj, frozen_read_only());
+    }
     if (g == NULL) {
         atoll_free(copy);
         return NULL;
@@ -281,16 +325,22 @@ PyDoc_STRVAR(thaw_doc,
 "tuples where there were tuples, dicts. What is shared inside stays shared. The\n"
 "copy has nothing of the graph's memory and does not keep it.\n\n"
 "Args:\n"
-"  obj: a Frozen, or an object that get() has given.\n"
+"  obj: a Frozen, or an object that get() has given, or a FrozenElement. Of the\n"
+"    latter, Elements of xml.etree.ElementTree are made.\n"
 "Raises TypeError for other containers, MemoryError.");
 
 static PyObject *
 core_thaw(PyObject *module, PyObject *obj)
 {
     core_state *state = PyModule_GetState(module);
-    return frozen_thaw(state, Py_TYPE(obj) == state->frozen_type
-                                  ? frozen_of(obj)->root
-                                  : obj);
+    if (Py_TYPE(obj) == state->element_type) {
+        return xml_thaw(state, ((elementobj *)obj)->node);
+    }
+    if (Py_TYPE(obj) != state->frozen_type) {
+        return frozen_thaw(state, obj);
+    }
+    const frozen_graph *g = frozen_of(obj);
+    return g->element ? xml_thaw(state, g->root) : frozen_thaw(state, g->root);
 }
 
 PyDoc_STRVAR(frozen_stats_doc,

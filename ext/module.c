@@ -6,6 +6,7 @@
 #include "detach.h"
 #include "dict_layout.h"
 #include "frozen.h"
+#include "frozen_xml.h"
 #include "home.h"
 #include "jobobj.h"
 #include "mailbox.h"
@@ -149,7 +150,7 @@ add_all(core_state *state)
     static int (*const types[])(core_state *) = {
         view_add_types, queue_add_type, channel_add_types, home_add_type,
         job_add_type,   pool_add_type,  sink_add_type,     cq_add_types,
-        frozen_add_type, sync_add_types,
+        frozen_add_type, sync_add_types, xml_add_types,
     };
     static PyMethodDef *const tables[] = {
         moved_functions,   layout_functions,    view_functions,
@@ -157,6 +158,7 @@ add_all(core_state *state)
         output_functions,  sink_functions,      cq_functions,
         isolate_functions, interrupt_functions, select_functions,
         sync_functions,    survey_functions,  frozen_functions,
+        xml_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {
@@ -217,7 +219,8 @@ core_exec(PyObject *module)
     X(exec_builtin) X(exec_source) X(ctypes_dlopen) X(cq_type) X(op_type)   \
     X(aio) X(sync_types[0]) X(sync_types[1]) X(sync_types[2])               \
     X(sync_types[3]) X(sync_types[4]) X(sync_types[5]) X(sync_types[6])     \
-    X(sync_types[7]) X(sync_types[8]) X(frozen_type)
+    X(sync_types[7]) X(sync_types[8]) X(frozen_type) X(element_type)         \
+    X(walk_type) X(xml_parse_type)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
@@ -247,6 +250,7 @@ core_free(void *module)
     sink_forget(state);
     waits_party_end(state);
     selection_forget(state);
+    atoll_free(state->elements);
     if (state->mailbox != NULL) {
         mailbox_kill(state->mailbox);
         mailbox_unref(state->mailbox);

@@ -394,7 +394,8 @@ bool
 view_is_plain(core_state *state, PyTypeObject *type)
 {
     return type == &PyMemoryView_Type || type == state->buffer_type ||
-           type == state->moved_type || type == state->frozen_type;
+           type == state->moved_type || type == state->frozen_type ||
+           type == state->element_type;
 }
 
 int

@@ -17,6 +17,7 @@ from ._core import (
     Counter,
     Event,
     Frozen,
+    FrozenElement,
     Lock,
     Moved,
     Queue,
@@ -89,6 +90,7 @@ __all__ = [
     "ExecutionFailed",
     "ForkedError",
     "Frozen",
+    "FrozenElement",
     "Future",
     "Interpreter",
     "InterpreterError",
@@ -132,6 +134,7 @@ __all__ = [
     "fan_in",
     "freeze",
     "frozen_stats",
+    "frozen_xml",
     "get_current",
     "get_main",
     "is_shareable",
@@ -168,6 +171,7 @@ if TYPE_CHECKING:
     from ._task import Task as Task
     from ._task import TaskGroup as TaskGroup
     from ._task import spawn as spawn
+    from ._xml import frozen_xml as frozen_xml
     from .errors import (
         BrokenInterpreterPool as BrokenInterpreterPool,
     )
@@ -204,6 +208,7 @@ _LAZY = {
     "dump": "_dump",
     "dump_on_signal": "_dump",
     "fan_in": "flow",
+    "frozen_xml": "_xml",
     "pipeline": "flow",
     "poison_on_exit": "_ends",
     "register": "_registry",
