@@ -353,31 +353,29 @@ element_reduce(PyObject *obj, PyObject *Py_UNUSED(ignored))
 
 /* ------------------------------------------------------------------- searching */
 
-/* Is it a tag, and no path? In a tag, the name of its space is in braces. */
+/* Is it a tag, and no path? As ElementTree decides. In a tag, the name of its space
+ * is in braces. */
 static bool
 is_tag(PyObject *path)
 {
-    Py_ssize_t length = PyUnicode_GET_LENGTH(path), i = 0;
-    if (length > 0 && PyUnicode_READ_CHAR(path, 0) == '{') {
-        while (i < length && PyUnicode_READ_CHAR(path, i) != '}') {
-            i++;
-        }
-        if (i <= 2) { /* {}name, {*}name */
-            return false;
-        }
-        i++;
-    }
-    if (i >= length) {
-        return false;
-    }
-    for (; i < length; i++) {
+    Py_ssize_t length = PyUnicode_GET_LENGTH(path);
+    Py_UCS4 start[3] = {0};
+    bool outside = true;
+    for (Py_ssize_t i = 0; i < length; i++) {
         Py_UCS4 c = PyUnicode_READ_CHAR(path, i);
-        if (c >= 128 ? Py_UNICODE_ISSPACE(c)
-                     : !Py_ISALNUM(c) && c != '_' && c != '-') {
+        if (i < 3) {
+            start[i] = c;
+        }
+        if (c == '{' || c == '}') {
+            outside = c == '}';
+        }
+        else if (outside && (c == '/' || c == '*' || c == '[' || c == '@' ||
+                             c == '.')) {
             return false;
         }
     }
-    return true;
+    return length < 3 || start[0] != '{' ||
+           (start[1] != '}' && (start[1] != '*' || start[2] != '}'));
 }
 
 /* The first child with that tag; borrowed, NULL: there is none. */

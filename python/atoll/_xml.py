@@ -44,8 +44,8 @@ def frozen_xml(
     from xml.etree.ElementTree import XMLParser
 
     target = _xml_target()
+    parser = XMLParser(target=target)
     try:
-        parser = XMLParser(target=target)
         if isinstance(source, bytes):
             parser.feed(source)
         else:
@@ -54,4 +54,5 @@ def frozen_xml(
         parser.close()
         return target.finish(name)
     finally:
-        target.drop()  # an exception's traceback keeps it
+        del parser  # an exception's traceback keeps what has a name
+        target.drop()
