@@ -6,6 +6,7 @@
 #include "compat.h"
 #include "frozen.h"
 #include "frozen_view.h"
+#include "frozen_xml.h"
 #include "home.h"
 #include "syncobj.h"
 
@@ -104,6 +105,10 @@ dec_handle(decoder *d)
         return interpreter_from_home(d->state, h->ptr);
     case HANDLE_FROZEN:
         return frozen_object(d->state, h->ptr);
+    case HANDLE_ELEMENT: {
+        frozen_graph *g = h->ptr;
+        return xml_element(d->state, g, g->root, false);
+    }
     case HANDLE_SYNC:
         return sync_get(d->state, h->ptr);
     default:

@@ -6,6 +6,7 @@
 #include "compat.h"
 #include "frozen.h"
 #include "frozen_view.h"
+#include "frozen_xml.h"
 #include "syncobj.h"
 #include "view.h"
 
@@ -238,6 +239,16 @@ enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
     }
     else if (frozen_is_view(state, type)) {
         rc = enc_frozen_part(e, obj);
+    }
+    else if (type == state->element_type) {
+        const elementobj *element = (const elementobj *)obj;
+        frozen_graph *g = xml_alias(element->graph, element->node);
+        if (g == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        rc = enc_put_handle(e, TAG_HANDLE, HANDLE_ELEMENT, g);
+        frozen_unref(g);
     }
     else {
         return view_encode(e, obj, type);

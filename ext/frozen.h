@@ -46,6 +46,7 @@ typedef struct frozen_graph {
     struct frozen_graph **others; /* whose parts this one has; counted */
     size_t nothers, other_room;
     bool listed;
+    bool element; /* the root is one of XML: see frozen_xml.h */
     frozen_pin *pins; /* guarded */
     size_t npins;     /* guarded */
     struct frozen_graph *next_dead;
@@ -109,6 +110,8 @@ PyObject *frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj);
 /* A mutable copy, with nothing of the graph's in it; of an object or a part. A new
  * reference. */
 PyObject *frozen_thaw(core_state *state, PyObject *root);
+/* A new str with the same characters. */
+PyObject *frozen_copy_str(PyObject *str);
 
 /* Of what has no parts; NULL without an exception: it has some. */
 PyObject *frozen_copy_leaf(PyObject *src);
@@ -122,6 +125,13 @@ int frozen_add_type(core_state *state);
 PyObject *frozen_object(core_state *state, frozen_graph *g);
 /* The graph of an atoll.Frozen; borrowed. */
 frozen_graph *frozen_of(PyObject *obj);
+/* Before a graph is made: can it be, and are interpreters gone? -1 with an
+ * exception. */
+int frozen_begin(core_state *state);
+/* Does the environment want graphs to be read-only for the processor, too? */
+bool frozen_read_only(void);
+/* A copy of a str, or NULL for None or NULL. -1 with an exception. */
+int frozen_copy_name(PyObject *name, char **copy);
 extern PyMethodDef frozen_functions[];
 
 /* --- tables that are needed meanwhile (frozen_map.c) */

@@ -220,6 +220,10 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
         }
         frozen_graph *other = is_view ? ((frozen_view *)src)->hold->graph
                                       : frozen_of(src);
+        if (other->element && b->depth > 0) {
+            return frozen_refuse(b, src, "XML elements can be by themselves only");
+        }
+        b->graph->element = other->element;
         frozen_ref(other);
         if (frozen_use(b->graph, other) != ATOLL_OK) {
             PyErr_NoMemory();

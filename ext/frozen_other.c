@@ -348,6 +348,10 @@ frozen_other(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
     if (known != 0) {
         return known;
     }
+    if (type == b->state->element_type ||
+        strcmp(type->tp_name, "xml.etree.ElementTree.Element") == 0) {
+        return frozen_refuse(b, src, "XML elements can be by themselves only");
+    }
     if (type == &PySet_Type || type == &PyFrozenSet_Type) {
         return begin_set(b, src,
                          type == &PySet_Type ? MOLD_SET : MOLD_FROZENSET);

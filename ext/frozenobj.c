@@ -9,6 +9,7 @@
 #include "frozen_layout.h"
 #include "frozen_mold.h"
 #include "frozen_view.h"
+#include "frozen_xml.h"
 
 typedef struct frozenobj {
     PyObject_HEAD
@@ -56,9 +57,10 @@ PyDoc_STRVAR(get_doc,
 "get($self, /)\n--\n\n"
 "The objects themselves: ordinary ones, at their ordinary speed, the same for\n"
 "every interpreter, in O(1). They are immutable: tuples in place of lists,\n"
-"mappingproxy (from 3.15 on frozendict) in place of dicts. Sets, instances and\n"
-"buffers, and containers of such, are made by the first call in an interpreter,\n"
-"which keeps them: classes are looked up by their names, and may be imported.\n\n"
+"mappingproxy (from 3.15 on frozendict) in place of dicts. Of an XML tree, its\n"
+"root, a FrozenElement. Sets, instances and buffers, and containers of such, are\n"
+"made by the first call in an interpreter, which keeps them: classes are looked up\n"
+"by their names, and may be imported.\n\n"
 "Nobody counts who refers to them. So the graph stays in memory until this\n"
 "interpreter is closed; in main, until the process ends. Does not block.\n\n"
 "Raises MemoryError; ImportError, if there is no such class here; and what the\n"
@@ -77,22 +79,28 @@ frozen_get(PyObject *obj, PyObject *Py_UNUSED(ignored))
         }
         self->pinned = true;
     }
+    if (self->graph->element) {
+        return xml_element(self->state, self->graph, self->graph->root, true);
+    }
     return frozen_open(self->state, self->graph->root);
 }
 
 PyDoc_STRVAR(view_doc,
-"view()\n--\n\n"
+"view($self, /)\n--\n\n"
 "A view of it, in O(1): a SequenceView of a tuple or list, a DictView of a dict,\n"
-"which behave as these and give views of their parts in turn; of anything else a\n"
-"copy, as thaw() makes it, but frozensets of sets. Nothing is pinned: the memory is\n"
-"given back when the last view, handle or message is gone. Does not block.\n\n"
+"which behave as these and give views of their parts in turn; a FrozenElement of an\n"
+"XML tree; of anything else a copy, as thaw() makes it, but frozensets of sets.\n"
+"Nothing is pinned: the memory is given back when the last view, handle or message\n"
+"is gone. Does not block.\n\n"
 "Raises MemoryError; of an instance what thaw() raises.");
 
 static PyObject *
 frozen_get_view(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     frozenobj *self = (frozenobj *)obj;
-    return frozen_view_open(self->state, self->graph, self->graph->root);
+    frozen_graph *g = self->graph;
+    return g->element ? xml_element(self->state, g, g->root, false)
+                      : frozen_view_open(self->state, g, g->root);
 }
 
 static PyObject *
@@ -123,7 +131,8 @@ frozen_repr(PyObject *obj)
     if (name == NULL && PyErr_Occurred()) {
         return NULL;
     }
-    const char *what = frozen_is_mold(g->root)
+    const char *what = g->element ? "XML element"
+                       : frozen_is_mold(g->root)
                            ? frozen_mold_name(frozen_mold_of(g->root))
                            : Py_TYPE(g->root)->tp_name;
     PyObject *text =
@@ -211,9 +220,8 @@ frozen_add_type(core_state *state)
 
 /* ---------------------------------------------------------------- functions */
 
-/* A copy of a str, or NULL for None. -1 with an exception. */
-static int
-copy_name(PyObject *name, char **copy)
+int
+frozen_copy_name(PyObject *name, char **copy)
 {
     *copy = NULL;
     if (name == NULL || name == Py_None) {
@@ -243,6 +251,26 @@ copy_name(PyObject *name, char **copy)
     return 0;
 }
 
+int
+frozen_begin(core_state *state)
+{
+    int possible = frozen_possible(state);
+    if (possible == 0) {
+        raise_error(state, "AtollError",
+                    "atoll does not know how the objects of this build of "
+                    "CPython are laid out, so it cannot freeze any");
+    }
+    frozen_sweep();
+    return possible > 0 ? 0 : -1;
+}
+
+bool
+frozen_read_only(void)
+{
+    const char *mode = getenv("ATOLL_FROZEN_READONLY");
+    return mode != NULL && mode[0] != '\0' && strcmp(mode, "0") != 0;
+}
+
 PyDoc_STRVAR(freeze_doc,
 "freeze(obj, /, *, name=None)\n--\n\n"
 "A copy of `obj` that nobody can change, in memory shared by all interpreters.\n\n"
@@ -254,7 +282,8 @@ PyDoc_STRVAR(freeze_doc,
 "    depth; Frozen. Lists become tuples, dicts read-only mappings, sets\n"
 "    frozensets, buffers read-only. Equal str and bytes are stored once, and\n"
 "    what is shared inside stays shared. What is frozen already (a Frozen, or a\n"
-"    container from get()) is not copied but held.\n"
+"    container from get()) is not copied but held. Or an XML tree: an Element\n"
+"    of xml.etree.ElementTree or a FrozenElement, by itself.\n"
 "  name (str | None): for you to tell graphs apart.\n"
 "Returns:\n"
 "  Frozen: a handle, to be sent, and opened with get().\n\n"
@@ -274,24 +303,22 @@ core_freeze(PyObject *module, PyObject *args, PyObject *kwargs)
                                      &obj, &name)) {
         return NULL;
     }
-    int possible = frozen_possible(state);
-    if (possible <= 0) {
-        return possible < 0 ? NULL
-                            : raise_error(state, "AtollError",
-                                          "atoll does not know how the objects "
-                                          "of this build of CPython are laid "
-                                          "out, so it cannot freeze any");
-    }
-    frozen_sweep();
-    if (copy_name(name, &copy) < 0) {
+    if (frozen_begin(state) < 0 || frozen_copy_name(name, &copy) < 0) {
         return NULL;
     }
     if (copy == NULL && Py_TYPE(obj) == state->frozen_type) {
         return Py_NewRef(obj);
     }
-    const char *mode = getenv("ATOLL_FROZEN_READONLY");
-    bool read_only = mode != NULL && mode[0] != '\0' && strcmp(mode, "0") != 0;
-    frozen_graph *g = frozen_build(state, obj, read_only);
+    bool is_element = xml_is_element(obj);
+    frozen_graph *g;
+    if (Py_TYPE(obj) == state->element_type) {
+        const elementobj *element = (const elementobj *)obj;
+        g = xml_publish_alias(element->graph, element->node);
+    }
+    else {
+        g = is_element ? xml_build(state, obj)
+                       : frozen_build(state, obj, frozen_read_only());
+    }
     if (g == NULL) {
         atoll_free(copy);
         return NULL;
@@ -309,7 +336,8 @@ PyDoc_STRVAR(thaw_doc,
 "What is shared inside stays shared. The copy has nothing of the graph's memory and\n"
 "does not keep it.\n\n"
 "Args:\n"
-"  obj: a Frozen, a view, or an object that get() has given.\n"
+"  obj: a Frozen, a view, a FrozenElement, or an object that get() has given. Of\n"
+"    XML, Elements of xml.etree.ElementTree are made.\n"
 "Raises TypeError for other containers, MemoryError.");
 
 static PyObject *
@@ -319,9 +347,14 @@ core_thaw(PyObject *module, PyObject *obj)
     if (frozen_is_view(state, Py_TYPE(obj))) {
         return frozen_view_thaw(obj);
     }
-    return frozen_thaw(state, Py_TYPE(obj) == state->frozen_type
-                                  ? frozen_of(obj)->root
-                                  : obj);
+    if (Py_TYPE(obj) == state->element_type) {
+        return xml_thaw(state, ((elementobj *)obj)->node);
+    }
+    if (Py_TYPE(obj) != state->frozen_type) {
+        return frozen_thaw(state, obj);
+    }
+    const frozen_graph *g = frozen_of(obj);
+    return g->element ? xml_thaw(state, g->root) : frozen_thaw(state, g->root);
 }
 
 PyDoc_STRVAR(view_types_doc,

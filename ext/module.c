@@ -7,6 +7,7 @@
 #include "dict_layout.h"
 #include "frozen.h"
 #include "frozen_mold.h"
+#include "frozen_xml.h"
 #include "home.h"
 #include "jobobj.h"
 #include "mailbox.h"
@@ -151,7 +152,7 @@ add_all(core_state *state)
     static int (*const types[])(core_state *) = {
         view_add_types, queue_add_type, channel_add_types, home_add_type,
         job_add_type,   pool_add_type,  sink_add_type,     cq_add_types,
-        frozen_add_type, sync_add_types,
+        frozen_add_type, sync_add_types, xml_add_types,
     };
     static PyMethodDef *const tables[] = {
         moved_functions,   layout_functions,    view_functions,
@@ -159,7 +160,7 @@ add_all(core_state *state)
         output_functions,  sink_functions,      cq_functions,
         isolate_functions, interrupt_functions, select_functions,
         sync_functions,    survey_functions,  frozen_functions,
-        trace_functions,
+        trace_functions,   xml_functions,
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         if (types[i](state) < 0) {
@@ -221,9 +222,10 @@ core_exec(PyObject *module)
     X(exec_builtin) X(exec_source) X(ctypes_dlopen) X(cq_type) X(op_type)   \
     X(aio) X(sync_types[0]) X(sync_types[1]) X(sync_types[2])               \
     X(sync_types[3]) X(sync_types[4]) X(sync_types[5]) X(sync_types[6])     \
-    X(sync_types[7]) X(sync_types[8]) X(frozen_type)        \
+    X(sync_types[7]) X(sync_types[8]) X(frozen_type)                        \
     X(frozen_views[0]) X(frozen_views[1]) X(frozen_views[2])                \
-    X(frozen_views[3]) X(frozen_views[4]) X(frozen_views[5])
+    X(frozen_views[3]) X(frozen_views[4]) X(frozen_views[5])                \
+    X(element_type) X(walk_type) X(xml_parse_type)
 
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
@@ -254,6 +256,7 @@ core_free(void *module)
     sink_forget(state);
     waits_party_end(state);
     selection_forget(state);
+    atoll_free(state->elements);
     if (state->mailbox != NULL) {
         mailbox_kill(state->mailbox);
         mailbox_unref(state->mailbox);

@@ -42,8 +42,10 @@ typedef struct core_state {
     PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */
     PyObject *inherit;           /* atoll._registry's, or NULL */
     PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type,
-        *frozen_type;
+        *frozen_type, *element_type, *walk_type, *xml_parse_type;
     PyTypeObject *frozen_views[6]; /* see frozen_view.h; made on demand */
+    struct elementobj **elements; /* the live ones by address: frozen_xml.c */
+    size_t nelements, element_mask;
     struct mailbox *mailbox;     /* counted: what comes home to be released */
     struct block *spare;         /* see wire.h; or NULL */
     bool can_adopt;              /* see adopt.h */

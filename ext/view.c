@@ -396,7 +396,7 @@ view_is_plain(core_state *state, PyTypeObject *type)
 {
     return type == &PyMemoryView_Type || type == state->buffer_type ||
            type == state->moved_type || type == state->frozen_type ||
-           frozen_is_view(state, type);
+           frozen_is_view(state, type) || type == state->element_type;
 }
 
 int

@@ -25,6 +25,7 @@ xfer_handle_ref(xfer_handle_kind kind, void *ptr)
         atoll_region_ref(ptr);
         return;
     case HANDLE_FROZEN:
+    case HANDLE_ELEMENT:
         frozen_ref(ptr);
         return;
     case HANDLE_SYNC:
@@ -59,6 +60,7 @@ xfer_handle_unref(xfer_handle_kind kind, void *ptr)
         atoll_region_unref(ptr);
         return;
     case HANDLE_FROZEN:
+    case HANDLE_ELEMENT:
         frozen_unref(ptr);
         return;
     case HANDLE_SYNC:

@@ -58,6 +58,7 @@ typedef enum xfer_handle_kind {
     HANDLE_MOVED,  /* what atoll.move() took, counted */
     HANDLE_FD,     /* a file descriptor as a number, owned */
     HANDLE_FROZEN, /* frozen_graph * */
+    HANDLE_ELEMENT, /* the same: its root, an XML element */
     HANDLE_SYNC,   /* atoll_sync *: a lock, or what is like one; counted */
     HANDLE_NONE,   /* taken out by the receiver */
 } xfer_handle_kind;

@@ -18,6 +18,7 @@ from ._core import (
     Counter,
     Event,
     Frozen,
+    FrozenElement,
     Lock,
     Moved,
     Queue,
@@ -92,6 +93,7 @@ __all__ = [
     "ExecutionFailed",
     "ForkedError",
     "Frozen",
+    "FrozenElement",
     "Future",
     "Interpreter",
     "InterpreterError",
@@ -138,6 +140,7 @@ __all__ = [
     "fan_in",
     "freeze",
     "frozen_stats",
+    "frozen_xml",
     "get_current",
     "get_main",
     "is_shareable",
@@ -182,6 +185,7 @@ if TYPE_CHECKING:
     from ._top import serve_stats as serve_stats
     from ._trace import Tracing as Tracing
     from ._trace import trace as trace
+    from ._xml import frozen_xml as frozen_xml
     from .errors import (
         BrokenInterpreterPool as BrokenInterpreterPool,
     )
@@ -220,6 +224,7 @@ _LAZY = {
     "dump": "_dump",
     "dump_on_signal": "_dump",
     "fan_in": "flow",
+    "frozen_xml": "_xml",
     "pipeline": "flow",
     "poison_on_exit": "_ends",
     "register": "_registry",

@@ -414,3 +414,61 @@ def hammer(graph, seed, rounds):
     other.join()
     gc.collect()
     assert not failures
+
+
+# ------------------------------------------------- the hammer (frozenhammer.py)
+
+
+def answers(root):
+    """What a program finds out from sample(), frozen or not: the same each time."""
+    records, found = root["records"], []
+    for record in records:
+        made = type(record["name"], (), {"name": record["name"], "tags": record["tags"]})
+        thing = made()
+        for key, value in record.items():
+            setattr(thing, key, value)
+        assert vars(thing) == dict(record)
+        called = (lambda id, name, **rest: (id, name, len(rest)))(**record)
+        assert called == (thing.id, made.__name__, 5)
+        found.append(called)
+        assert sys.intern(record["name"]) == f"name {record['id']}"
+        assert json.loads(json.dumps([record["name"], record["at"]])) == [
+            record["name"], list(record["at"]),
+        ]  # fmt: skip
+        copied = {**record}
+        copied["id"] = None
+        assert record["id"] == called[0]
+    for text in root["strings"]:
+        # The name of a type is asked for as UTF-8.
+        if "\ud800" not in text and "\0" not in text:
+            found.append(type(text, (), {}).__name__)
+        found.append((hash(text), text.encode("utf-8", "surrogatepass"), text + "é"))
+    found.append([hash(number) for number in root["numbers"] if number == number])
+    found.append([copy.copy(item) for item in root["bytes"]])
+    found.append(hash(root["tuples"][2]))
+    found.append(sorted(root["wide"], key=root["wide"].get)[-3:])
+    found.append(sum(root["ints"]))
+    found.append(repr(root["ranges"][3]) + str(root["slices"][1]))
+    return hash(repr(found))
+
+
+def read_xml(root):
+    """The same for an element, frozen or not."""
+    texts = [(e.tag, e.text, e.get("k"), len(e)) for e in root.iter()]
+    paths = [root.findtext(path) for path in ("b", ".//b[2]", "c/b/..", "nothing")]
+    return hash(repr((texts, paths, list(root.itertext()))))
+
+
+def one_life(graph, tree, seed, rounds):
+    """In an interpreter that closes afterwards: what it has found out."""
+    import random
+
+    chance = random.Random(seed)
+    root = graph.get()
+    found = set()
+    for _ in range(rounds):
+        at_random(root, chance, 60)
+        opened = tree.get() if chance.random() < 0.5 else tree.view()
+        found.add((answers(root), read_xml(opened)))
+        gc.collect()
+    return found

@@ -120,6 +120,28 @@ def test_pytest_fixture():
     done = run("-m", "pytest", "-q", *alone, file)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
+def test_spell_checker():
+    done = run(EXAMPLES / "spell_checker.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    size, interpreters, processes, count, *found = done.stdout.splitlines()
+    words = re.fullmatch(r"([\d,]+) words, \d+ MB, frozen in \d+\.\d\d s", size)[1]
+    assert int(words.replace(",", "")) > 100_000
+    for line, what in ((interpreters, "interpreters"), (processes, "processes")):
+        assert re.fullmatch(rf"\d+ {what}: \d+\.\d\d s(, [+-]\d+ MB)?", line)
+    slips, unknown = re.fullmatch(r"(\d+) slips in 24 texts; (\d+) words .*:", count).groups()
+    assert int(slips) / 3 < int(unknown) < 2 * int(slips)
+    assert len(found) >= 5
+    assert sum(not line.endswith(": ?") for line in found) >= 2
+
+
+def test_hot_reload():
+    done = run(EXAMPLES / "hot_reload.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    *workers, memory = done.stdout.splitlines()
+    assert len(workers) == 3
+    for line in workers:
+        assert re.fullmatch(r"\d+ requests, versions \[0, 1, 2, 3, 4, 5\]", line)
+    assert "6 with the workers open, 1 when they are closed" in memory
 
 
 def test_readme_has_the_examples():
