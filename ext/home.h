@@ -45,6 +45,7 @@ typedef struct home {
     unsigned long ident; /* the same, as CPython names threads */
     bool interruptible;  /* guarded by lock: user code runs */
     bool interrupt_due;  /* guarded by lock */
+    bool interrupted;    /* guarded by lock: once at least, in this job */
     bool job_over;       /* guarded by lock: only the reply is still due */
     bool call_in_flight; /* guarded by lock: our pending call is queued */
     uint32_t put_off;    /* guarded by lock: how often the interrupt was */

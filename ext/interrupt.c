@@ -109,6 +109,7 @@ home_interrupt(home *h, const job *j, bool unwanted)
             h->put_off = 0;
         }
         h->interrupt_due = true;
+        h->interrupted = true;
         h->current->unwanted |= unwanted;
     }
     if (runs && h->interruptible) {
@@ -192,11 +193,29 @@ home_wait_over(home *h)
     }
 }
 
+/* Where exec() of a str is interrupted (an import makes a dataclass, say), CPython
+ * notes for the whole process that it is to die of SIGINT at its exit: that is meant
+ * for main's program. The next exec() takes it back. At the exit it may be main's.
+ * Keeps the exception that is set. */
+static void
+take_back_sigint(void)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *dict = PyDict_New();
+    PyObject *result =
+        dict == NULL ? NULL : PyRun_String("", Py_file_input, dict, dict);
+    Py_XDECREF(result);
+    Py_XDECREF(dict);
+    PyErr_SetRaisedException(exc);
+}
+
 bool
 home_job_over(home *h)
 {
     atoll_lock_acquire(&h->lock);
     bool wanted = !h->current->unwanted;
+    bool interrupted = h->interrupted && !h->exiting;
+    h->interrupted = false;
     h->interruptible = false;
     h->interrupt_due = false;
     h->job_over = true;
@@ -205,6 +224,9 @@ home_job_over(home *h)
     atoll_lock_release(&h->lock);
     /* One that was set for this job but not raised must not hit the next. */
     PyThreadState_SetAsyncExc(h->ident, NULL);
+    if (interrupted) {
+        take_back_sigint();
+    }
     return wanted;
 }
 

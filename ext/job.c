@@ -402,32 +402,10 @@ note_failed_init(home *h, PyObject *exc, PyObject *info)
 }
 
 /* Turn the current exception into the reply; clears it. */
-/* Where exec() of a str is interrupted (an import makes a dataclass, say), CPython
- * notes for the whole process that it is to die of SIGINT at its exit: that is meant
- * for main's program. The next exec() takes it back. At the exit it may be main's. */
-static void
-take_back_sigint(home *h)
-{
-    if (home_is_exiting(h)) {
-        return;
-    }
-    PyObject *dict = PyDict_New();
-    PyObject *result =
-        dict == NULL ? NULL : PyRun_String("", Py_file_input, dict, dict);
-    if (result == NULL) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(result);
-    Py_XDECREF(dict);
-}
-
 static void
 reply_with_error(core_state *state, job *j, outcome *out)
 {
     PyObject *exc = PyErr_GetRaisedException();
-    if (PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt)) {
-        take_back_sigint(state->home);
-    }
     PyObject *info = boot_call("capture", exc);
     if (j->init) {
         note_failed_init(state->home, exc, info);

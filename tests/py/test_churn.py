@@ -24,7 +24,8 @@ def test_nothing_is_left_behind():
     before, memory = left(), resident()
     for _ in range(200 * STRESS):
         atoll.create().close()
-    until(lambda: left() == before)
+    # Threads that others have left idle, and the core's timers, may end meanwhile.
+    until(lambda: all(now <= then for now, then in zip(left(), before, strict=True)))
     # On 3.13 CPython itself leaves 1.7 MiB of each, of which we give most back;
     # later versions leave under 1 KiB.
     allowed = 640 * 1024 if sys.version_info < (3, 14) else 16 * 1024

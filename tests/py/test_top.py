@@ -9,7 +9,7 @@ import atoll
 import pytest
 import tasks
 from atoll import _top, _top_show
-from support import SLACK, python_args
+from support import SLACK, python_args, until
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,7 @@ def test_what_it_shows(server):
         assert pool.submit(tasks.square, 3).result(SLACK) == 9
         waiting = pool.submit(tasks.get_after, ready, queue)
         ready.get(timeout=SLACK)
+        until(lambda: any("get from queue" in w["what"] for w in _top.snapshot()["waits"]))
         done = top("--once", "--json", os.getpid())
         assert done.returncode == 0, done.stderr
         look = json.loads(done.stdout)
