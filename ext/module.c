@@ -195,7 +195,7 @@ core_exec(PyObject *module)
     layout_init(state);
     if (state->handles == NULL || state->errors == NULL ||
         state->reducers == NULL || state->mailbox == NULL ||
-        runtime_init() < 0 || add_all(state) < 0 ||
+        runtime_init() < 0 || sys_mend_frames() < 0 || add_all(state) < 0 ||
         PyModule_AddStringConstant(module, "__version__", ATOLL_VERSION) < 0) {
         return -1;
     }

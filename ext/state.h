@@ -88,6 +88,10 @@ PyObject *error_class(core_state *state, const char *name);
 /* For codes that mean the same everywhere (NOMEM, FORKED, ...). */
 PyObject *raise_err(core_state *state, atoll_err err, const char *what);
 
+/* At import: sys._current_frames and its like know one interpreter (sys_frames.c). 0,
+ * or -1 with an exception. */
+int sys_mend_frames(void);
+
 /* --- the types, each in its own file; return 0 or -1 */
 int queue_add_type(core_state *state);
 int channel_add_types(core_state *state);

@@ -145,6 +145,22 @@ def exec_for_ever(ready):
     exec("while True: pass")
 
 
+def current_threads():
+    return list(sys._current_frames())
+
+
+def deep_calls(rounds):
+    def call(depth):
+        try:
+            return call(depth - 1) if depth else sys._getframe()
+        except ValueError:
+            raise
+
+    for _ in range(rounds):
+        call(100)
+    return rounds
+
+
 def start_and_join(n):
     answers = []
     thread = threading.Thread(target=answers.append, args=(n,))
