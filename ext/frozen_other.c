@@ -360,7 +360,7 @@ frozen_other(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
         return -1;
     }
     Py_INCREF(src); /* it may be in nothing but a list that changes */
-    mold_kind kind;
+    mold_kind kind = MOLD_FIELDS; /* set with the parts */
     PyObject *plan = plan_of(b, type);
     PyObject *parts = plan == NULL ? NULL : take_apart(b, src, plan, &kind);
     int rc = parts == NULL ? -1 : begin_instance(b, src, kind, parts);

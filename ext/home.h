@@ -269,6 +269,12 @@ void arena_fork_child(void);
 /* Find the list; install the fork handlers. Once a process. -1 with an
  * exception. */
 int runtime_init(void);
+/* Between these, no thread state of any interpreter comes or goes; attached. Code that
+ * holds another interpreter's GIL, or none, makes and deletes them: importing an
+ * extension module elsewhere makes one of main's, and CPython deletes it without main's
+ * GIL. No object may be freed meanwhile, and no other lock of CPython's be taken. */
+void runtime_lock_threads(void);
+void runtime_unlock_threads(void);
 /* Take one interpreter out of the list; what it owns is leaked. */
 void runtime_unlink(PyInterpreterState *interp);
 /* All that CPython has in its one static struct: the address, and how much. */

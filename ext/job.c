@@ -449,10 +449,12 @@ static size_t
 count_threads(void)
 {
     size_t count = 0;
+    runtime_lock_threads();
     PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
     for (; ts != NULL; ts = PyThreadState_Next(ts)) {
         count++;
     }
+    runtime_unlock_threads();
     return count;
 }
 

@@ -59,6 +59,38 @@ runtime_memory(size_t *size)
     return _PyRuntime;
 }
 
+/* CPython's lock of its lists of interpreters and of thread states: a byte, and padding,
+ * in front of the list's head. NULL if it is not there, in versions to come. */
+static PyMutex *list_lock; /* constant after runtime_init */
+
+static void
+find_lock(void)
+{
+    static const uint8_t padding[sizeof(void *) - 1];
+    uint8_t *place = (uint8_t *)_PyRuntime + head_offset - sizeof(void *);
+    if (sizeof(PyMutex) == 1 &&
+        memcmp(place + 1, padding, sizeof(padding)) == 0) {
+        list_lock = (PyMutex *)(void *)place;
+    }
+}
+
+void
+runtime_lock_threads(void)
+{
+    /* Not PyMutex_Lock: it may give up the GIL, and want it back with the lock. */
+    if (list_lock != NULL) {
+        atoll_byte_acquire(&list_lock->_bits);
+    }
+}
+
+void
+runtime_unlock_threads(void)
+{
+    if (list_lock != NULL) {
+        PyMutex_Unlock(list_lock);
+    }
+}
+
 void
 runtime_unlink(PyInterpreterState *interp)
 {
@@ -163,6 +195,9 @@ runtime_init(void)
     if (!once_done) {
         once_done = true;
         list_found = find_list();
+        if (list_found) {
+            find_lock();
+        }
         hooks_err = atoll_fork_hooks(before_fork, after_fork_in_parent,
                                      after_fork_in_child);
         arena_init();

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "home.h"
 #include "visit.h"
 
 #define FRAMES_MAX 100 /* of one thread; deep recursion is not worth more */
@@ -193,7 +194,8 @@ look_at_threads(stacks *out, PyInterpreterState *interp)
         atoll_free(tops);
         return;
     }
-    /* First all frames, since nothing in between is to end a thread's state. */
+    /* First all frames: between this and what frees objects. */
+    runtime_lock_threads();
     PyThreadState *ts = PyInterpreterState_ThreadHead(interp);
     for (; ts != NULL && out->count < out->states; ts = PyThreadState_Next(ts)) {
         PyFrameObject *top = PyThreadState_GetFrame(ts);
@@ -203,6 +205,7 @@ look_at_threads(stacks *out, PyInterpreterState *interp)
                 (thread_stack){.ident = ts->thread_id};
         }
     }
+    runtime_unlock_threads();
     PyObject *active = global_of("threading", "_active");
     for (size_t i = 0; i < out->count; i++) {
         thread_stack *thread = &out->threads[i];
@@ -257,10 +260,12 @@ static size_t
 count_states(PyInterpreterState *interp)
 {
     size_t count = 0;
+    runtime_lock_threads();
     PyThreadState *ts = PyInterpreterState_ThreadHead(interp);
     for (; ts != NULL; ts = PyThreadState_Next(ts)) {
         count++;
     }
+    runtime_unlock_threads();
     return count;
 }
 

@@ -5,33 +5,51 @@
  * those run under GILs of their own: the other interpreter then frees what is not
  * its own, and the heap is corrupt. Profilers call them (that of Dask's workers, every
  * 10 ms), so where atoll makes interpreters it replaces them. */
-#include "state.h"
+#include "home.h"
 
-/* The thread states of this interpreter (owned array), newest first, or NULL with an
- * exception. They stay while the GIL is held: a thread ends its own state, with it.
- * But other threads may add states without it, in front. */
-static PyThreadState **
-all_states(size_t *count)
+typedef struct entry {
+    unsigned long thread;
+    PyObject *value; /* owned */
+} entry;
+
+/* What `look` says of each thread of this interpreter: an array (owned) of *count
+ * entries, newest first, or NULL with an exception. Threads may be added meanwhile, in
+ * front, by who does not hold this GIL. */
+static entry *
+all_entries(PyObject *(*look)(PyThreadState *), size_t *count)
 {
     PyInterpreterState *interp = PyInterpreterState_Get();
-    PyThreadState **states = NULL, *ts;
+    entry *entries = NULL;
     size_t room = 0;
-    do {
+    for (;;) {
         room = 2 * room + 16;
-        PyThreadState **more = PyMem_Realloc(states, room * sizeof(PyThreadState *));
+        entry *more = PyMem_Realloc(entries, room * sizeof(*entries));
         if (more == NULL) {
-            PyMem_Free(states);
+            PyMem_Free(entries);
             PyErr_NoMemory();
             return NULL;
         }
-        states = more;
+        entries = more;
+        size_t states = 0;
         *count = 0;
-        ts = PyInterpreterState_ThreadHead(interp);
-        for (; ts != NULL && *count < room; ts = PyThreadState_Next(ts)) {
-            states[(*count)++] = ts;
+        runtime_lock_threads();
+        PyThreadState *ts = PyInterpreterState_ThreadHead(interp);
+        for (; ts != NULL; ts = PyThreadState_Next(ts)) {
+            states++;
         }
-    } while (ts != NULL);
-    return states;
+        ts = PyInterpreterState_ThreadHead(interp);
+        for (; ts != NULL && states <= room; ts = PyThreadState_Next(ts)) {
+            /* One that is being made has no thread yet. */
+            PyObject *value = ts->thread_id == 0 ? NULL : look(ts);
+            if (value != NULL) {
+                entries[(*count)++] = (entry){ts->thread_id, value};
+            }
+        }
+        runtime_unlock_threads();
+        if (states <= room) {
+            return entries;
+        }
+    }
 }
 
 /* A dict of what `look` says of each thread of this interpreter, by its id. `look`
@@ -40,28 +58,23 @@ static PyObject *
 of_threads(PyObject *(*look)(PyThreadState *))
 {
     size_t count;
-    PyObject *result = PyDict_New();
-    PyThreadState **states = result == NULL ? NULL : all_states(&count);
-    if (states == NULL) {
-        Py_XDECREF(result);
+    entry *entries = all_entries(look, &count);
+    if (entries == NULL) {
         return NULL;
     }
+    PyObject *result = PyDict_New();
     for (size_t i = 0; i < count; i++) {
-        /* One that is being made has no thread yet. */
-        PyObject *value = states[i]->thread_id == 0 ? NULL : look(states[i]);
-        if (value == NULL) {
-            continue;
-        }
-        PyObject *ident = PyLong_FromUnsignedLong(states[i]->thread_id);
-        int rc = ident == NULL ? -1 : PyDict_SetItem(result, ident, value);
-        Py_XDECREF(ident);
-        Py_DECREF(value); /* never the last one: its owner is there */
-        if (rc < 0) {
+        PyObject *ident = result == NULL
+                              ? NULL
+                              : PyLong_FromUnsignedLong(entries[i].thread);
+        if (ident == NULL ||
+            PyDict_SetItem(result, ident, entries[i].value) < 0) {
             Py_CLEAR(result);
-            break;
         }
+        Py_XDECREF(ident);
+        Py_DECREF(entries[i].value);
     }
-    PyMem_Free(states);
+    PyMem_Free(entries);
     return result;
 }
 

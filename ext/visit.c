@@ -179,7 +179,8 @@ visit_stacks(party *p, stacks *out, int64_t patience)
         atoll_free(v);
         return err;
     }
-    atoll_wait wait = {.deadline = atoll_now() + patience,
+    atoll_wait wait = {.deadline = patience < 0 ? ATOLL_FOREVER
+                                               : atoll_now() + patience,
                        .uncounted = true};
     err = atoll_event_wait(&v->done, &wait);
     if (err != ATOLL_OK) {

@@ -36,7 +36,8 @@ bool visit_begin(party *p);
 void visit_end(party *p);
 
 /* Fill in *out of `p`, which visit_begin has kept. Call it detached; takes up to
- * `patience` nanoseconds. OK; TIMEOUT: the GIL was not to be had; NOMEM, SYSTEM. */
+ * `patience` nanoseconds, or VISIT_FOR_EVER. OK; TIMEOUT: the GIL was not to be had; NOMEM, SYSTEM. */
+#define VISIT_FOR_EVER (-1)
 atoll_err visit_stacks(party *p, stacks *out, int64_t patience);
 /* The same of the calling thread's own interpreter; attached. */
 void stacks_here(stacks *out);

@@ -46,6 +46,14 @@ at_cas_rel(uint32_t *word, uint32_t expected, uint32_t desired)
                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
+/* The same for a byte. */
+static inline bool
+at_cas8_acq(uint8_t *byte, uint8_t expected, uint8_t desired)
+{
+    return __atomic_compare_exchange_n(byte, &expected, desired, false,
+                                       __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
 /* The same for 64 bits; *seen is what was there. */
 static inline bool
 at_cas64_ar(int64_t *word, int64_t *seen, int64_t desired)

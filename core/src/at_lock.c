@@ -45,3 +45,20 @@ atoll_lock_release(atoll_lock *lock)
         at_port_wake(&lock->word, 1);
     }
 }
+
+void
+atoll_byte_acquire(uint8_t *byte)
+{
+    for (int i = 1;; i++) {
+        uint8_t seen = at_load_rlx(byte);
+        if ((seen & 1) == 0 && at_cas8_acq(byte, seen, seen | 1)) {
+            return;
+        }
+        if (i % LOCK_SPINS == 0) {
+            at_port_yield();
+        }
+        else {
+            at_port_pause();
+        }
+    }
+}

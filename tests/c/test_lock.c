@@ -35,6 +35,37 @@ excludes(void)
     CHECK(lock.word == 0);
 }
 
+static uint8_t byte = 2; /* its other bits are none of the lock's */
+
+static void *
+increment_by_byte(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        atoll_byte_acquire(&byte);
+        CHECK(inside++ == 0);
+        counter++;
+        CHECK(--inside == 0);
+        at_store_rel(&byte, 2);
+    }
+    return NULL;
+}
+
+static void
+byte_excludes(void)
+{
+    pthread_t threads[THREADS];
+    counter = 0;
+    for (int i = 0; i < THREADS; i++) {
+        threads[i] = start(increment_by_byte, NULL);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        join(threads[i]);
+    }
+    CHECK(counter == (long)THREADS * ROUNDS);
+    CHECK(byte == 2);
+}
+
 static uint32_t got_it; /* atomic */
 
 static void *
@@ -109,6 +140,7 @@ main(void)
 {
     TAP_BEGIN(60);
     RUN(excludes);
+    RUN(byte_excludes);
     RUN(parks_and_wakes_all);
     RUN(makes_visible);
     TAP_END();

@@ -152,6 +152,11 @@ typedef struct atoll_lock {
 ATOLL_API void atoll_lock_acquire(atoll_lock *lock);
 ATOLL_API void atoll_lock_release(atoll_lock *lock);
 
+/* Take a lock that is not ours: a byte whose lowest bit says that it is held (the
+ * others stay as they are), and that its owner knows how to release. Spins, and yields
+ * the processor: only for locks that are held for some instructions. Acquire. */
+ATOLL_API void atoll_byte_acquire(uint8_t *byte);
+
 /* --------------------------------------------------------------- waiting */
 
 /* How well spinning has paid off at one place lately; see at_spin in
