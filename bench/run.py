@@ -30,6 +30,7 @@ THEMES = {
     "messages": "an int there and back, and one way",
     "transfer": "objects and buffers, there and back, encoded and decoded",
     "frozen": "frozen graphs: made, received, walked",
+    "shared": "one frozen graph for eight workers, beside processes",
     "parked": "hand-over to a receiver that is blocked; blocked for long",
     "pairs": "8 interpreters in 4 pairs",
     "speedup": "pure Python in two interpreters and in two processes",

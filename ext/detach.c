@@ -217,6 +217,28 @@ detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
     }
 }
 
+bool
+detach_may_look(core_state *state)
+{
+    return detach_is_signal_thread(state) || home_of_thread(state) != NULL;
+}
+
+int
+detach_look(core_state *state)
+{
+    if (detach_is_signal_thread(state)) {
+        return PyErr_CheckSignals();
+    }
+    home *h = home_of_thread(state);
+    if (h != NULL) {
+        if (home_take_interrupt(h)) {
+            return -1;
+        }
+        home_wait_over(h);
+    }
+    return 0;
+}
+
 int
 detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
             atoll_spin *spin, atoll_err *err)

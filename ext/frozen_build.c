@@ -5,6 +5,7 @@
  * they come to be, and then it is sealed. Should a part be a mold, what is there of
  * the container is made one, too, in the same place. Who may change what meanwhile:
  * see frozen_builder.h. */
+#include "detach.h"
 #include "frozen_builder.h"
 #include "frozen_view.h"
 
@@ -364,6 +365,28 @@ finish_frame(builder *b)
     return done;
 }
 
+/* So often is looked for signals and interrupts, which costs what secures the
+ * containers under way; after so many parts the clock is. */
+#define LOOK_NS INT64_C(25000000)
+#define LOOK_PARTS 4096
+
+/* -1 with an exception. Between two parts: it may run code. */
+static int
+look(builder *b)
+{
+    b->until_look = LOOK_PARTS;
+    int64_t now = atoll_now();
+    if (now < b->next_look) {
+        return 0;
+    }
+    bool first = b->next_look == 0;
+    b->next_look = now + LOOK_NS;
+    if (first || !detach_may_look(b->state)) {
+        return 0;
+    }
+    return frozen_secure(b) < 0 ? -1 : detach_look(b->state);
+}
+
 static PyObject *
 walk(builder *b, PyObject *root)
 {
@@ -375,7 +398,14 @@ walk(builder *b, PyObject *root)
             return NULL;
         }
         rc = 1;
-        while (rc > 0 && (part = next_part(b->state, f)) != NULL) {
+        while (rc > 0) {
+            if (b->until_look-- == 0 && look(b) < 0) {
+                return NULL;
+            }
+            part = next_part(b->state, f);
+            if (part == NULL) {
+                break;
+            }
             rc = freeze_any(b, part, &done);
             if (rc > 0 && deliver(f, done) < 0) {
                 return NULL;

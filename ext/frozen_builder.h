@@ -4,7 +4,8 @@
  *
  * As long as all that is met is CPython's own, nobody's code runs and the GIL is
  * held, so nothing can change, and no reference is held to anything but the whole.
- * Before code runs that takes an instance apart, frozen_secure() makes that good: it
+ * Before code runs that takes an instance apart, or handles a signal while a large
+ * graph is made, frozen_secure() makes that good: it
  * copies what is left of the containers under way, and holds what is remembered by
  * its address. */
 #ifndef EXT_FROZEN_BUILDER_H
@@ -59,6 +60,8 @@ typedef struct builder {
     number_slot *numbers; /* NULL: none so far */
     size_t secured;       /* so many of the frames are */
     bool holding;         /* the memo's keys are held */
+    uint32_t until_look;  /* so many parts */
+    int64_t next_look;    /* 0: this is the first */
     PyObject *plans;      /* owned: type -> what atoll._frozen.plan() says; or NULL */
 } builder;
 

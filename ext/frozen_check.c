@@ -236,7 +236,8 @@ sample_is_right(core_state *state)
         }
     }
     Py_XDECREF(model);
-    if (g != NULL) {
+    /* Frames that an exception holds may refer to its objects: so it stays. */
+    if (g != NULL && (root == NULL || good >= 0)) {
         frozen_unref(g);
     }
     return good;
@@ -270,18 +271,32 @@ frozen_possible(core_state *state)
     atoll_lock_release(&known.lock);
     if (answer == 0) { /* without the lock: several may do it at once */
         answer = compare(state);
-        if (PyErr_Occurred()) {
-            if (PyErr_ExceptionMatches(PyExc_MemoryError) ||
-                !PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyObject *exc = PyErr_GetRaisedException();
+        if (exc != NULL) {
+            if (PyErr_GivenExceptionMatches(exc, PyExc_MemoryError) ||
+                !PyErr_GivenExceptionMatches(exc, PyExc_Exception)) {
+                PyErr_SetRaisedException(exc);
                 return -1; /* ask again */
             }
-            PyErr_Clear();
-            answer = 0;
+            /* It may be that of a signal's handler: then it goes on, once we know. */
+            answer = compare(state);
+            if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception)) {
+                Py_DECREF(exc);
+                return -1;
+            }
+            if (answer != 1) {
+                Py_CLEAR(exc);
+                PyErr_Clear();
+            }
         }
         answer = answer == 1 ? 1 : -1;
         atoll_lock_acquire(&known.lock);
         known.answer = answer;
         atoll_lock_release(&known.lock);
+        if (exc != NULL) {
+            PyErr_SetRaisedException(exc);
+            return -1;
+        }
     }
     return answer == 1;
 }

@@ -287,7 +287,8 @@ PyDoc_STRVAR(freeze_doc,
 "  name (str | None): for you to tell graphs apart.\n"
 "Returns:\n"
 "  Frozen: a handle, to be sent, and opened with get().\n\n"
-"Copies all of it, holding the GIL; `obj` may be changed afterwards.\n"
+"Copies all of it, holding the GIL; `obj` may be changed afterwards. Does not block;\n"
+"can be interrupted by a signal, then nothing is left behind.\n"
 "Raises NotShareableError for anything else and for what is part of itself, with\n"
 "the place; MemoryError; AtollError where CPython's objects are not such as\n"
 "atoll knows them. A failure leaves nothing behind.");

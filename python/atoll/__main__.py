@@ -81,6 +81,21 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_run_doctor)
     _map_cli.add(commands, _count)
     _add_trace(commands)
+    bench = commands.add_parser(
+        "bench",
+        help="what tasks cost on this machine, beside threads and processes",
+        description="Measure pools of interpreters, threads and processes in turns, on this "
+        "machine. Takes some ten seconds; nothing else should run.",
+        epilog="example: atoll bench --workers 8",
+    )
+    bench.add_argument(
+        "--workers", metavar="N", type=_count, help="of each pool (default: one a core)"
+    )
+    bench.add_argument(
+        "--rounds", metavar="N", type=_count, default=5, help="measurements (default: 5)"
+    )
+    bench.add_argument("--json", action="store_true", help="for programs")
+    bench.set_defaults(run=_run_bench)
     top = commands.add_parser(
         "top",
         help="watch a running process",
@@ -181,6 +196,16 @@ def _run_top(args: argparse.Namespace) -> int:
         return 2
     except KeyboardInterrupt:
         return 0 if not args.once else 130
+
+
+def _run_bench(args: argparse.Namespace) -> int:
+    from . import _bench
+
+    try:
+        return _bench.run(args.workers, args.rounds, args.json, sys.stdout)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _run_script(args: argparse.Namespace) -> int:
