@@ -367,7 +367,7 @@ finish_frame(builder *b)
 
 /* So often is looked for signals and interrupts, which costs what secures the
  * containers under way; after so many parts the clock is. */
-#define LOOK_NS INT64_C(25000000)
+#define LOOK_NS INT64_C(50000000)
 #define LOOK_PARTS 4096
 
 /* -1 with an exception. Between two parts: it may run code. */

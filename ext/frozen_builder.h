@@ -17,10 +17,11 @@
 
 #define NUMBERS 1024 /* remembered at once; 10 bits */
 
-/* Of a str or bytes in the graph, found by its content. */
+/* Of a str or bytes in the graph, found by its content. Small, since most of the time
+ * that a text takes is that of a slot to come from memory. */
 typedef struct text_slot {
-    Py_hash_t hash;
-    PyObject *obj; /* NULL: empty */
+    uint32_t hash;   /* its lower half */
+    uint32_t number; /* of the text, from 1; 0: empty */
 } text_slot;
 
 /* An int or float of which the graph has one already. */
@@ -57,6 +58,7 @@ typedef struct builder {
     frozen_map memo; /* what may be met again; to NULL: under way */
     text_slot *texts;
     size_t text_mask, ntexts;
+    PyObject **text_list; /* by their numbers, with as much room as slots */
     number_slot *numbers; /* NULL: none so far */
     size_t secured;       /* so many of the frames are */
     bool holding;         /* the memo's keys are held */

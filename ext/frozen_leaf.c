@@ -51,12 +51,13 @@ same_text(PyObject *a, PyObject *b)
 }
 
 static text_slot *
-text_slot_of(const builder *b, PyObject *text, Py_hash_t hash)
+text_slot_of(const builder *b, PyObject *text, uint32_t hash)
 {
-    for (size_t i = (size_t)hash;; i++) {
+    for (size_t i = hash;; i++) {
         text_slot *slot = &b->texts[i & b->text_mask];
-        if (slot->obj == NULL ||
-            (slot->hash == hash && same_text(slot->obj, text))) {
+        if (slot->number == 0 ||
+            (slot->hash == hash &&
+             same_text(b->text_list[slot->number - 1], text))) {
             return slot;
         }
     }
@@ -70,21 +71,31 @@ drop_texts(builder *b)
     }
 }
 
+/* Make room for one more. A large table is not made larger than it has to be: all of
+ * it is cleared, and its parts are far apart. */
 static int
 grow_texts(builder *b)
 {
     text_slot *old = b->texts;
     size_t count = old == NULL ? 0 : b->text_mask + 1;
-    size_t room = count == 0 ? 64 : 4 * count;
-    text_slot *more = frozen_table(room * sizeof(*more));
+    size_t room = count == 0 ? 64 : count < 1 << 16 ? 4 * count : 2 * count;
+    PyObject **list = NULL;
+    text_slot *more = NULL;
+    if (room <= (size_t)UINT32_MAX + 1) {
+        list = atoll_realloc(b->text_list, room * sizeof(*list));
+    }
+    if (list != NULL) {
+        b->text_list = list;
+        more = frozen_table(room * sizeof(*more));
+    }
     if (more == NULL) {
         PyErr_NoMemory();
         return -1;
     }
     for (size_t i = 0; i < count; i++) {
-        if (old[i].obj != NULL) {
-            size_t at = (size_t)old[i].hash;
-            while (more[at & (room - 1)].obj != NULL) {
+        if (old[i].number != 0) {
+            size_t at = old[i].hash;
+            while (more[at & (room - 1)].number != 0) {
                 at++;
             }
             more[at & (room - 1)] = old[i];
@@ -128,13 +139,16 @@ frozen_text(builder *b, PyObject *src)
     if (hash == -1 || (3 * b->ntexts >= 2 * b->text_mask && grow_texts(b) < 0)) {
         return NULL;
     }
-    text_slot *slot = text_slot_of(b, src, hash);
-    if (slot->obj == NULL) {
-        slot->obj = new_text(b, src, hash);
-        slot->hash = hash;
-        b->ntexts += slot->obj != NULL;
+    text_slot *slot = text_slot_of(b, src, (uint32_t)hash);
+    if (slot->number != 0) {
+        return b->text_list[slot->number - 1];
     }
-    return slot->obj;
+    PyObject *obj = new_text(b, src, hash);
+    if (obj != NULL) {
+        b->text_list[b->ntexts++] = obj;
+        *slot = (text_slot){(uint32_t)hash, (uint32_t)b->ntexts};
+    }
+    return obj;
 }
 
 /* Where a number with these bits is remembered. NULL with MemoryError. */
@@ -245,5 +259,6 @@ void
 frozen_leaves_fini(builder *b)
 {
     drop_texts(b);
+    atoll_free(b->text_list);
     atoll_free(b->numbers);
 }
