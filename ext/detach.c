@@ -217,12 +217,6 @@ detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
     }
 }
 
-bool
-detach_may_look(core_state *state)
-{
-    return detach_is_signal_thread(state) || home_of_thread(state) != NULL;
-}
-
 int
 detach_look(core_state *state)
 {

@@ -44,10 +44,8 @@ int detach_deadline(PyObject *timeout, int64_t *deadline);
 /* Is this the thread in which CPython runs signal handlers? */
 bool detach_is_signal_thread(const core_state *state);
 
-/* For work that does not wait, but is long. May this thread be told to stop? Then
- * look: 0, or -1 with what a signal handler or Interpreter.interrupt() raised. Runs
- * code of the user's; attached. */
-bool detach_may_look(core_state *state);
+/* For work that does not wait, but is long: 0, or -1 with what a signal handler or
+ * Interpreter.interrupt() raised. Runs handlers, in their thread; attached. */
 int detach_look(core_state *state);
 
 /* In the child of a fork: the calling thread is now the signal thread, and

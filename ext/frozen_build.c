@@ -365,9 +365,10 @@ finish_frame(builder *b)
     return done;
 }
 
-/* So often is looked for signals and interrupts, which costs what secures the
- * containers under way; after so many parts the clock is. */
-#define LOOK_NS INT64_C(50000000)
+/* So often is looked for signals, which costs what secures the containers under way, and
+ * for interrupts, which run no code; after so many parts the clock is. */
+#define SIGNALS_NS INT64_C(50000000)
+#define INTERRUPTS_NS INT64_C(10000000)
 #define LOOK_PARTS 4096
 
 /* -1 with an exception. Between two parts: it may run code. */
@@ -379,12 +380,12 @@ look(builder *b)
     if (now < b->next_look) {
         return 0;
     }
-    bool first = b->next_look == 0;
-    b->next_look = now + LOOK_NS;
-    if (first || !detach_may_look(b->state)) {
-        return 0;
+    bool first = b->next_look == 0, signals = detach_is_signal_thread(b->state);
+    b->next_look = now + (signals ? SIGNALS_NS : INTERRUPTS_NS);
+    if (first || (signals && frozen_secure(b) < 0)) {
+        return first ? 0 : -1;
     }
-    return frozen_secure(b) < 0 ? -1 : detach_look(b->state);
+    return detach_look(b->state);
 }
 
 static PyObject *
