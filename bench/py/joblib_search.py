@@ -7,36 +7,24 @@ program, processes and all, after the searches.
 """
 
 import importlib.util
+from pathlib import Path
 
 import common
 
+HERE = Path(__file__).parent
+
 PROGRAM = """
-import json, os, sys, time
+import json, sys, time
+sys.path.insert(0, sys.argv[3])
 import joblib, numpy as np
 from sklearn.datasets import make_classification
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
+from procs import pss
 
 way, rows = sys.argv[1], int(sys.argv[2])
 if way == "atoll":
     import atoll.joblib
-
-
-def family(pid):
-    yield pid
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/children") as file:
-            for child in file.read().split():
-                yield from family(child)
-
-
-def pss():
-    total = 0
-    for pid in family(str(os.getpid())):
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            total += sum(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    return total / 1024
-
 
 X, y = make_classification(rows, 20, random_state=0)
 grid = {"C": [0.1, 1, 10, 100], "gamma": [0.001, 0.01, 0.1]}
@@ -71,7 +59,7 @@ def run(args):
     got = {"atoll": [], "loky": []}
     for _ in range(1 if args.quick else 7):
         for way, rounds in got.items():
-            rounds.append(common.run_python(PROGRAM, way, 200 if args.quick else 600))
+            rounds.append(common.run_python(PROGRAM, way, 200 if args.quick else 600, HERE))
     middle = {}
     for way, rounds in got.items():
         *columns, _ = zip(*rounds, strict=True)

@@ -19,26 +19,15 @@ import gc, json, multiprocessing, os, sys, time
 sys.path.insert(0, sys.argv[1])
 import atoll
 from frozen import records, walk
+from procs import pss
 
 nodes, workers = int(sys.argv[2]), 8
 now = time.perf_counter
 
 
-def family(pid):
-    yield pid
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/children") as file:
-            for child in file.read().split():
-                yield from family(child)
-
-
-def pss():
+def used():
     gc.collect()
-    total = 0
-    for pid in family(str(os.getpid())):
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            total += sum(int(line.split()[1]) for line in file if line.startswith("Pss:"))
-    return total / 1024
+    return pss()
 """
 
 FROZEN = (
@@ -55,16 +44,16 @@ queue = atoll.create_queue()
 for interp in interps:
     interp.exec(f"import sys; sys.path.insert(0, {sys.argv[1]!r}); import frozen")
 atoll.freeze(None)
-base = pss()
+base = used()
 graph = atoll.freeze(records(nodes))
-used, times = [], []
+added, times = [], []
 for interp in interps:
     start = now()
     queue.put(graph)
     _, taken = interp.call(use, queue)
     times.append((taken - start) * 1000)
-    used.append(pss() - base)
-one, eight = used[0], used[-1]
+    added.append(used() - base)
+one, eight = added[0], added[-1]
 print(json.dumps([one, eight, base + one, base + eight, sorted(times)[workers // 2]]))
 """
 )
@@ -90,16 +79,16 @@ if __name__ == "__main__":
         ours.send(None)  # it has imported everything
         ours.recv(), ours.recv()
         pipes.append(ours)
-    base = pss()
+    base = used()
     obj = records(nodes)
-    used, times = [], []
+    added, times = [], []
     for pipe in pipes:
         start = time.monotonic()
         pipe.send(obj)
         times.append((pipe.recv() - start) * 1000)
         pipe.recv()
-        used.append(pss() - base)
-    one, eight = used[0], used[-1]
+        added.append(used() - base)
+    one, eight = added[0], added[-1]
     print(json.dumps([one, eight, base + one, base + eight, sorted(times)[workers // 2]]))
     os._exit(0)
 """
