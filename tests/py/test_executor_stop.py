@@ -1,7 +1,6 @@
 """Tasks that are stopped: cancelled, late, stubborn; pools that end with them."""
 
 import concurrent.futures
-import os
 import random
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import tasks
 from support import (
     SLACK,
     STRESS,
+    UNDER_ASAN,
     count_fds,
     count_threads,
     open_interpreters,
@@ -489,7 +489,7 @@ def test_workers_that_cannot_be_made_are_not_tried_for_ever():
 
 
 def test_a_forked_child_is_told():
-    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+    if UNDER_ASAN:
         pytest.skip("ASan cannot fork with threads")
     done = run_python(script("""
         import os, warnings

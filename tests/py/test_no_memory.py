@@ -4,15 +4,14 @@ Python's own allocator is not touched (its failures look the same to a caller), 
 limits of the process hit whatever comes first. So a small library is preloaded that
 fails the N-th call from the extension module, for N = 1, 2, ... until none is left."""
 
-import os
 import shutil
 import subprocess
 
 import pytest
-from support import HERE, run_python
+from support import HERE, UNDER_ASAN, run_python
 
 pytestmark = [
-    pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="has malloc"),
+    pytest.mark.skipif(UNDER_ASAN, reason="has malloc"),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs a compiler"),
 ]
 

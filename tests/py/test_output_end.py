@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support import SLACK, check_python, python_args, python_env, run_python
+from support import SLACK, UNDER_ASAN, check_python, python_args, python_env, run_python
 from test_output import printed
 
 JOB = """
@@ -198,7 +198,7 @@ def test_a_pipe_that_nobody_reads_holds_up_but_not_for_ever():
         process.wait(SLACK)
 
 
-@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="limits memory")
+@pytest.mark.skipif(UNDER_ASAN, reason="limits memory")
 def test_an_endless_printer_does_not_fill_the_memory():
     """While main's stdout is held up, so is who prints."""
     process = subprocess.Popen(

@@ -1,6 +1,5 @@
 """Spares: interpreters that are ready before somebody needs one."""
 
-import os
 import subprocess
 import textwrap
 
@@ -9,6 +8,7 @@ import pytest
 import tasks
 from support import (
     SLACK,
+    UNDER_ASAN,
     check_python,
     count_threads,
     open_interpreters,
@@ -128,7 +128,7 @@ def test_the_environment_says_how_many(count):
 
 
 def test_a_forked_child_has_none():
-    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+    if UNDER_ASAN:
         pytest.skip("ASan cannot fork with threads")
     check_python("""
         import atoll, os, tasks, warnings
