@@ -40,31 +40,17 @@ is_about_interpreters(int slot)
     return slot == 3 || slot == Py_mod_multiple_interpreters;
 }
 
-/* Has isolate_alloc returned it? */
-static bool
-is_ours(isolate *iso, const void *ptr)
-{
-    atoll_lock_acquire(&iso->lock);
-    isolate_memory *m = iso->memory;
-    while (m != NULL && m->bytes != ptr) {
-        m = m->next;
-    }
-    atoll_lock_release(&iso->lock);
-    return m != NULL;
-}
-
 bool
 isolate_is_declared(isolate *iso, const PyModuleDef *def, bool *by_us)
 {
+    bool declared = false;
     const PyModuleDef_Slot *s = def->m_slots;
-    *by_us = s != NULL && is_ours(iso, s);
     for (; s != NULL && s->slot != 0; s++) {
-        if (is_about_interpreters(s->slot) &&
-            s->value == Py_MOD_PER_INTERPRETER_GIL_SUPPORTED) {
-            return true;
-        }
+        declared |= is_about_interpreters(s->slot) &&
+                    s->value == Py_MOD_PER_INTERPRETER_GIL_SUPPORTED;
     }
-    return false;
+    *by_us = s != NULL && s->value == iso;
+    return declared;
 }
 
 PyModuleDef_Slot *
@@ -87,7 +73,8 @@ isolate_slots(isolate *iso, PyModuleDef *def)
     }
     slots[used++] = (PyModuleDef_Slot){Py_mod_multiple_interpreters,
                                        Py_MOD_PER_INTERPRETER_GIL_SUPPORTED};
-    slots[used] = (PyModuleDef_Slot){0, NULL};
+    /* CPython does not read the last value: it says that these are ours. */
+    slots[used] = (PyModuleDef_Slot){0, iso};
     return slots;
 }
 

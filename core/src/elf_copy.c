@@ -34,7 +34,8 @@ nameless_file(const char *label)
         return fd;
     }
     const char *folder;
-    for (size_t i = 0; fd < 0 && elf_temporary_folder(i, &folder); i++) {
+    for (size_t i = 0; fd < 0 && elf_temporary_folder(i, ELF_DATA, &folder);
+         i++) {
         fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     }
     return fd;

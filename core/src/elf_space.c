@@ -35,6 +35,7 @@ typedef struct alias {
 
 typedef struct member {
     struct member *next; /* the one that was loaded before */
+    size_t number;       /* of members up to this one */
     uint64_t device, inode;
     void *held; /* a page of the original: no other file gets the inode */
     void *handle;
@@ -409,6 +410,7 @@ adopt(loading *l, size_t i, void *handle, atoll_why *why)
     }
     *m = (member){
         .next = space->members,
+        .number = atoll_elf_space_count(space) + 1,
         .device = atoll_elf_device(node->elf),
         .inode = atoll_elf_inode(node->elf),
         .held = mmap(NULL, 1, PROT_READ, MAP_PRIVATE, node->elf->fd, 0),
@@ -681,11 +683,7 @@ atoll_elf_space_keeps(const atoll_elf_space *space, const void *address)
 size_t
 atoll_elf_space_count(const atoll_elf_space *space)
 {
-    size_t count = 0;
-    for (const member *m = space->members; m != NULL; m = m->next) {
-        count++;
-    }
-    return count;
+    return space->members == NULL ? 0 : space->members->number;
 }
 
 void
@@ -701,7 +699,7 @@ void
 atoll_elf_space_drop_last(atoll_elf_space *space, size_t count)
 {
     const member *before = space->members;
-    for (size_t here = atoll_elf_space_count(space); here > count; here--) {
+    while (before != NULL && before->number > count) {
         before = before->next;
     }
     undo(space, before);

@@ -11,9 +11,10 @@ typedef struct elf_stage {
     size_t prefix;       /* bytes of a place that `root` stands for */
 } elf_stage;
 
-/* Folders for temporary files, the best first; some more than once. False when
- * there are no more. */
-bool elf_temporary_folder(size_t i, const char **folder);
+/* Folders for temporary links, or files with data, the best first; some more
+ * than once. False when there are no more. */
+typedef enum { ELF_LINKS, ELF_DATA } elf_temporary;
+bool elf_temporary_folder(size_t i, elf_temporary what, const char **folder);
 
 /* Make the folder for what `plan` copies, and for what is found by its origin.
  * False with `why`. */
