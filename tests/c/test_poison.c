@@ -454,7 +454,10 @@ a_thousand_threads(void)
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 256 * 1024);
     int64_t best = INT64_MAX;
-    for (int round = 0; round < 3; round++) {
+    /* All three; and again while something else seems to have the processors. */
+    for (int n = 0; n < 3 || (n < 15 && !is_slow_build() && best > 50 * MS);
+         n++) {
+        int round = n % 3;
         atoll_chan *chan = new_chan(0);
         uint32_t awake = 0;
         for (int i = 0; i < MANY; i++) {
