@@ -32,6 +32,7 @@ ELSEWHERE = {
     "make test": ".ci/run",
     "make bench": "measurements; test_make_knows runs nothing of it",
     'make bench BENCH_ARGS="--only executor"': "measurements",
+    'ATOLL_MAP_MB=1000 make bench BENCH_ARGS="--only mapping"': "measurements; half an hour",
     'make bench BENCH_ARGS="--only transfer"': "measurements",
     "make check": ".ci/run, step by step",
     "make docs": ".ci/run",
