@@ -14,8 +14,11 @@
  * would break but for that callback: so there the loop's task is cancelled, if
  * it is one of a pool's loops.
  *
- * In what the end of an object calls, __del__ and the callbacks of weak references:
- * an exception there is printed, and lost.
+ * In what the end of an object calls, __del__ and the callbacks of weak references,
+ * and in what these call: an exception there is printed, and lost.
+ *
+ * In the importer's own code, where it holds the lock of a module, or is one of those
+ * callbacks. The bodies of the modules can be interrupted.
  */
 #include "compat.h"
 #include "home.h"
@@ -50,8 +53,7 @@ is_at_door(PyFrameObject *frame)
 {
     PyCodeObject *code = PyFrame_GetCode(frame);
     bool is = PyUnicode_EqualToUTF8(code->co_name, "__enter__") ||
-              PyUnicode_EqualToUTF8(code->co_name, "__exit__") ||
-              PyUnicode_EqualToUTF8(code->co_name, "__del__");
+              PyUnicode_EqualToUTF8(code->co_name, "__exit__");
 #ifdef COMPAT_ENTER_SPECIAL
     is = is || calls_enter(code, PyFrame_GetLasti(frame));
 #endif
@@ -67,7 +69,8 @@ typedef enum owner {
     OWNER_READER,   /* what a loop calls of ours when it has been woken */
     OWNER_BOOT,     /* atoll's, around a loop and a coroutine */
     OWNER_RUN,      /* _boot's coroutine, which awaits the task's */
-    OWNER_WEAKREF,  /* weak sets and dicts, which take out what has gone */
+    OWNER_END,      /* __del__; weak sets and dicts, which take out what has gone */
+    OWNER_IMPORT,   /* importlib */
 } owner;
 
 static const struct {
@@ -80,13 +83,20 @@ static const struct {
     {"atoll._aio", "__call__", OWNER_READER}, /* uvloop's waits have no frame */
     {"atoll._boot", "run", OWNER_RUN},
     {"atoll._boot", NULL, OWNER_BOOT},
-    {"_weakrefset", NULL, OWNER_WEAKREF},
-    {"weakref", NULL, OWNER_WEAKREF},
+    {"_weakrefset", NULL, OWNER_END},
+    {"weakref", NULL, OWNER_END},
+    {"importlib._bootstrap", NULL, OWNER_IMPORT},
+    {"importlib._bootstrap_external", NULL, OWNER_IMPORT},
+    {"_frozen_importlib", NULL, OWNER_IMPORT}, /* without the module importlib */
+    {"_frozen_importlib_external", NULL, OWNER_IMPORT},
 };
 
 static owner
 owner_of_code(const char *module, PyCodeObject *code)
 {
+    if (PyUnicode_EqualToUTF8(code->co_name, "__del__")) {
+        return OWNER_END;
+    }
     for (size_t i = 0; i < sizeof(owners) / sizeof(owners[0]); i++) {
         const char *function = owners[i].function;
         if (strcmp(module, owners[i].module) == 0 &&
@@ -123,7 +133,7 @@ owner_of_callers(PyFrameObject *frame)
     owner is = OWNER_OTHER;
     PyFrameObject *at = PyFrame_GetBack(frame);
     while (at != NULL && is != OWNER_ASYNCIO && is != OWNER_STEP &&
-           is != OWNER_BOOT && is != OWNER_RUN) {
+           is != OWNER_BOOT && is != OWNER_RUN && is != OWNER_END) {
         is = owner_of(at);
         Py_SETREF(at, PyFrame_GetBack(at));
     }
@@ -134,10 +144,10 @@ owner_of_callers(PyFrameObject *frame)
 static interrupt_place
 place_of(PyFrameObject *frame)
 {
-    if (is_at_door(frame)) {
+    owner caller = owner_of_callers(frame);
+    if (is_at_door(frame) || caller == OWNER_END) {
         return PLACE_DELICATE;
     }
-    owner caller = owner_of_callers(frame);
     bool of_loop = caller == OWNER_ASYNCIO || caller == OWNER_BOOT;
     switch (owner_of(frame)) {
     case OWNER_OTHER:

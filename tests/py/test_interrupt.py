@@ -142,10 +142,12 @@ def test_from_within(interp):
     interp.exec("assert caught")
 
 
-@pytest.mark.parametrize("where", ["enter", "exit", "asyncio"])
-def test_not_where_it_would_break_more_than_the_job(interp, where):
-    """In __enter__, __exit__ and asyncio's own code it waits until that is over."""
+@pytest.mark.parametrize("where", ["enter", "exit", "asyncio", "importlib", "del", "finalize"])
+def test_not_where_it_would_break_more_than_the_job(interp, where, capfd):
+    """In __enter__, __exit__, the code of asyncio and of the importer, and in what the
+    end of an object calls, it waits until that is over."""
     interp.exec(f"""if True:
+        import weakref
         import atoll
         interrupt = atoll.get_current()._own().interrupt  # no code in between
         passed = []
@@ -153,7 +155,8 @@ def test_not_where_it_would_break_more_than_the_job(interp, where):
         class Door:
             pass
 
-        inside = dict(globals(), __name__="asyncio.somewhere")
+        names = dict(asyncio="asyncio.somewhere", importlib="importlib._bootstrap")
+        inside = dict(globals(), __name__=names.get({where!r}, "mine"))
         exec('''def through(*args):
             interrupt()
             for _ in range(50):
@@ -175,11 +178,20 @@ def test_not_where_it_would_break_more_than_the_job(interp, where):
                     pass
             passed.append(2)
 
+        def __del__(self):
+            inside["through"]()
+
         Door.__enter__, Door.__exit__ = __enter__, __exit__
+        if {where!r} == "del":
+            Door.__del__ = __del__
         caught = 0
         try:
-            if {where!r} == "asyncio":
+            if {where!r} in names:
                 inside["through"]()
+            elif {where!r} == "del":
+                Door()
+            elif {where!r} == "finalize":
+                weakref.finalize(Door(), inside["through"])
             else:
                 with Door():
                     passed.append(0)
@@ -199,6 +211,7 @@ def test_not_where_it_would_break_more_than_the_job(interp, where):
         assert seen[1] == [0, "body", 2]
     else:
         assert seen[1] == [1]
+    assert capfd.readouterr().err == ""
 
 
 def test_from_several_threads_at_once(interp):
