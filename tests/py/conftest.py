@@ -56,6 +56,16 @@ def interp():
 
 
 @pytest.fixture
+def no_graph_stays():
+    """What the test has frozen is gone when it ends."""
+    gc.collect()
+    before = atoll.frozen_stats()
+    yield
+    gc.collect()
+    assert atoll.frozen_stats() == before
+
+
+@pytest.fixture
 def queue():
     return atoll.create_queue()
 

@@ -222,7 +222,7 @@ def test_nothing_is_left(run, queue):
     for _ in range(10):
         run(main)
     gc.collect()
-    assert count_fds() == fds and count_threads() <= threads
+    until(lambda: count_fds() == fds and count_threads() <= threads)
 
 
 def test_the_loop_sleeps(run, queue):

@@ -329,8 +329,7 @@ def test_loops_leave_nothing_behind(pool):
     for _ in range(20):
         asyncio.run(main())
     gc.collect()
-    until(lambda: count_fds() <= fds)
-    assert count_threads() <= threads
+    until(lambda: count_fds() <= fds and count_threads() <= threads)
 
 
 def test_a_loop_in_a_worker_awaits_other_tasks():
