@@ -94,9 +94,6 @@ static const struct {
 static owner
 owner_of_code(const char *module, PyCodeObject *code)
 {
-    if (PyUnicode_EqualToUTF8(code->co_name, "__del__")) {
-        return OWNER_END;
-    }
     for (size_t i = 0; i < sizeof(owners) / sizeof(owners[0]); i++) {
         const char *function = owners[i].function;
         if (strcmp(module, owners[i].module) == 0 &&
@@ -113,8 +110,12 @@ owner_of_code(const char *module, PyCodeObject *code)
 static owner
 owner_of(PyFrameObject *frame)
 {
-    PyObject *globals = PyFrame_GetGlobals(frame), *name = NULL;
     PyCodeObject *code = PyFrame_GetCode(frame);
+    if (PyUnicode_EqualToUTF8(code->co_name, "__del__")) {
+        Py_DECREF(code);
+        return OWNER_END; /* whatever its module, which may have no name */
+    }
+    PyObject *globals = PyFrame_GetGlobals(frame), *name = NULL;
     bool has = PyDict_GetItemStringRef(globals, "__name__", &name) > 0 &&
                PyUnicode_Check(name);
     const char *module = has ? PyUnicode_AsUTF8(name) : NULL;
@@ -141,23 +142,29 @@ owner_of_callers(PyFrameObject *frame)
     return is;
 }
 
+/* The frame first: the walk through its callers, of which there may be thousands, is
+ * made again at each look. */
 static interrupt_place
 place_of(PyFrameObject *frame)
 {
-    owner caller = owner_of_callers(frame);
-    if (is_at_door(frame) || caller == OWNER_END) {
+    if (is_at_door(frame)) {
         return PLACE_DELICATE;
     }
-    bool of_loop = caller == OWNER_ASYNCIO || caller == OWNER_BOOT;
-    switch (owner_of(frame)) {
-    case OWNER_OTHER:
-        return of_loop ? PLACE_DELICATE : PLACE_FREE;
-    case OWNER_SELECTOR:
-        return of_loop ? PLACE_LOOP : PLACE_FREE;
-    case OWNER_READER:
+    owner is = owner_of(frame);
+    if (is == OWNER_READER) {
         return PLACE_LOOP;
-    default:
+    }
+    if (is != OWNER_OTHER && is != OWNER_SELECTOR) {
         return PLACE_DELICATE;
+    }
+    switch (owner_of_callers(frame)) {
+    case OWNER_END:
+        return PLACE_DELICATE;
+    case OWNER_ASYNCIO:
+    case OWNER_BOOT:
+        return is == OWNER_SELECTOR ? PLACE_LOOP : PLACE_DELICATE;
+    default:
+        return PLACE_FREE;
     }
 }
 

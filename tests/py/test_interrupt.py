@@ -142,7 +142,8 @@ def test_from_within(interp):
     interp.exec("assert caught")
 
 
-@pytest.mark.parametrize("where", ["enter", "exit", "asyncio", "importlib", "del", "finalize"])
+@pytest.mark.parametrize("where", ["enter", "exit", "asyncio", "importlib", "del", "no module",
+                                   "finalize"])  # fmt: skip
 def test_not_where_it_would_break_more_than_the_job(interp, where, capfd):
     """In __enter__, __exit__, the code of asyncio and of the importer, and in what the
     end of an object calls, it waits until that is over."""
@@ -181,14 +182,22 @@ def test_not_where_it_would_break_more_than_the_job(interp, where, capfd):
         def __del__(self):
             inside["through"]()
 
+        nameless = dict(interrupt=interrupt, passed=passed)
+        exec('''def __del__(self):
+            interrupt()
+            for _ in range(50):
+                pass
+            passed.append(1)
+        ''', nameless)
+
         Door.__enter__, Door.__exit__ = __enter__, __exit__
-        if {where!r} == "del":
-            Door.__del__ = __del__
+        if {where!r} in ("del", "no module"):
+            Door.__del__ = __del__ if {where!r} == "del" else nameless["__del__"]
         caught = 0
         try:
             if {where!r} in names:
                 inside["through"]()
-            elif {where!r} == "del":
+            elif {where!r} in ("del", "no module"):
                 Door()
             elif {where!r} == "finalize":
                 weakref.finalize(Door(), inside["through"])
@@ -403,3 +412,31 @@ def test_prepare_main_and_imports_can_be_interrupted(interp):
     assert_interrupted(task)
     interp.prepare_main(x=1)
     interp.exec("assert x == 1")
+
+
+def import_for_ever(ready):
+    import importlib
+    import sys
+
+    names = ["colorsys", "this_is_no_module", "stringprep", "sndhdr", "quopri", "nturl2path"]
+    ready.put(None)
+    while True:
+        for name in names:
+            sys.modules.pop(name, None)
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError:
+                pass
+
+
+def test_imports_are_interrupted_between_their_own_steps(interp, capfd):
+    """None is lost in the importer's callbacks, which print it."""
+    ready = atoll.create_queue()
+    chance = random.Random(5)
+    for _ in range(200 * STRESS):
+        task = Task(interp.call, import_for_ever, ready)
+        ready.get(timeout=10)
+        time.sleep(chance.random() / 1000)
+        interp.interrupt()
+        assert_interrupted(task)
+    assert capfd.readouterr().err == ""
