@@ -1,6 +1,7 @@
 """What the tests share: threads with results, subprocesses, patience."""
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,11 @@ STRESS = max(1, int(os.environ.get("ATOLL_STRESS", "1")))
 SLACK = 10.0
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def name_of(value):
+    """repr() without addresses: as a test's id it is the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 class Task(threading.Thread):

@@ -20,6 +20,7 @@ import workers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from isomorphic import Different, check, order
+from support import name_of
 
 NIGHTLY = os.environ.get("ATOLL_NIGHTLY") == "1"
 
@@ -282,7 +283,7 @@ LOOP.append(LOOP)
         (s.Slots(1, 2), s.Slots(1, 3)), (s.Colour.RED, s.Colour.GREEN),
         (bytearray(b"a"), bytearray(b"b")), (range(0), range(1, 1)),
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_the_check_sees_a_difference(one, other):
     with pytest.raises(Different):

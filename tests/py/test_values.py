@@ -15,7 +15,7 @@ import pytest
 import workers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import STRESS, Task
+from support import STRESS, Task, name_of
 from workers import Colour, MyInt, MyStr, Point
 
 
@@ -222,7 +222,7 @@ def test_ten_megabytes(there):
         Point,
         workers.spin,
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_pickled_values(there, obj):
     got = there(obj)
