@@ -134,7 +134,7 @@ def check_c(root: Path, path: Path) -> list[str]:
             path,
             code,
             CPYTHON_INTERNAL,
-            "CPython's internal names only in ext/compat.h and ext/runtime.c",
+            "CPython's internal names only in ext/cpython/version.h and ext/cpython/runtime.c",
         )
     return included
 

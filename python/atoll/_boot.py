@@ -78,7 +78,7 @@ def limit(module: Any) -> None:
 
 
 def use_c_datetime() -> None:
-    """Change over from the pure-Python datetime; see ext/isolate_datetime.c.
+    """Change over from the pure-Python datetime; see ext/isolate/datetime.c.
 
     Who has taken a class out of the module before keeps the old one.
     """

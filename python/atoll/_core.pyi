@@ -15,7 +15,7 @@ __version__: str
 _J = TypeVar("_J", bound=Job)
 _T = TypeVar("_T")
 
-# Of _survey(); ext/survey.c says what they are.
+# Of _survey(); ext/watch/survey.c says what they are.
 _Party = tuple[int, bool, str, str, list[tuple[int, str, str]], str | None]
 _Wait = tuple[int, int, float, float | None, str]
 _Hold = tuple[int, int, str]

@@ -1,5 +1,5 @@
 """What is frozen as a mold, and made anew by each interpreter: how it is taken apart,
-and put together. And register_frozen. Called by the core (ext/frozen_other.c)."""
+and put together. And register_frozen. Called by the core (ext/frozen/other.c)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# enum mold_kind in ext/frozen_mold.h
+# enum mold_kind in ext/frozen/mold.h
 _CALL, _NAMED, _MEMBER, _BUFFER = 8, 10, 11, 12
 
 _NATIVE = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), tuple)

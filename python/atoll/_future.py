@@ -235,7 +235,7 @@ class Future(_core.Job, _Base):
 
 # ------------------------------------------------------------------- outcomes
 
-# job_status of ext/job.h
+# job_status of ext/home/job.h
 _RAISED, _UNSENT, _BUSY, _LOST, _CANCELLED, _LATE, _GONE, _BROKEN = 2, 3, 5, 6, 7, 8, 9, 10
 
 

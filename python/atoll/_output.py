@@ -1,6 +1,6 @@
 """Main's side of what interpreters print and log: written here, in order.
 
-See ext/output.h for how it comes here.
+See ext/output/output.h for how it comes here.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def exception_state(exc: BaseException, state: dict[str, Any] | None) -> Any:
 
 
 def reduce_timezone(obj: Any) -> tuple[Any, ...]:
-    """A timezone of the pure-Python datetime (3.13: see ext/compat.h).
+    """A timezone of the pure-Python datetime (3.13: see ext/cpython/version.h).
 
     Its state is in slots, which the class in C does not have.
     """

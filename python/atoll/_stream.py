@@ -1,7 +1,7 @@
 """sys.stdout and sys.stderr of an interpreter of atoll's, and its logging.
 
 Imported in every interpreter that is made, so it does little. The lines that
-are printed go to main (ext/output.h), which writes them to its own streams.
+are printed go to main (ext/output/output.h), which writes them to its own streams.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Dicts and attributes, read and made by what is known of CPython's own layout
-of them, and without: ext/dict_layout.h."""
+of them, and without: ext/cpython/dict.h."""
 
 import copy
 import ctypes

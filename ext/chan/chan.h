@@ -1,0 +1,94 @@
+/* What Queue, SendChannel and RecvChannel have in common: a counted channel,
+ * one Python object per channel, kind and interpreter, and how to move a
+ * message without holding the GIL longer than needed. */
+#ifndef EXT_CHAN_CHAN_H
+#define EXT_CHAN_CHAN_H
+
+#include "base/base.h"
+#include "wait/record.h"
+#include "wire/wire.h"
+
+typedef struct chanobj {
+    PyObject_HEAD
+    core_state *state; /* the type keeps its module, and so this, alive */
+    atoll_chan *chan;  /* counted (and its end, for a channel); constant */
+    PyObject *weakrefs;
+    xfer_handle_kind kind;
+    bool retired; /* an end that has been given back: retire() */
+    wait_hold hold; /* that this interpreter has it */
+} chanobj;
+
+/* The maker's words in the channel: of a queue, and of a channel. */
+enum { QUEUE_MAXSIZE, QUEUE_ORPHAN };
+enum { CHANNEL_ORPHAN };
+
+/* What atoll_chan_kind says. Timers are not listed: a sending end made for them
+ * would close them when it goes. */
+enum { KIND_QUEUE = 1, KIND_CHANNEL = 2, KIND_TIMER = 3 };
+
+/* The object for `chan` here: the one that exists, or a new one that takes a
+ * reference of its own. The caller has an end of that kind, so one that has been
+ * retired here can take an end again. NULL with an exception. */
+PyObject *chanobj_get(core_state *state, xfer_handle_kind kind,
+                      atoll_chan *chan);
+/* The same, but one that has been retired stays so. */
+PyObject *chanobj_peek(core_state *state, xfer_handle_kind kind,
+                       atoll_chan *chan);
+
+/* The live channel with this id as an object; error_name is raised if there
+ * is none. `core_kind` must match. */
+PyObject *chanobj_find(core_state *state, xfer_handle_kind kind, int core_kind,
+                       unsigned long long id, const char *error_name);
+
+/* All live channels of `core_kind`, oldest first, as a list of make()'s
+ * results. */
+PyObject *chanobj_list(core_state *state, int core_kind,
+                       PyObject *(*make)(core_state *, atoll_chan *));
+
+/* Send an encoded message, or receive one: without waiting if possible, else
+ * detached, until `deadline`. To a retired end all is CLOSED. 0 with *err, and the message's owner is as
+ * atoll_chan_send and _recv say; -1 with an exception: nothing happened. */
+int chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline,
+                 atoll_err *err);
+int chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline,
+                 atoll_err *err);
+
+/* The object of a received message: decoded, or what its orphan rule says. */
+PyObject *chanobj_open(chanobj *self, atoll_msg *msg);
+/* While messages are traced: one was sent or received, if err is OK. */
+void chanobj_trace(const chanobj *self, bool sent, atoll_err err);
+
+/* Raise what a call that blocks raises for CLOSED, POISONED, FORKED, NOMEM.
+ * Returns NULL. */
+PyObject *queue_raise(chanobj *self, atoll_err err);
+PyObject *channel_raise(chanobj *self, atoll_err err);
+
+/* Give a message its rule; `orphan` < 0 is the default of its channel. */
+void chanobj_set_orphan(chanobj *self, atoll_msg *msg, int orphan);
+
+/* unbounditems= to an atoll_orphan; -1 for None or NULL. */
+int chanobj_parse_orphan(PyObject *value, int *orphan);
+/* And back: KEEP, UNBOUND, ... A new reference. */
+PyObject *chanobj_orphan_rule(core_state *state, int orphan);
+
+/* __reduce__ as (module.<finder>, (id, process token)). */
+PyObject *chanobj_reduce(chanobj *self, const char *finder);
+/* The arguments of such a finder; checks the token. */
+int chanobj_parse_find(core_state *state, PyObject *args, const char *what,
+                       const char *error_name, unsigned long long *id);
+
+/* For the type tables. */
+void chanobj_dealloc(PyObject *obj);
+Py_hash_t chanobj_hash(PyObject *obj);
+PyObject *chanobj_get_id(PyObject *obj, void *closure);
+extern PyMemberDef chanobj_members[];
+PyTypeObject *chanobj_make_type(core_state *state, PyType_Spec *spec);
+
+/* Bind vectorcall arguments to `count` names, the first `required` of which
+ * must be there and the first `positional` of which may be positional. values
+ * starts as NULLs. -1 with TypeError. */
+int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames, const char *const *names, int count,
+               int required, int positional, PyObject **values);
+
+#endif

@@ -1,0 +1,424 @@
+/* The common part of queues and channel ends. See chan/chan.h. */
+#include "chan/chan.h"
+
+#include <stddef.h>
+
+#include "wait/wait.h"
+#include "watch/trace.h"
+
+/* ------------------------------------------------------ one object per id */
+
+/* The key in state->handles. */
+static PyObject *
+key_of(xfer_handle_kind kind, const atoll_chan *chan)
+{
+    return PyLong_FromUnsignedLongLong(atoll_chan_id(chan) * 4 +
+                                       (unsigned)kind);
+}
+
+static PyTypeObject *
+type_of(core_state *state, xfer_handle_kind kind)
+{
+    switch (kind) {
+    case HANDLE_QUEUE:
+        return state->queue_type;
+    case HANDLE_SEND:
+        return state->send_type;
+    default:
+        return state->recv_type;
+    }
+}
+
+static PyObject *
+new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
+           PyObject *key)
+{
+    chanobj *self = PyObject_New(chanobj, type_of(state, kind));
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = state;
+    self->kind = kind;
+    self->weakrefs = NULL;
+    self->retired = false;
+    self->chan = chan;
+    xfer_handle_ref(kind, chan);
+    waits_hold(state, &self->hold, chan, (int)kind);
+    PyObject *address = PyLong_FromVoidPtr(self);
+    if (address == NULL || PyDict_SetItem(state->handles, key, address) < 0) {
+        Py_CLEAR(self);
+    }
+    Py_XDECREF(address);
+    return (PyObject *)self;
+}
+
+PyObject *
+chanobj_peek(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
+{
+    PyObject *self = NULL, *key = key_of(kind, chan);
+    if (key == NULL) {
+        return NULL;
+    }
+    PyObject *known = PyDict_GetItemWithError(state->handles, key);
+    if (known != NULL) {
+        self = Py_NewRef((PyObject *)PyLong_AsVoidPtr(known));
+    }
+    else if (!PyErr_Occurred()) {
+        self = new_object(state, kind, chan, key);
+    }
+    Py_DECREF(key);
+    return self;
+}
+
+PyObject *
+chanobj_get(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
+{
+    PyObject *obj = chanobj_peek(state, kind, chan);
+    chanobj *self = (chanobj *)obj;
+    if (self != NULL && self->retired) {
+        self->retired = false; /* it has kept its reference */
+        atoll_chan_end_ref(chan, kind == HANDLE_SEND ? ATOLL_END_SEND
+                                                     : ATOLL_END_RECV);
+        waits_unhold(state, &self->hold);
+        waits_hold(state, &self->hold, chan, (int)kind);
+    }
+    return obj;
+}
+
+void
+chanobj_dealloc(PyObject *obj)
+{
+    chanobj *self = (chanobj *)obj;
+    PyTypeObject *type = Py_TYPE(obj);
+    PyObject *exc = PyErr_GetRaisedException();
+    /* First of all: a weak reference's callback must not find us again. */
+    if (self->state->handles != NULL) {
+        PyObject *key = key_of(self->kind, self->chan);
+        if (key == NULL ||
+            PyDict_Pop(self->state->handles, key, NULL) < 0) {
+            PyErr_WriteUnraisable(NULL);
+        }
+        Py_XDECREF(key);
+    }
+    PyErr_SetRaisedException(exc);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(obj);
+    }
+    waits_unhold(self->state, &self->hold);
+    if (self->retired) {
+        atoll_chan_unref(self->chan);
+    }
+    else {
+        xfer_handle_unref(self->kind, self->chan);
+    }
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+Py_hash_t
+chanobj_hash(PyObject *obj)
+{
+    return (Py_hash_t)atoll_chan_id(((chanobj *)obj)->chan); /* as hash(id) */
+}
+
+PyObject *
+chanobj_get_id(PyObject *obj, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(atoll_chan_id(((chanobj *)obj)->chan));
+}
+
+PyMemberDef chanobj_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(chanobj, weakrefs),
+     Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyTypeObject *
+chanobj_make_type(core_state *state, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(state->module, spec, NULL);
+    if (type != NULL &&
+        PyModule_AddType(state->module, (PyTypeObject *)type) < 0) {
+        Py_CLEAR(type);
+    }
+    return (PyTypeObject *)type;
+}
+
+PyObject *
+chanobj_find(core_state *state, xfer_handle_kind kind, int core_kind,
+             unsigned long long id, const char *error_name)
+{
+    atoll_chan *chan = NULL;
+    PyObject *obj = NULL;
+    const char *what = kind == HANDLE_QUEUE ? "queue" : "channel";
+    if (atoll_chan_find(id, &chan) == ATOLL_OK &&
+        (atoll_chan_kind(chan) == core_kind ||
+         (kind == HANDLE_RECV && atoll_chan_kind(chan) == KIND_TIMER))) {
+        obj = chanobj_get(state, kind, chan);
+    }
+    else {
+        raise_error(state, error_name, "there is no %s %llu (any more)", what,
+                    id);
+    }
+    if (chan != NULL) {
+        atoll_chan_unref(chan);
+    }
+    return obj;
+}
+
+PyObject *
+chanobj_list(core_state *state, int core_kind,
+             PyObject *(*make)(core_state *, atoll_chan *))
+{
+    uint64_t *ids = NULL;
+    size_t room = 64, count;
+    for (;; room = count) {
+        uint64_t *more = atoll_realloc(ids, room * sizeof(*ids));
+        if (more == NULL) {
+            atoll_free(ids);
+            return PyErr_NoMemory();
+        }
+        ids = more;
+        count = atoll_chan_list(core_kind, ids, room);
+        if (count <= room) {
+            break;
+        }
+    }
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; i < count && list != NULL; i++) {
+        atoll_chan *chan;
+        if (atoll_chan_find(ids[i], &chan) != ATOLL_OK) {
+            continue; /* gone since it was listed */
+        }
+        PyObject *obj = make(state, chan);
+        atoll_chan_unref(chan);
+        if (obj == NULL || PyList_Append(list, obj) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(obj);
+    }
+    atoll_free(ids);
+    return list;
+}
+
+/* ---------------------------------------------------------- send, receive */
+
+typedef struct transfer {
+    atoll_chan *chan;
+    atoll_msg *msg;
+} transfer;
+
+static atoll_err
+do_send(void *arg, const atoll_wait *wait)
+{
+    transfer *t = arg;
+    return atoll_chan_send(t->chan, t->msg, wait);
+}
+
+static atoll_err
+do_recv(void *arg, const atoll_wait *wait)
+{
+    transfer *t = arg;
+    return atoll_chan_recv(t->chan, t->msg, wait);
+}
+
+static const atoll_wait no_wait = {.deadline = ATOLL_NOW};
+
+void
+chanobj_trace(const chanobj *self, bool sent, atoll_err err)
+{
+    if (err == ATOLL_OK) {
+        int64_t now = atoll_now();
+        atoll_trace_note(sent ? TRACE_SEND : TRACE_RECV, now, now,
+                   atoll_chan_id(self->chan),
+                   self->kind == HANDLE_QUEUE ? "queue" : "channel");
+    }
+}
+
+int
+chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
+{
+    /* Usually it need not wait, and then need not let go of the GIL. */
+    *err = self->retired ? ATOLL_ERR_CLOSED
+                         : atoll_chan_send(self->chan, msg, &no_wait);
+    int rc = 0;
+    if (*err == ATOLL_ERR_AGAIN && deadline != ATOLL_NOW) {
+        transfer t = {self->chan, msg};
+        rc = detach_wait_one(self->state, do_send, &t, deadline, NULL,
+                             &wait_send, self->chan, err);
+    }
+    if (atoll_trace_on(TRACE_MESSAGES) && rc == 0) {
+        chanobj_trace(self, true, *err);
+    }
+    return rc;
+}
+
+int
+chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
+{
+    *err = self->retired ? ATOLL_ERR_CLOSED
+                         : atoll_chan_recv(self->chan, msg, &no_wait);
+    int rc = 0;
+    if (*err == ATOLL_ERR_AGAIN && deadline != ATOLL_NOW) {
+        transfer t = {self->chan, msg};
+        rc = detach_wait_one(self->state, do_recv, &t, deadline, NULL,
+                             &wait_recv, self->chan, err);
+    }
+    if (atoll_trace_on(TRACE_MESSAGES) && rc == 0) {
+        chanobj_trace(self, false, *err);
+    }
+    return rc;
+}
+
+PyObject *
+chanobj_open(chanobj *self, atoll_msg *msg)
+{
+    if (!msg->orphaned) {
+        return xfer_decode(self->state, msg);
+    }
+    int rule = msg->orphan;
+    atoll_msg_drop(msg);
+    if (rule == ATOLL_ORPHAN_ERROR) {
+        return raise_error(self->state, "ItemInterpreterDestroyed",
+                           "item's original interpreter destroyed");
+    }
+    return chanobj_orphan_rule(self->state, rule);
+}
+
+/* ------------------------------------------------------------ orphan rules */
+
+void
+chanobj_set_orphan(chanobj *self, atoll_msg *msg, int orphan)
+{
+    int word = self->kind == HANDLE_QUEUE ? QUEUE_ORPHAN : CHANNEL_ORPHAN;
+    msg->orphan = (uint8_t)(orphan >= 0 ? orphan
+                                        : atoll_chan_user(self->chan)[word]);
+}
+
+int
+chanobj_parse_orphan(PyObject *value, int *orphan)
+{
+    *orphan = -1;
+    if (value == NULL || value == Py_None) {
+        return 0;
+    }
+    /* KEEP, UNBOUND, UNBOUND_ERROR and UNBOUND_REMOVE know their number. */
+    PyObject *rule;
+    if (PyObject_GetOptionalAttrString(value, "_rule", &rule) < 0) {
+        return -1;
+    }
+    if (rule == NULL) {
+        PyErr_Format(PyExc_NotImplementedError,
+                     "unsupported unbound replacement op %R", value);
+        return -1;
+    }
+    *orphan = PyLong_AsInt(rule);
+    Py_DECREF(rule);
+    if (*orphan < ATOLL_ORPHAN_KEEP || *orphan > ATOLL_ORPHAN_MARK) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "unknown unbounditems rule");
+        }
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *
+chanobj_orphan_rule(core_state *state, int orphan)
+{
+    static const char *const names[] = {"KEEP", "UNBOUND_REMOVE",
+                                        "UNBOUND_ERROR", "UNBOUND"};
+    return Py_XNewRef(error_class(state, names[orphan]));
+}
+
+/* ----------------------------------------------------------------- pickling */
+
+PyObject *
+chanobj_reduce(chanobj *self, const char *finder)
+{
+    if (xfer_note_handle(self->state, self->kind, self->chan) < 0) {
+        return NULL;
+    }
+    PyObject *find = PyObject_GetAttrString(self->state->module, finder);
+    if (find == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue("N(KK)", find,
+                         (unsigned long long)atoll_chan_id(self->chan),
+                         (unsigned long long)xfer_process_token());
+}
+
+int
+chanobj_parse_find(core_state *state, PyObject *args, const char *what,
+                   const char *error_name, unsigned long long *id)
+{
+    unsigned long long token;
+    if (!PyArg_ParseTuple(args, "KK", id, &token)) {
+        return -1;
+    }
+    if (token != xfer_process_token()) {
+        raise_error(state, error_name,
+                    "%s %llu belongs to another process; it works within "
+                    "one process only",
+                    what, *id);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------- arguments */
+
+static int
+find_name(const char *function, PyObject *name, const char *const *names,
+          int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (PyUnicode_EqualToUTF8(name, names[i])) {
+            return i;
+        }
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "%s() got an unexpected keyword argument '%U'", function,
+                 name);
+    return -1;
+}
+
+int
+args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
+           PyObject *kwnames, const char *const *names, int count,
+           int required, int positional, PyObject **values)
+{
+    if (nargs > positional) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() takes at most %d positional argument%s (%zd given)",
+                     function, positional, positional == 1 ? "" : "s", nargs);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        values[i] = args[i];
+    }
+    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        int at = find_name(function, PyTuple_GET_ITEM(kwnames, i), names,
+                           count);
+        if (at < 0) {
+            return -1;
+        }
+        if (values[at] != NULL) {
+            PyErr_Format(PyExc_TypeError,
+                         "%s() got multiple values for argument '%s'",
+                         function, names[at]);
+            return -1;
+        }
+        values[at] = args[nargs + i];
+    }
+    for (int i = 0; i < required; i++) {
+        if (values[i] == NULL) {
+            PyErr_Format(PyExc_TypeError,
+                         "%s() missing required argument: '%s'", function,
+                         names[i]);
+            return -1;
+        }
+    }
+    return 0;
+}

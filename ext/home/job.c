@@ -1,0 +1,562 @@
+/* What runs inside an interpreter of atoll's: its preparation, and one job at
+ * a time, in its home thread. */
+
+#include "cpython/version.h"
+#include "home/home.h"
+#include "isolate/isolate.h"
+#include "wait/mail.h"
+#include "output/output.h"
+#include "pool/pool.h"
+#include "watch/trace.h"
+#include "wait/visit.h"
+#include "wire/wire.h"
+
+#include <marshal.h>
+#include <string.h>
+
+/* -------------------------------------------------------------------- jobs */
+
+job *
+job_new(job_op op, const atoll_msg *request)
+{
+    job *j = atoll_alloc(sizeof(*j));
+    if (j != NULL) {
+        *j = (job){.refs = 1, .op = op, .status = JOB_PENDING};
+        if (request != NULL) {
+            j->request = *request;
+        }
+        if (atoll_trace_on(ATOLL_TRACE_ON) && op != JOB_CLOSE) {
+            trace_submit(j);
+        }
+    }
+    return j;
+}
+
+void
+job_ref(job *j)
+{
+    atoll_count_up(&j->refs);
+}
+
+void
+job_unref(job *j)
+{
+    if (atoll_count_down(&j->refs)) {
+        atoll_msg_drop(&j->request);
+        atoll_msg_drop(&j->reply);
+        if (j->pool != NULL) {
+            pool_unref(j->pool);
+        }
+        atoll_free(j);
+    }
+}
+
+bool
+job_settle(job *j, job_status status, atoll_msg *reply, uint64_t printed)
+{
+    atoll_lock_acquire(&j->lock);
+    bool first = j->status == JOB_PENDING;
+    if (first) {
+        if (reply != NULL) {
+            j->reply = *reply;
+        }
+        j->printed = printed;
+        j->status = status;
+    }
+    atoll_lock_release(&j->lock);
+    return first;
+}
+
+void
+job_announce(job *j)
+{
+    atoll_event_set(&j->done);
+}
+
+void
+job_await_announcement(job *j)
+{
+    const atoll_wait wait = {.deadline = ATOLL_FOREVER};
+    atoll_lock_acquire(&j->lock);
+    bool cancelled = j->status == JOB_CANCELLED;
+    atoll_lock_release(&j->lock);
+    while (cancelled && atoll_event_wait(&j->done, &wait) != ATOLL_OK) {
+    }
+}
+
+/* Call atoll._boot.<name>(arg). */
+PyObject *
+boot_call(const char *name, PyObject *arg)
+{
+    PyObject *module = PyImport_ImportModule("atoll._boot");
+    PyObject *function =
+        module == NULL ? NULL : PyObject_GetAttrString(module, name);
+    PyObject *result =
+        function == NULL ? NULL : PyObject_CallOneArg(function, arg);
+    Py_XDECREF(function);
+    Py_XDECREF(module);
+    return result;
+}
+
+/* ------------------------------------------------------------------- plans */
+
+int
+plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan)
+{
+    PyObject *tuple;
+    const char *key;
+    Py_ssize_t size;
+    *plan = (home_plan){.isolated = isolated};
+    if (!PyArg_ParseTuple(setup, "O!y#", &PyTuple_Type, &tuple, &key, &size)) {
+        return -1;
+    }
+    plan->key_size = (size_t)size;
+    plan->key = atoll_alloc(plan->key_size + 1);
+    if (plan->key == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(plan->key, key, plan->key_size);
+    if (xfer_encode(state, tuple, &plan->setup) < 0) {
+        atoll_free(plan->key);
+        return -1;
+    }
+    return 0;
+}
+
+atoll_err
+plan_clone(const home_plan *plan, home_plan *copy)
+{
+    *copy = *plan;
+    copy->key = atoll_alloc(plan->key_size + 1);
+    if (copy->key == NULL) {
+        return ATOLL_ERR_NOMEM;
+    }
+    memcpy(copy->key, plan->key, plan->key_size);
+    atoll_err err = xfer_clone(&plan->setup, &copy->setup);
+    if (err != ATOLL_OK) {
+        atoll_free(copy->key);
+    }
+    return err;
+}
+
+void
+plan_drop(home_plan *plan)
+{
+    atoll_msg_drop(&plan->setup);
+    atoll_free(plan->key);
+}
+
+/* -------------------------------------------------------------------- boot */
+
+/* The home thread is this interpreter's main thread: threading asks _thread
+ * for the ident when it is imported, and would get the process's. */
+static int
+claim_main_thread(home *h)
+{
+    PyObject *thread = PyImport_ImportModule("_thread");
+    PyObject *ident = PyLong_FromUnsignedLong(h->ident);
+    /* A callable without arguments that returns the ident. */
+    PyObject *get =
+        ident == NULL ? NULL : PyObject_GetAttrString(ident, "__int__");
+    int rc = thread == NULL || get == NULL
+                 ? -1
+                 : PyObject_SetAttrString(thread, "_get_main_thread_ident",
+                                          get);
+    Py_XDECREF(get);
+    Py_XDECREF(ident);
+    Py_XDECREF(thread);
+    return rc;
+}
+
+static int
+set_path(PyObject *setup)
+{
+    PyObject *list = PySequence_List(PyTuple_GET_ITEM(setup, 0));
+    int rc = list == NULL ? -1 : PySys_SetObject("path", list);
+    Py_XDECREF(list);
+    return rc;
+}
+
+/* What atoll.register was told where this interpreter was made. */
+static int
+inherit(PyObject *setup)
+{
+    PyObject *entries = PyTuple_GET_ITEM(setup, 1);
+    if (PyTuple_GET_SIZE(entries) == 0) {
+        return 0;
+    }
+    PyObject *registry = PyImport_ImportModule("atoll._registry");
+    PyObject *done =
+        registry == NULL
+            ? NULL
+            : PyObject_CallMethod(registry, "inherit", "(O)", entries);
+    Py_XDECREF(registry);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+/* Private copies of extension modules, where atoll can make them. Where it
+ * cannot, their import says so. */
+static int
+set_isolate(core_state *state)
+{
+    if (atoll_elf_supported()) {
+        state->home->isolate = isolate_new();
+        if (state->home->isolate == NULL) {
+            return -1;
+        }
+    }
+    return isolate_install(state);
+}
+
+/* What it is to have imported. */
+static int
+preload(const home *h, PyObject *setup)
+{
+    PyObject *names = PyTuple_GET_ITEM(setup, 4);
+    if (PyTuple_GET_SIZE(names) > 0) {
+        PyObject *done = boot_call("preload", names);
+        Py_XDECREF(done);
+        if (done == NULL) {
+            return -1;
+        }
+    }
+    if (h->spare) { /* there is time: what most first tasks need */
+        PyObject *module = PyImport_ImportModule("atoll._constant");
+        Py_XDECREF(module);
+        return module == NULL ? -1 : 0;
+    }
+    return 0;
+}
+
+core_state *
+job_boot(home *h)
+{
+    PyObject *setup = xfer_decode(NULL, &h->setup);
+    core_state *state = NULL;
+    if (setup != NULL && set_path(setup) == 0 && claim_main_thread(h) == 0) {
+        state = core_state_import();
+    }
+    if (state != NULL) {
+        home_ref(h);
+        state->home = h; /* given back by the module's free function */
+        waits_party_set_home(state, h);
+        /* Isolation first: what follows may import what is to be isolated. */
+        if ((h->isolated && set_isolate(state) < 0) ||
+            datetime_block() < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
+            sink_boot(PyTuple_GET_ITEM(setup, 2),
+                      PyTuple_GET_ITEM(setup, 3)) < 0 ||
+            preload(h, setup) < 0) {
+            state = NULL;
+        }
+    }
+    Py_XDECREF(setup);
+    return state;
+}
+
+/* ------------------------------------------------------------------- running */
+
+static PyObject *
+main_dict(void)
+{
+    PyObject *main = PyImport_AddModuleRef("__main__");
+    PyObject *dict = main == NULL ? NULL : Py_NewRef(PyModule_GetDict(main));
+    Py_XDECREF(main);
+    return dict;
+}
+
+/* Source text, or a marshalled code object as bytes. */
+static PyObject *
+code_of(PyObject *source)
+{
+    if (PyBytes_CheckExact(source)) {
+        return PyMarshal_ReadObjectFromString(PyBytes_AS_STRING(source),
+                                              PyBytes_GET_SIZE(source));
+    }
+    const char *text = PyUnicode_AsUTF8(source);
+    if (text == NULL) {
+        return NULL;
+    }
+    PyCompilerFlags flags = {.cf_flags = PyCF_SOURCE_IS_UTF8,
+                             .cf_feature_version = PY_MINOR_VERSION};
+    return Py_CompileStringExFlags(text, "<script>", Py_file_input, &flags,
+                                   -1);
+}
+
+static PyObject *
+run_exec(PyObject *source)
+{
+    PyObject *result = NULL, *dict = main_dict();
+    PyObject *code = dict == NULL ? NULL : code_of(source);
+    if (code != NULL) {
+        result = PyEval_EvalCode(code, dict, dict);
+    }
+    if (result != NULL) {
+        Py_SETREF(result, Py_NewRef(Py_None));
+    }
+    Py_XDECREF(code);
+    Py_XDECREF(dict);
+    return result;
+}
+
+static PyObject *
+run_call(PyObject *request)
+{
+    PyObject *function, *args, *kwargs;
+    if (!PyArg_ParseTuple(request, "OO!O!", &function, &PyTuple_Type, &args,
+                          &PyDict_Type, &kwargs)) {
+        return NULL;
+    }
+    return PyObject_Call(function, args, kwargs);
+}
+
+static PyObject *
+run_prepare(PyObject *names)
+{
+    PyObject *dict = main_dict();
+    int rc = dict == NULL ? -1 : PyDict_Update(dict, names);
+    Py_XDECREF(dict);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* Steals the coroutine. */
+static PyObject *
+run_coroutine(home *h, PyObject *coroutine)
+{
+    PyObject *result = NULL;
+    home_pause_code(h);
+    PyObject *made = boot_call("make_loop", Py_None);
+    if (home_begin_code(h) && made != NULL) {
+        result = boot_call("run_coroutine", coroutine);
+    }
+    Py_XDECREF(made);
+    PyObject *exc = PyErr_GetRaisedException();
+    /* An interrupt may have come before it began, and it would complain. */
+    PyObject *closed = PyObject_CallMethod(coroutine, "close", NULL);
+    if (closed == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(closed);
+    Py_DECREF(coroutine);
+    PyErr_SetRaisedException(exc);
+    return result;
+}
+
+static PyObject *
+run(home *h, core_state *state, job *j)
+{
+    PyObject *request = xfer_decode(state, &j->request);
+    PyObject *result = NULL;
+    if (request == NULL || !home_begin_code(h)) {
+        Py_XDECREF(request);
+        return NULL;
+    }
+    int64_t start = atoll_trace_on(ATOLL_TRACE_ON) ? atoll_now() : 0;
+    switch (j->op) {
+    case JOB_EXEC:
+        result = run_exec(request);
+        break;
+    case JOB_CALL:
+        result = run_call(request);
+        if (j->task && result != NULL && PyCoro_CheckExact(result)) {
+            result = run_coroutine(h, result);
+        }
+        break;
+    case JOB_PREPARE:
+        result = run_prepare(request);
+        break;
+    case JOB_CLOSE:
+        Py_UNREACHABLE();
+    }
+    if (start != 0) {
+        bool calls = j->op == JOB_CALL && PyTuple_Check(request) &&
+                     PyTuple_GET_SIZE(request) > 0;
+        trace_job(j, start, calls ? PyTuple_GET_ITEM(request, 0) : NULL);
+    }
+    Py_DECREF(request);
+    return result;
+}
+
+/* The initializer of a pool has failed: log it, since its caller is far away,
+ * and keep its text for those who get to know that the pool is broken. */
+static void
+note_failed_init(home *h, PyObject *exc, PyObject *info)
+{
+    const char *text =
+        info == NULL ? NULL : PyUnicode_AsUTF8(PyTuple_GET_ITEM(info, 4));
+    if (text != NULL && h->start_error == NULL) {
+        size_t size = strlen(text) + 1;
+        h->start_error = atoll_alloc(size);
+        if (h->start_error != NULL) {
+            memcpy(h->start_error, text, size);
+        }
+    }
+    PyErr_Clear();
+    PyObject *reported = boot_call("report_initializer", exc);
+    if (reported == NULL) { /* no memory, no logging: at least print it */
+        PyErr_Clear();
+        PyErr_DisplayException(exc);
+    }
+    Py_XDECREF(reported);
+}
+
+/* Turn the current exception into the reply; clears it. */
+static void
+reply_with_error(core_state *state, job *j, outcome *out)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *info = boot_call("capture", exc);
+    if (j->init) {
+        note_failed_init(state->home, exc, info);
+    }
+    out->status = JOB_RAISED;
+    if (info == NULL || xfer_encode_error(state, info, exc, &out->reply) < 0) {
+        out->status = JOB_LOST;
+        PyErr_Clear();
+    }
+    Py_XDECREF(info);
+    Py_DECREF(exc);
+}
+
+/* The result is an object that cannot cross: reply with the reason. */
+static void
+reply_with_reason(core_state *state, outcome *out)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *text = PyObject_Str(exc);
+    out->status = JOB_UNSENT;
+    if (text == NULL || xfer_encode(state, text, &out->reply) < 0) {
+        out->status = JOB_LOST;
+        PyErr_Clear();
+    }
+    Py_XDECREF(text);
+    Py_DECREF(exc);
+}
+
+/* Is the current exception a NotShareableError? */
+static bool
+cannot_cross(core_state *state)
+{
+    PyObject *exc = PyErr_GetRaisedException(); /* error_class may import */
+    PyObject *cls = error_class(state, "NotShareableError");
+    bool matches = cls != NULL && PyErr_GivenExceptionMatches(exc, cls);
+    PyErr_SetRaisedException(exc);
+    return matches;
+}
+
+static size_t
+count_threads(void)
+{
+    size_t count = 0;
+    runtime_lock_threads();
+    PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+    for (; ts != NULL; ts = PyThreadState_Next(ts)) {
+        count++;
+    }
+    runtime_unlock_threads();
+    return count;
+}
+
+/* How long threads that an extension has started get to come out of Python. */
+#define LEAVE_NS INT64_C(1000000000)
+
+static void
+quiesce(const char *how)
+{
+    PyObject *done = boot_call(how, Py_None);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    Py_XDECREF(done);
+}
+
+/* Wait for the threads that threading knows; returns how many others are left. */
+static size_t
+join_threads(void)
+{
+    quiesce("join_threads");
+    return count_threads() - 1;
+}
+
+/* Wait for the threads that threading knows; then nobody but us may be left:
+ * ending the interpreter under a thread's feet is fatal on 3.13 and leaves the
+ * thread with freed memory on later versions. */
+static bool
+run_close(core_state *state, outcome *out)
+{
+    struct isolate *iso = state->home->isolate;
+    visit_close(state);
+    mailbox_close(state->mailbox); /* a thread state less, for good */
+    size_t others = join_threads();
+    if (others == 0 || state->home->isolated) {
+        /* Exit handlers may start threads: not under Py_EndInterpreter. They
+         * also end the daemon threads that packages have. */
+        quiesce("run_exit_handlers");
+        others = join_threads();
+    }
+    if (others > 0 && state->home->isolated) {
+        quiesce("join_daemons");
+    }
+    /* Last, since exit handlers may wait for threads that are to come in. */
+    bool closed = iso == NULL || isolate_close(iso, atoll_now() + LEAVE_NS);
+    others = count_threads() - 1;
+    if (others == 0 && closed) {
+        out->status = JOB_RETURNED;
+        return true;
+    }
+    if (closed && iso != NULL) {
+        isolate_reopen(iso);
+    }
+    mailbox_reopen(state->mailbox);
+    visit_reopen(state);
+    PyObject *count = PyLong_FromSize_t(others);
+    out->status = JOB_REFUSED;
+    if (count == NULL || xfer_encode(state, count, &out->reply) < 0) {
+        out->status = JOB_LOST;
+        PyErr_Clear();
+    }
+    Py_XDECREF(count);
+    return false;
+}
+
+bool
+job_run(home *h, core_state *state, job *j, outcome *out)
+{
+    *out = (outcome){.status = JOB_LOST};
+    if (j->op == JOB_CLOSE) {
+        return run_close(state, out);
+    }
+    if (compat_begin_main() < 0) {
+        PyErr_Clear(); /* the standard library is running it */
+        home_job_over(h);
+        out->status = JOB_BUSY;
+        return false;
+    }
+    if (h->isolate != NULL) {
+        threads_refresh(h->isolate);
+    }
+    state->party->watched = h->pool != NULL && h->pool->watched;
+    PyObject *result = run(h, state, j);
+    int rc = result == NULL ? -1 : xfer_encode(state, result, &out->reply);
+    compat_end_main();
+    bool unsent = result != NULL && rc < 0;
+    if (rc < 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_SystemError, "job failed without an exception");
+    }
+    bool wanted = home_job_over(h);
+    if (rc == 0) {
+        out->status = JOB_RETURNED;
+    }
+    else if (!wanted) {
+        PyErr_Clear();
+    }
+    else if (unsent && cannot_cross(state)) {
+        reply_with_reason(state, out);
+    }
+    else {
+        reply_with_error(state, j, out);
+    }
+    Py_XDECREF(result); /* may run destructors: after the reply is made */
+    return false;
+}

@@ -1,0 +1,479 @@
+/* atoll._core.Home: what an atoll.Interpreter holds on to. The class that users
+ * see is Python (atoll/interpreter.py); this is the part that waits. */
+#include "wait/wait.h"
+#include "home/home.h"
+#include "pool/task.h"
+#include "output/output.h"
+#include "wire/wire.h"
+
+#include <marshal.h>
+
+/* How long a job gets to obey the interrupt that follows a Ctrl-C at its
+ * caller. What does not obey in that time goes on without it. */
+#define OBEY_NS INT64_C(50000000)
+
+typedef struct homeobj {
+    PyObject_HEAD
+    core_state *state;
+    home *home; /* a reference and a handle */
+} homeobj;
+
+PyObject *
+home_object(core_state *state, home *h)
+{
+    homeobj *self = PyObject_New(homeobj, state->home_type);
+    if (self != NULL) {
+        self->state = state;
+        self->home = h;
+        xfer_handle_ref(HANDLE_HOME, h);
+    }
+    return (PyObject *)self;
+}
+
+static void
+homeobj_dealloc(PyObject *obj)
+{
+    homeobj *self = (homeobj *)obj;
+    PyTypeObject *type = Py_TYPE(obj);
+    xfer_handle_unref(HANDLE_HOME, self->home);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+raise_gone(core_state *state, const home *h)
+{
+    PyObject *id = PyLong_FromLongLong(h->id);
+    if (id != NULL) {
+        raise_error(state, "InterpreterNotFoundError",
+                    "interpreter %S has been closed", id);
+        Py_DECREF(id);
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------- as atoll.Interpreter */
+
+PyObject *
+interpreter_from_home(core_state *state, struct home *h)
+{
+    if (state->interpreter_class == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "atoll is not fully imported");
+        return NULL;
+    }
+    PyObject *handle = home_object(state, h);
+    if (handle == NULL) {
+        return NULL;
+    }
+    PyObject *interp = PyObject_CallMethod(state->interpreter_class,
+                                           "_from_handle", "O", handle);
+    Py_DECREF(handle);
+    return interp;
+}
+
+struct home *
+interpreter_home(core_state *state, PyObject *obj)
+{
+    PyObject *handle = PyObject_GetAttrString(obj, "_handle");
+    if (handle == NULL) {
+        return NULL;
+    }
+    home *h = Py_TYPE(handle) == state->home_type ? ((homeobj *)handle)->home
+                                                  : NULL;
+    Py_DECREF(handle); /* the interpreter object keeps it */
+    return h;
+}
+
+/* -------------------------------------------------------------- running jobs */
+
+static atoll_err
+wait_done(void *arg, const atoll_wait *wait)
+{
+    return atoll_event_wait(&((job *)arg)->done, wait);
+}
+
+/* The caller has been interrupted: pass it on, and give the job a moment to
+ * end, so that the interpreter can be used again at once. */
+static void
+give_up(home *h, job *j)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    Py_BEGIN_ALLOW_THREADS
+    if (home_interrupt(h, j, true)) {
+        atoll_wait wait = {.deadline = atoll_now() + OBEY_NS};
+        atoll_err err = atoll_event_wait(&j->done, &wait);
+        (void)err; /* it goes on alone */
+    }
+    Py_END_ALLOW_THREADS
+    PyErr_SetRaisedException(exc);
+}
+
+static PyObject *
+raise_running(core_state *state)
+{
+    return raise_error(state, "InterpreterError",
+                       "interpreter already running");
+}
+
+/* What the job has come to, as (status, value): True and the result, False and
+ * the error's description. */
+static PyObject *
+outcome_of(core_state *state, job *j)
+{
+    if (j->status == JOB_LOST) {
+        return PyErr_NoMemory();
+    }
+    if (j->status == JOB_BUSY) {
+        return raise_running(state);
+    }
+    PyObject *value = xfer_decode(state, &j->reply);
+    if (value == NULL) {
+        return NULL;
+    }
+    if (j->status == JOB_UNSENT) {
+        raise_error(state, "NotShareableError", "the result: %S", value);
+        Py_DECREF(value);
+        return NULL;
+    }
+    return Py_BuildValue("ON", j->status == JOB_RETURNED ? Py_True : Py_False,
+                         value);
+}
+
+/* Encode `request`, run it there, wait. */
+static PyObject *
+run_job(homeobj *self, job_op op, PyObject *request)
+{
+    core_state *state = self->state;
+    home *h = self->home;
+    atoll_msg msg;
+    if (xfer_encode(state, request, &msg) < 0) {
+        return NULL;
+    }
+    job *j = job_new(op, &msg);
+    if (j == NULL) {
+        atoll_msg_drop(&msg);
+        return PyErr_NoMemory();
+    }
+    j->from_main = state->is_main;
+    PyObject *result = NULL;
+    callers_enter(state);
+    atoll_err err = home_submit(h, j);
+    if (err == ATOLL_OK) {
+        if (detach_wait_one(state, wait_done, j, ATOLL_FOREVER, &h->spin,
+                            &wait_home_job, h, &err) < 0) {
+            give_up(h, j);
+        }
+        else if (output_catch_up(state, j->printed) == 0) {
+            result = outcome_of(state, j);
+        }
+    }
+    else if (err == ATOLL_ERR_AGAIN) {
+        raise_running(state);
+    }
+    else if (err == ATOLL_ERR_CLOSED) {
+        raise_gone(state, h);
+    }
+    else {
+        raise_err(state, err, "interpreter");
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    callers_leave(state);
+    PyErr_SetRaisedException(exc);
+    job_unref(j);
+    return result;
+}
+
+PyDoc_STRVAR(exec_doc,
+"exec($self, source, /)\n--\n\n"
+"Run source text (str) or a code object in __main__ there. Returns (True,\n"
+"None) or (False, error).");
+
+static PyObject *
+homeobj_exec(PyObject *obj, PyObject *source)
+{
+    if (!PyCode_Check(source)) {
+        return run_job((homeobj *)obj, JOB_EXEC, source);
+    }
+    PyObject *bytes =
+        PyMarshal_WriteObjectToString(source, Py_MARSHAL_VERSION);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    PyObject *result = run_job((homeobj *)obj, JOB_EXEC, bytes);
+    Py_DECREF(bytes);
+    return result;
+}
+
+PyDoc_STRVAR(call_doc,
+"call($self, request, /)\n--\n\n"
+"Call there: request is (function, args, kwargs). Returns (True, result) or\n"
+"(False, error).");
+
+static PyObject *
+homeobj_call(PyObject *obj, PyObject *request)
+{
+    return run_job((homeobj *)obj, JOB_CALL, request);
+}
+
+PyDoc_STRVAR(submit_doc,
+"submit($self, target, function, args, kwargs, limit, /)\n--\n\n"
+"Queue a call there: as Pool.submit.");
+
+static PyObject *
+homeobj_submit(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    homeobj *self = (homeobj *)obj;
+    if (has_ended(self->home)) {
+        return raise_gone(self->state, self->home);
+    }
+    return pool_submit_to_home(self->state, self->home, args, nargs);
+}
+
+PyDoc_STRVAR(prepare_doc,
+"prepare($self, names, /)\n--\n\n"
+"Bind the items of a dict in __main__ there. Returns as exec does.");
+
+static PyObject *
+homeobj_prepare(PyObject *obj, PyObject *names)
+{
+    return run_job((homeobj *)obj, JOB_PREPARE, names);
+}
+
+PyDoc_STRVAR(interrupt_doc,
+"interrupt($self, /)\n--\n\nSee Interpreter.interrupt.");
+
+static PyObject *
+homeobj_interrupt(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    home *h = ((homeobj *)obj)->home;
+    bool runs;
+    Py_BEGIN_ALLOW_THREADS
+    runs = home_interrupt(h, NULL, false);
+    Py_END_ALLOW_THREADS
+    if (!runs && has_ended(h)) {
+        return raise_gone(((homeobj *)obj)->state, h);
+    }
+    return PyBool_FromLong(runs);
+}
+
+PyDoc_STRVAR(is_running_doc,
+"is_running($self, /)\n--\n\nSee Interpreter.is_running.");
+
+static PyObject *
+homeobj_is_running(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    homeobj *self = (homeobj *)obj;
+    switch (home_state_now(self->home)) {
+    case HOME_RUNNING:
+    case HOME_CLOSING:
+        Py_RETURN_TRUE;
+    case HOME_LINGERING:
+    case HOME_ENDED:
+        return raise_gone(self->state, self->home);
+    default:
+        Py_RETURN_FALSE;
+    }
+}
+
+/* -------------------------------------------------------------------- close */
+
+static PyObject *
+raise_busy(core_state *state, const home *h, const char *how)
+{
+    PyObject *id = PyLong_FromLongLong(h->id);
+    if (id != NULL) {
+        raise_error(state, "InterpreterError", "interpreter %S %s", id, how);
+        Py_DECREF(id);
+    }
+    return NULL;
+}
+
+static atoll_err
+wait_over(void *arg, const atoll_wait *wait)
+{
+    return atoll_event_wait(&((job *)arg)->over, wait);
+}
+
+/* Wait for `j` to be done, a task also to have stopped. 1: it is; 0: not in time;
+ * -1: exception. */
+static int
+wait_for(homeobj *self, job *j, int64_t deadline)
+{
+    atoll_err err;
+    if (detach_wait_one(self->state, j->task ? wait_over : wait_done, j,
+                        deadline, &self->home->spin, &wait_home_job,
+                        self->home, &err) < 0) {
+        return -1;
+    }
+    return err == ATOLL_OK;
+}
+
+/* Hand in the closing job, waiting for a running one if there is a deadline.
+ * Returns the job to wait for (counted), or NULL with an exception. */
+static job *
+begin_close(homeobj *self, int64_t deadline)
+{
+    home *h = self->home;
+    for (;;) {
+        job *j = job_new(JOB_CLOSE, NULL);
+        if (j == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        atoll_err err = home_submit(h, j);
+        if (err == ATOLL_OK) {
+            return j;
+        }
+        job_unref(j);
+        j = home_current(h);
+        if (j == NULL && has_ended(h)) {
+            raise_gone(self->state, h);
+            return NULL;
+        }
+        if (err != ATOLL_ERR_AGAIN && err != ATOLL_ERR_CLOSED) {
+            if (j != NULL) {
+                job_unref(j);
+            }
+            raise_err(self->state, err, "interpreter");
+            return NULL;
+        }
+        if (j == NULL) {
+            continue; /* it has just become idle */
+        }
+        if (j->op == JOB_CLOSE) {
+            return j; /* somebody is closing it: wait together */
+        }
+        int rc = deadline == ATOLL_FOREVER ? 0 : wait_for(self, j, deadline);
+        job_unref(j);
+        if (rc <= 0) {
+            if (rc == 0) {
+                raise_busy(self->state, h,
+                           deadline == ATOLL_FOREVER
+                               ? "is running; wait for it, interrupt() it, or "
+                                 "give close() a timeout"
+                               : "was still running at the timeout");
+            }
+            return NULL;
+        }
+    }
+}
+
+static PyObject *
+finish_close(homeobj *self, job *j, int64_t deadline)
+{
+    int rc = wait_for(self, j, deadline);
+    if (rc < 0) {
+        return NULL;
+    }
+    if (rc == 0) {
+        return raise_busy(self->state, self->home,
+                          "is closing but its threads had not ended at the "
+                          "timeout; close() again to wait longer");
+    }
+    if (output_catch_up(self->state, j->printed) < 0) {
+        return NULL;
+    }
+    if (j->status == JOB_RETURNED) {
+        Py_BEGIN_ALLOW_THREADS
+        home_reap();
+        Py_END_ALLOW_THREADS
+        Py_RETURN_NONE;
+    }
+    return raise_busy(self->state, self->home,
+                      "cannot be closed: threads that nobody can join still "
+                      "use it");
+}
+
+PyDoc_STRVAR(close_doc, "close($self, timeout, /)\n--\n\nSee Interpreter.close.");
+
+static PyObject *
+homeobj_close(PyObject *obj, PyObject *timeout)
+{
+    homeobj *self = (homeobj *)obj;
+    int64_t deadline;
+    if (detach_deadline(timeout, &deadline) < 0) {
+        return NULL;
+    }
+    if (self->state->interp_id == self->home->id) {
+        return raise_busy(self->state, self->home,
+                          "cannot be closed from within itself");
+    }
+    job *j = begin_close(self, deadline);
+    if (j == NULL) {
+        return NULL;
+    }
+    PyObject *result = finish_close(self, j, deadline);
+    job_unref(j);
+    return result;
+}
+
+static PyObject *
+homeobj_get_id(PyObject *obj, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLongLong(((homeobj *)obj)->home->id);
+}
+
+static PyObject *
+homeobj_get_name(PyObject *obj, void *Py_UNUSED(closure))
+{
+    return PyUnicode_FromString(((homeobj *)obj)->home->name);
+}
+
+PyDoc_STRVAR(note_doc,
+"note($self, /)\n--\n\n"
+"For __reduce__: the message under way, if any, keeps the interpreter.");
+
+static PyObject *
+homeobj_note(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    homeobj *self = (homeobj *)obj;
+    if (xfer_note_handle(self->state, HANDLE_HOME, self->home) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef homeobj_methods[] = {
+    {"exec", homeobj_exec, METH_O, exec_doc},
+    {"call", homeobj_call, METH_O, call_doc},
+    {"submit", (PyCFunction)(void (*)(void))homeobj_submit, METH_FASTCALL,
+     submit_doc},
+    {"prepare", homeobj_prepare, METH_O, prepare_doc},
+    {"interrupt", homeobj_interrupt, METH_NOARGS, interrupt_doc},
+    {"is_running", homeobj_is_running, METH_NOARGS, is_running_doc},
+    {"close", homeobj_close, METH_O, close_doc},
+    {"note", homeobj_note, METH_NOARGS, note_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef homeobj_getset[] = {
+    {"id", homeobj_get_id, NULL, "The interpreter's id (int).", NULL},
+    {"name", homeobj_get_name, NULL, "The interpreter's name (str).", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot homeobj_slots[] = {
+    {Py_tp_dealloc, homeobj_dealloc},
+    {Py_tp_methods, homeobj_methods},
+    {Py_tp_getset, homeobj_getset},
+    {Py_tp_doc, "A counted handle of an interpreter that atoll made."},
+    {0, NULL},
+};
+
+static PyType_Spec homeobj_spec = {
+    .name = "atoll._core.Home",
+    .basicsize = sizeof(homeobj),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = homeobj_slots,
+};
+
+int
+home_add_type(core_state *state)
+{
+    state->home_type = (PyTypeObject *)PyType_FromModuleAndSpec(
+        state->module, &homeobj_spec, NULL);
+    return state->home_type == NULL
+               ? -1
+               : PyModule_AddType(state->module, state->home_type);
+}

@@ -1,0 +1,181 @@
+/* Where a KeyboardInterrupt would break more than the task that it is meant for.
+ *
+ * Between `with` and its body. CPython looks for pending calls after the call of
+ * __enter__, when the lock has been taken and the body, whose end lets go of it, has
+ * not begun: so the lock would be held for ever, and the next task of this
+ * interpreter that wants it would hang. Once in three times that is where an interrupt
+ * finds a loop that uses a lock; and with the lock of the module threading no thread
+ * of the interpreter could begin or end any more.
+ *
+ * In asyncio's own code and what it calls: the loop would be left running for ever, or
+ * have a task that it does not know (3.13 registers tasks in Python code of another
+ * module, after they have been scheduled), or stop when it is used next, since the
+ * callback that stops it has been left in it. Where it waits, in the selector, nothing
+ * would break but for that callback: so there the loop's task is cancelled, if
+ * it is one of a pool's loops.
+ *
+ * In what the end of an object calls, __del__ and the callbacks of weak references,
+ * and in what these call: an exception there is printed, and lost.
+ *
+ * In the importer's own code, where it holds the lock of a module, or is one of those
+ * callbacks. The bodies of the modules can be interrupted.
+ */
+#include "cpython/version.h"
+#include "home/home.h"
+
+#include <opcode_ids.h>
+#include <string.h>
+
+#ifdef COMPAT_ENTER_SPECIAL
+/* Is the instruction `at` of `code` the call of __enter__ by a `with`? Called with
+ * no exception set. */
+static bool
+calls_enter(PyCodeObject *code, int at)
+{
+    PyObject *bytes = PyCode_GetCode(code);
+    if (bytes == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    const unsigned char *ops =
+        (const unsigned char *)PyBytes_AS_STRING(bytes);
+    bool calls = at >= 2 && at + 1 < PyBytes_GET_SIZE(bytes) &&
+                 ops[at - 2] == LOAD_SPECIAL &&
+                 ops[at - 1] == COMPAT_ENTER_SPECIAL && ops[at] == CALL &&
+                 ops[at + 1] == 0;
+    Py_DECREF(bytes);
+    return calls;
+}
+#endif
+
+static bool
+is_at_door(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    bool is = PyUnicode_EqualToUTF8(code->co_name, "__enter__") ||
+              PyUnicode_EqualToUTF8(code->co_name, "__exit__");
+#ifdef COMPAT_ENTER_SPECIAL
+    is = is || calls_enter(code, PyFrame_GetLasti(frame));
+#endif
+    Py_DECREF(code);
+    return is;
+}
+
+typedef enum owner {
+    OWNER_OTHER,
+    OWNER_ASYNCIO,
+    OWNER_STEP,     /* asyncio's Handle._run, which calls other people's code */
+    OWNER_SELECTOR, /* the module selectors */
+    OWNER_READER,   /* what a loop calls of ours when it has been woken */
+    OWNER_BOOT,     /* atoll's, around a loop and a coroutine */
+    OWNER_RUN,      /* _boot's coroutine, which awaits the task's */
+    OWNER_END,      /* __del__; weak sets and dicts, which take out what has gone */
+    OWNER_IMPORT,   /* importlib */
+} owner;
+
+static const struct {
+    const char *module;
+    const char *function; /* NULL: any; the first that fits counts */
+    owner owner;
+} owners[] = {
+    {"asyncio.events", "_run", OWNER_STEP},
+    {"selectors", NULL, OWNER_SELECTOR},
+    {"atoll._aio", "__call__", OWNER_READER}, /* uvloop's waits have no frame */
+    {"atoll._boot", "run", OWNER_RUN},
+    {"atoll._boot", NULL, OWNER_BOOT},
+    {"_weakrefset", NULL, OWNER_END},
+    {"weakref", NULL, OWNER_END},
+    {"importlib._bootstrap", NULL, OWNER_IMPORT},
+    {"importlib._bootstrap_external", NULL, OWNER_IMPORT},
+    {"_frozen_importlib", NULL, OWNER_IMPORT}, /* without the module importlib */
+    {"_frozen_importlib_external", NULL, OWNER_IMPORT},
+};
+
+static owner
+owner_of_code(const char *module, PyCodeObject *code)
+{
+    for (size_t i = 0; i < sizeof(owners) / sizeof(owners[0]); i++) {
+        const char *function = owners[i].function;
+        if (strcmp(module, owners[i].module) == 0 &&
+            (function == NULL ||
+             PyUnicode_EqualToUTF8(code->co_name, function))) {
+            return owners[i].owner;
+        }
+    }
+    bool asyncio = strncmp(module, "asyncio.", strlen("asyncio.")) == 0;
+    return asyncio ? OWNER_ASYNCIO : OWNER_OTHER;
+}
+
+/* Whose code is it? Called with no exception set. */
+static owner
+owner_of(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    if (PyUnicode_EqualToUTF8(code->co_name, "__del__")) {
+        Py_DECREF(code);
+        return OWNER_END; /* whatever its module, which may have no name */
+    }
+    PyObject *globals = PyFrame_GetGlobals(frame), *name = NULL;
+    bool has = PyDict_GetItemStringRef(globals, "__name__", &name) > 0 &&
+               PyUnicode_Check(name);
+    const char *module = has ? PyUnicode_AsUTF8(name) : NULL;
+    owner is = module == NULL ? OWNER_OTHER : owner_of_code(module, code);
+    PyErr_Clear();
+    Py_XDECREF(name);
+    Py_DECREF(globals);
+    Py_DECREF(code);
+    return is;
+}
+
+/* Whose is the nearest code below this frame that says who has called it? */
+static owner
+owner_of_callers(PyFrameObject *frame)
+{
+    owner is = OWNER_OTHER;
+    PyFrameObject *at = PyFrame_GetBack(frame);
+    while (at != NULL && is != OWNER_ASYNCIO && is != OWNER_STEP &&
+           is != OWNER_BOOT && is != OWNER_RUN && is != OWNER_END) {
+        is = owner_of(at);
+        Py_SETREF(at, PyFrame_GetBack(at));
+    }
+    Py_XDECREF(at);
+    return is;
+}
+
+/* The frame first: the walk through its callers, of which there may be thousands, is
+ * made again at each look. */
+static interrupt_place
+place_of(PyFrameObject *frame)
+{
+    if (is_at_door(frame)) {
+        return PLACE_DELICATE;
+    }
+    owner is = owner_of(frame);
+    if (is == OWNER_READER) {
+        return PLACE_LOOP;
+    }
+    if (is != OWNER_OTHER && is != OWNER_SELECTOR) {
+        return PLACE_DELICATE;
+    }
+    switch (owner_of_callers(frame)) {
+    case OWNER_END:
+        return PLACE_DELICATE;
+    case OWNER_ASYNCIO:
+    case OWNER_BOOT:
+        return is == OWNER_SELECTOR ? PLACE_LOOP : PLACE_DELICATE;
+    default:
+        return PLACE_FREE;
+    }
+}
+
+interrupt_place
+interrupt_find_place(void)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    if (frame == NULL) {
+        return PLACE_FREE;
+    }
+    interrupt_place place = place_of(frame);
+    Py_DECREF(frame);
+    return place;
+}

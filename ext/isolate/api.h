@@ -1,0 +1,48 @@
+/* The functions that copies call instead of others, by whom they replace; each with
+ * the isolate as last argument. See isolate/api.c for the table of them. */
+#ifndef EXT_ISOLATE_API_H
+#define EXT_ISOLATE_API_H
+
+#include "isolate/isolate.h"
+
+/* --- isolate/gil.c: CPython's that mean the main interpreter */
+PyGILState_STATE api_gilstate_ensure(isolate *iso);
+void api_gilstate_release(PyGILState_STATE old, isolate *iso);
+PyThreadState *api_gilstate_this(isolate *iso);
+int api_gilstate_check(isolate *iso);
+int api_is_initialized(isolate *iso);
+int api_is_finalizing(isolate *iso);
+PyInterpreterState *api_interpreter_main(isolate *iso);
+PyInterpreterState *api_interpreter_head(isolate *iso);
+int api_add_pending_call(int (*func)(void *), void *arg, isolate *iso);
+int api_at_exit(void (*func)(void), isolate *iso);
+void api_after_fork_child(isolate *iso);
+
+/* --- isolate/system.c: the system's and CPython's that use up something */
+int api_key_create(atoll_tls_key *key, void (*destructor)(void *), isolate *iso);
+int api_key_delete(atoll_tls_key key, isolate *iso);
+int api_tss_create(Py_tss_t *key, isolate *iso);
+void api_tss_delete(Py_tss_t *key, isolate *iso);
+void api_tss_free(Py_tss_t *key, isolate *iso);
+int api_thread_create(void *thread, const void *attributes,
+                      void *(*run)(void *), void *arg, isolate *iso);
+int api_thread_at_exit(void (*destructor)(void *), void *object,
+                       void *library, isolate *iso);
+int api_at_process_exit(void (*destructor)(void *), void *object,
+                        void *library, isolate *iso);
+char *api_get_env(const char *name, isolate *iso);
+char *api_secure_get_env(const char *name, isolate *iso);
+
+/* --- isolate/fork.c */
+int api_register_atfork(void (*prepare)(void), void (*parent)(void),
+                        void (*child)(void), void *library, isolate *iso);
+
+
+/* --- isolate/signals.c */
+struct sigaction;
+int api_sigaction(int signum, const struct sigaction *action,
+                  struct sigaction *before, isolate *iso);
+void (*api_signal(int signum, void (*handler)(int), isolate *iso))(int);
+int api_fork(isolate *iso);
+
+#endif

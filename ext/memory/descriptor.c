@@ -1,0 +1,85 @@
+/* File descriptors inside messages: duplicated when they are sent, and closed
+ * if the message is dropped. The receiver gets the number of its own copy. */
+#include "wire/encode/encoder.h"
+#include "memory/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+typedef struct descriptorobj {
+    PyObject_HEAD
+    int fd; /* borrowed from whoever sends */
+} descriptorobj;
+
+int
+descriptor_encode(encoder *e, PyObject *obj)
+{
+    int fd = fcntl(((descriptorobj *)obj)->fd, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    uint32_t index;
+    if (enc_handle(e, HANDLE_FD, (void *)(intptr_t)fd, &index) < 0) {
+        return -1;
+    }
+    return enc_put(e, TAG_FD, &index, sizeof(index));
+}
+
+static PyObject *
+descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"fd", NULL};
+    int fd;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i:_Descriptor", keywords,
+                                     &fd)) {
+        return NULL;
+    }
+    if (fcntl(fd, F_GETFD) < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    descriptorobj *self = PyObject_New(descriptorobj, type);
+    if (self != NULL) {
+        self->fd = fd;
+    }
+    return (PyObject *)self;
+}
+
+static void
+descriptor_dealloc(PyObject *obj)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+    PyObject_Free(obj);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(descriptor_doc,
+"_Descriptor(fd)\n--\n\n"
+"A file descriptor (int) to be sent. The receiver gets an int: a duplicate,\n"
+"which is its own to close. OSError if it is not open.");
+
+static PyType_Slot descriptor_slots[] = {
+    {Py_tp_new, descriptor_new},
+    {Py_tp_dealloc, descriptor_dealloc},
+    {Py_tp_doc, (void *)descriptor_doc},
+    {0, NULL},
+};
+
+static PyType_Spec descriptor_spec = {
+    .name = "atoll._core._Descriptor",
+    .basicsize = sizeof(descriptorobj),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = descriptor_slots,
+};
+
+int
+descriptor_add_type(core_state *state)
+{
+    state->fd_type = (PyTypeObject *)PyType_FromModuleAndSpec(
+        state->module, &descriptor_spec, NULL);
+    return state->fd_type == NULL ||
+                   PyModule_AddType(state->module, state->fd_type) < 0
+               ? -1
+               : 0;
+}

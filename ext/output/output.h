@@ -1,0 +1,93 @@
+/* What interpreters print and log, on its way to main's streams.
+ *
+ * In an interpreter of atoll's, sys.stdout and sys.stderr (atoll/_stream.py)
+ * write to sinks (output/sink.c). A sink collects text per thread until a line is
+ * complete and sends whole lines, as one piece, to the one list of the process
+ * (output/output.c). The list belongs to no interpreter, so a writer waits for nobody's
+ * GIL, and what was printed is there even if its interpreter is stuck at
+ * process exit.
+ *
+ * The main interpreter writes the pieces out, in order (atoll/_output.py):
+ * its callers of exec, call and close before they return, up to the last piece
+ * of what they called; and at any other time a thread of the core's own, which
+ * has no thread state while there is nothing to write.
+ *
+ * Pieces are numbered from 1 in the order of the list. Lock order: a home, list
+ * of buffers, a buffer, list of pieces, then the core's locks.
+ */
+#ifndef EXT_OUTPUT_OUTPUT_H
+#define EXT_OUTPUT_OUTPUT_H
+
+#include "home/home.h"
+
+/* Numbers that atoll/_stream.py and _output.py know as well. */
+typedef enum output_kind {
+    OUTPUT_STDOUT,
+    OUTPUT_STDERR,
+    OUTPUT_RECORD, /* of logging, marshalled */
+} output_kind;
+
+/* What is written out as a whole. */
+typedef struct piece {
+    struct piece *next;
+    uint64_t seq;
+    int64_t interp; /* who sent it */
+    size_t size;
+    output_kind kind;
+    bool binary; /* bytes, not UTF-8 */
+    bool flush;  /* flush the stream afterwards */
+    char data[];
+} piece;
+
+/* --- the list (output/output.c) */
+
+/* A piece to be filled and sent; NULL without memory. */
+piece *output_piece(output_kind kind, bool binary, size_t size);
+
+/* Main has imported atoll: it can be written to. */
+void output_main_ready(void);
+
+/* Take over `p`, from interpreter h. Returns its number, or 0 if nobody will
+ * ever write it. */
+uint64_t output_send(const home *h, piece *p);
+
+/* After a send: wait a moment if too much is waiting to be written. -1 with an
+ * exception. */
+int output_hold_up(core_state *state);
+
+/* A job that has come back had `last` (0: nothing) as its last piece. In main,
+ * write out all that is not newer; elsewhere remember it. -1 with an exception:
+ * a signal handler's, or a broken pipe. */
+int output_catch_up(core_state *state, uint64_t last);
+
+/* At process exit, in main, attached: write out all that there is, then be
+ * deaf. */
+void output_shutdown(core_state *state);
+
+void output_fork_prepare(void);
+void output_fork_parent(void);
+void output_fork_child(void);
+
+/* --- the sinks of an interpreter (output/sink.c); attached to it */
+
+/* Give the new interpreter its streams. `streams` and `logging` are those of
+ * the setup; see atoll/_stream.py. */
+int sink_boot(PyObject *streams, PyObject *logging);
+
+/* The job is over: send what is left of a line. Returns the number of the last
+ * piece that anybody in this interpreter, or an interpreter that it has waited
+ * for, has sent. In the home's thread. */
+uint64_t sink_job_over(core_state *state, home *h);
+
+/* Give up the buffers of an interpreter whose module goes. */
+void sink_forget(core_state *state);
+
+/* At process exit, in main: send the lines that were begun by interpreters
+ * that could not be ended. */
+void sink_send_all(void);
+
+void sink_fork_prepare(void);
+void sink_fork_parent(void);
+void sink_fork_child(void);
+
+#endif

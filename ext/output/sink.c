@@ -1,0 +1,496 @@
+/* Where the streams of an interpreter lead to: text is collected per thread until
+ * a line is complete, then sent. See output/output.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <string.h>
+
+#include "wait/wait.h"
+#include "output/output.h"
+
+/* --------------------------------------------------------- a thread's lines */
+
+/* stdout and stderr, the first of the kinds, have lines. */
+#define LINES 2
+
+/* The beginning of a line. */
+typedef struct line {
+    char *data;
+    size_t size, room;
+    bool binary;
+    bool unflushed; /* something was sent since the last flush */
+} line;
+
+/* What one thread of an interpreter has begun. The thread's dict has it, and
+ * sends what is left when the thread ends. */
+typedef struct buffer {
+    atoll_lock lock;
+    line lines[LINES];         /* guarded by lock */
+    home *home;            /* counted */
+    uint64_t thread;       /* constant: of PyThreadState_GetID */
+    struct buffer *next;   /* in core_state.buffers; guarded by its GIL */
+    struct buffer **link;  /* NULL: not in it (any more) */
+    struct buffer *before, *after; /* guarded by buffers_lock */
+} buffer;
+
+static atoll_lock buffers_lock;
+static buffer *buffers; /* guarded by buffers_lock: all of the process */
+
+static const char buffer_key[] = "atoll output";
+
+/* `seq` (0: none) was sent by h, whose GIL is held. */
+static void
+note(home *h, uint64_t seq)
+{
+    if (seq != 0) {
+        h->printed = seq;
+    }
+}
+
+/* Send the beginning of a line, if there is one; returns its number or 0.
+ * Called with the buffer's lock held. Without memory it stays. */
+static uint64_t
+send_rest_locked(buffer *b, output_kind kind, bool flush)
+{
+    line *l = &b->lines[kind];
+    if (l->size == 0 && !(flush && l->unflushed)) {
+        return 0;
+    }
+    piece *p = output_piece(kind, l->binary, l->size);
+    if (p == NULL) {
+        return 0;
+    }
+    if (l->size > 0) {
+        memcpy(p->data, l->data, l->size);
+    }
+    l->size = 0;
+    l->unflushed = !flush;
+    p->flush = flush;
+    return output_send(b->home, p);
+}
+
+static void
+unlink_here(buffer *b)
+{
+    if (b->link != NULL) {
+        *b->link = b->next;
+        if (b->next != NULL) {
+            b->next->link = b->link;
+        }
+        b->link = NULL;
+    }
+}
+
+/* The thread ends. */
+static void
+buffer_end(PyObject *capsule)
+{
+    buffer *b = PyCapsule_GetPointer(capsule, buffer_key);
+    unlink_here(b);
+    atoll_lock_acquire(&buffers_lock);
+    *(b->before == NULL ? &buffers : &b->before->after) = b->after;
+    if (b->after != NULL) {
+        b->after->before = b->before;
+    }
+    atoll_lock_release(&buffers_lock);
+    for (output_kind kind = 0; kind < LINES; kind++) {
+        /* Nobody else has it now. */
+        note(b->home, send_rest_locked(b, kind, false));
+        atoll_free(b->lines[kind].data);
+    }
+    home_unref(b->home);
+    atoll_free(b);
+}
+
+static buffer *
+buffer_new(core_state *state, uint64_t thread)
+{
+    PyObject *dict = PyThreadState_GetDict(); /* borrowed */
+    buffer *b = dict == NULL ? NULL : atoll_alloc(sizeof(*b));
+    if (b == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    *b = (buffer){.thread = thread, .home = state->home};
+    PyObject *capsule = PyCapsule_New(b, buffer_key, NULL);
+    if (capsule == NULL ||
+        PyDict_SetItemString(dict, buffer_key, capsule) < 0) {
+        Py_XDECREF(capsule);
+        atoll_free(b);
+        return NULL;
+    }
+    home_ref(b->home);
+    b->next = state->buffers;
+    b->link = &state->buffers;
+    if (b->next != NULL) {
+        b->next->link = &b->next;
+    }
+    state->buffers = b;
+    atoll_lock_acquire(&buffers_lock);
+    b->after = buffers;
+    if (buffers != NULL) {
+        buffers->before = b;
+    }
+    buffers = b;
+    atoll_lock_release(&buffers_lock);
+    int rc = PyCapsule_SetDestructor(capsule, buffer_end);
+    assert(rc == 0);
+    (void)rc;
+    Py_DECREF(capsule); /* the dict has it */
+    return b;
+}
+
+static buffer *
+buffer_find(const core_state *state)
+{
+    uint64_t thread = PyThreadState_GetID(PyThreadState_Get());
+    buffer *b = state->buffers;
+    while (b != NULL && b->thread != thread) {
+        b = b->next;
+    }
+    return b;
+}
+
+static buffer *
+buffer_here(core_state *state)
+{
+    buffer *b = buffer_find(state);
+    return b != NULL
+               ? b
+               : buffer_new(state, PyThreadState_GetID(PyThreadState_Get()));
+}
+
+void
+sink_forget(core_state *state)
+{
+    while (state->buffers != NULL) {
+        unlink_here(state->buffers);
+    }
+}
+
+static bool
+reserve(line *l, size_t more)
+{
+    if (more <= l->room - l->size) {
+        return true;
+    }
+    size_t room = l->size + more;
+    room = room < 128 ? 128 : room + room / 2;
+    char *data = atoll_realloc(l->data, room);
+    if (data == NULL) {
+        return false;
+    }
+    l->data = data;
+    l->room = room;
+    return true;
+}
+
+/* Add to a line; send it if that completes it. Returns -1 without memory, then
+ * nothing has changed. */
+static int
+add_locked(buffer *b, output_kind kind, bool binary, const char *data, size_t size)
+{
+    line *l = &b->lines[kind];
+    const char *newline = memrchr(data, '\n', size);
+    size_t head = newline == NULL ? 0 : (size_t)(newline - data) + 1;
+    if (l->size > 0 && l->binary != binary) {
+        note(b->home, send_rest_locked(b, kind, false));
+        if (l->size > 0) {
+            return -1;
+        }
+    }
+    l->binary = binary;
+    if (!reserve(l, size - head)) {
+        return -1;
+    }
+    if (head > 0) {
+        piece *p = output_piece(kind, binary, l->size + head);
+        if (p == NULL) {
+            return -1;
+        }
+        if (l->size > 0) {
+            memcpy(p->data, l->data, l->size);
+        }
+        memcpy(p->data + l->size, data, head);
+        l->size = 0;
+        l->unflushed = true;
+        note(b->home, output_send(b->home, p));
+    }
+    if (size > head) {
+        memcpy(l->data + l->size, data + head, size - head);
+        l->size += size - head;
+    }
+    return head > 0;
+}
+
+static int
+add(core_state *state, output_kind kind, bool binary, const char *data, size_t size)
+{
+    buffer *b = size == 0 ? NULL : buffer_here(state);
+    if (b == NULL) {
+        return size == 0 ? 0 : -1;
+    }
+    atoll_lock_acquire(&b->lock);
+    int rc = add_locked(b, kind, binary, data, size);
+    atoll_lock_release(&b->lock);
+    if (rc < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return rc > 0 ? output_hold_up(state) : 0;
+}
+
+uint64_t
+sink_job_over(core_state *state, home *h)
+{
+    if (state->buffers != NULL) {
+        buffer *b = buffer_find(state);
+        for (output_kind kind = 0; b != NULL && kind < LINES; kind++) {
+            atoll_lock_acquire(&b->lock);
+            note(h, send_rest_locked(b, kind, false));
+            atoll_lock_release(&b->lock);
+        }
+    }
+    return h->printed;
+}
+
+/* ------------------------------------------------------------------- sinks */
+
+/* No Python code runs in their methods: an interrupt comes before or after a
+ * line, never into it. */
+typedef struct sink {
+    PyObject_HEAD
+    core_state *state;
+    output_kind kind;
+} sink;
+
+PyDoc_STRVAR(write_doc, "write($self, text, /)\n--\n\nAdd text (str); its length.");
+
+static PyObject *
+sink_write(PyObject *obj, PyObject *text)
+{
+    sink *self = (sink *)obj;
+    if (!PyUnicode_Check(text)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "write() argument must be str, not %T", text);
+    }
+    PyObject *bytes = NULL;
+    Py_ssize_t size;
+    const char *data = PyUnicode_AsUTF8AndSize(text, &size);
+    if (data == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+            return NULL;
+        }
+        PyErr_Clear();
+        bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");
+        if (bytes == NULL) {
+            return NULL;
+        }
+        data = PyBytes_AS_STRING(bytes);
+        size = PyBytes_GET_SIZE(bytes);
+    }
+    int rc = add(self->state, self->kind, false, data, (size_t)size);
+    Py_XDECREF(bytes);
+    return rc < 0 ? NULL : PyLong_FromSsize_t(PyUnicode_GET_LENGTH(text));
+}
+
+PyDoc_STRVAR(write_bytes_doc,
+"write_bytes($self, data, /)\n--\n\nAdd bytes (a buffer); their number.");
+
+static PyObject *
+sink_write_bytes(PyObject *obj, PyObject *data)
+{
+    sink *self = (sink *)obj;
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    int rc = add(self->state, self->kind, true, view.buf, (size_t)view.len);
+    Py_ssize_t size = view.len;
+    PyBuffer_Release(&view);
+    return rc < 0 ? NULL : PyLong_FromSsize_t(size);
+}
+
+PyDoc_STRVAR(flush_doc,
+"flush($self, /)\n--\n\n"
+"Send the beginning of a line as well, and have main's stream flushed.");
+
+static PyObject *
+sink_flush(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    sink *self = (sink *)obj;
+    buffer *b = buffer_find(self->state);
+    if (b != NULL) {
+        atoll_lock_acquire(&b->lock);
+        note(b->home, send_rest_locked(b, self->kind, true));
+        atoll_lock_release(&b->lock);
+    }
+    Py_RETURN_NONE;
+}
+
+static void
+sink_dealloc(PyObject *obj)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+    PyObject_GC_UnTrack(obj);
+    PyObject_GC_Del(obj);
+    Py_DECREF(type);
+}
+
+/* Threads keep the stream they began with, so a sink can be part of a cycle that
+ * leads through its type to everything. */
+static int
+sink_traverse(PyObject *obj, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(obj));
+    return 0;
+}
+
+static PyMethodDef sink_methods[] = {
+    {"write", sink_write, METH_O, write_doc},
+    {"write_bytes", sink_write_bytes, METH_O, write_bytes_doc},
+    {"flush", sink_flush, METH_NOARGS, flush_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot sink_slots[] = {
+    {Py_tp_dealloc, sink_dealloc},
+    {Py_tp_traverse, sink_traverse},
+    {Py_tp_methods, sink_methods},
+    {Py_tp_doc, "Where a stream of an interpreter's leads to."},
+    {0, NULL},
+};
+
+static PyType_Spec sink_spec = {
+    .name = "atoll._core.Sink",
+    .basicsize = sizeof(sink),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = sink_slots,
+};
+
+int
+sink_add_type(core_state *state)
+{
+    state->sink_type = (PyTypeObject *)PyType_FromModuleAndSpec(
+        state->module, &sink_spec, NULL);
+    return state->sink_type == NULL
+               ? -1
+               : PyModule_AddType(state->module, state->sink_type);
+}
+
+int
+sink_boot(PyObject *streams, PyObject *logging)
+{
+    PyObject *module = PyImport_ImportModule("atoll._stream");
+    PyObject *done =
+        module == NULL ? NULL
+                       : PyObject_CallMethod(module, "install", "OO", streams,
+                                             logging);
+    Py_XDECREF(done);
+    Py_XDECREF(module);
+    return done == NULL ? -1 : 0;
+}
+
+/* --------------------------------------------------------- in interpreters */
+
+static int
+check_has_home(const core_state *state)
+{
+    if (state->home == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "not an interpreter of atoll's");
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(sink_doc,
+"_sink(kind, /)\n--\n\nThe Sink of stdout (0) or stderr (1).");
+
+static PyObject *
+core_sink(PyObject *module, PyObject *arg)
+{
+    core_state *state = PyModule_GetState(module);
+    int kind = PyLong_AsInt(arg);
+    if (kind == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (check_has_home(state) < 0) {
+        return NULL;
+    }
+    sink *self = PyObject_GC_New(sink, state->sink_type);
+    if (self != NULL) {
+        self->state = state;
+        self->kind = kind == OUTPUT_STDERR ? OUTPUT_STDERR : OUTPUT_STDOUT;
+        PyObject_GC_Track(self);
+    }
+    return (PyObject *)self;
+}
+
+PyDoc_STRVAR(send_record_doc,
+"_send_record(data, /)\n--\n\nSend a marshalled log record (bytes) to main.");
+
+static PyObject *
+core_send_record(PyObject *module, PyObject *data)
+{
+    core_state *state = PyModule_GetState(module);
+    char *bytes;
+    Py_ssize_t size;
+    if (check_has_home(state) < 0 ||
+        PyBytes_AsStringAndSize(data, &bytes, &size) < 0) {
+        return NULL;
+    }
+    piece *p = output_piece(OUTPUT_RECORD, true, (size_t)size);
+    if (p == NULL) {
+        return PyErr_NoMemory();
+    }
+    memcpy(p->data, bytes, (size_t)size);
+    note(state->home, output_send(state->home, p));
+    if (output_hold_up(state) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef sink_functions[] = {
+    {"_sink", core_sink, METH_O, sink_doc},
+    {"_send_record", core_send_record, METH_O, send_record_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ------------------------------------------------------- exit and fork */
+
+void
+sink_send_all(void)
+{
+    atoll_lock_acquire(&buffers_lock);
+    for (buffer *b = buffers; b != NULL; b = b->after) {
+        atoll_lock_acquire(&b->lock);
+        for (output_kind kind = 0; kind < LINES; kind++) {
+            uint64_t seq = send_rest_locked(b, kind, false);
+            (void)seq; /* not ours to note: its interpreter still runs */
+        }
+        atoll_lock_release(&b->lock);
+    }
+    atoll_lock_release(&buffers_lock);
+}
+
+void
+sink_fork_prepare(void)
+{
+    atoll_lock_acquire(&buffers_lock);
+}
+
+void
+sink_fork_parent(void)
+{
+    atoll_lock_release(&buffers_lock);
+}
+
+void
+sink_fork_child(void)
+{
+    buffers_lock.word = 0;
+    buffers = NULL;
+}

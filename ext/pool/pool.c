@@ -1,0 +1,484 @@
+/* Pools: the queue, and the places of workers. See pool/pool.h; what happens in a
+ * worker is in pool/worker.c, how tasks are stopped in pool/stop.c, and what Python
+ * sees in pool/object.c. */
+#include "pool/parts.h"
+
+#include <string.h>
+
+#include "wire/wire.h"
+
+/* ---------------------------------------------------------------- counting */
+
+static char *
+copy_text(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = atoll_alloc(size);
+    if (copy != NULL) {
+        memcpy(copy, text, size);
+    }
+    return copy;
+}
+
+/* So that dump() finds them. A pool in the list is memory that exists, but may be
+ * about to go: without a reference, it is looked at under this lock only. */
+static atoll_lock all_lock;
+static pool *all; /* guarded by all_lock */
+
+void
+pools_each(void (*look)(pool *p, void *arg), void *arg)
+{
+    uint64_t process = xfer_process_token();
+    atoll_lock_acquire(&all_lock);
+    for (pool *p = all; p != NULL; p = p->after) {
+        if (p->process == process) { /* the parent's lock may be held for ever */
+            atoll_lock_acquire(&p->lock);
+            look(p, arg);
+            atoll_lock_release(&p->lock);
+        }
+    }
+    atoll_lock_release(&all_lock);
+}
+
+void
+pools_fork_prepare(void)
+{
+    atoll_lock_acquire(&all_lock);
+}
+
+void
+pools_fork_parent(void)
+{
+    atoll_lock_release(&all_lock);
+}
+
+void
+pools_fork_child(void)
+{
+    all_lock.word = 0;
+}
+
+pool *
+pool_new(const pool_config *config)
+{
+    size_t size = sizeof(pool) + config->max_workers * sizeof(worker);
+    pool *p = atoll_alloc(size);
+    char *name = p == NULL ? NULL : copy_text(config->name);
+    if (name == NULL) {
+        atoll_free(p);
+        return NULL;
+    }
+    memset(p, 0, size);
+    p->refs = 1;
+    p->process = xfer_process_token();
+    p->name = name;
+    p->max_workers = config->max_workers;
+    p->max_tasks = config->max_tasks;
+    p->grace = config->grace;
+    p->nice = config->nice;
+    p->watched = config->watched;
+    p->fixed = config->plan == NULL;
+    if (config->plan != NULL) {
+        p->plan = *config->plan;
+    }
+    if (config->init != NULL) {
+        p->init = *config->init;
+        p->prepares = true;
+    }
+    atoll_lock_acquire(&all_lock);
+    p->after = all;
+    if (all != NULL) {
+        all->before = p;
+    }
+    all = p;
+    atoll_lock_release(&all_lock);
+    return p;
+}
+
+void
+pool_ref(pool *p)
+{
+    atoll_count_up(&p->refs);
+}
+
+void
+pool_unref(pool *p)
+{
+    if (atoll_count_down(&p->refs)) {
+        atoll_lock_acquire(&all_lock);
+        *(p->before == NULL ? &all : &p->before->after) = p->after;
+        if (p->after != NULL) {
+            p->after->before = p->before;
+        }
+        atoll_lock_release(&all_lock);
+        plan_drop(&p->plan);
+        atoll_msg_drop(&p->init);
+        atoll_free(p->name);
+        atoll_free(p->why);
+        atoll_free(p);
+    }
+}
+
+pool *
+pool_of_home(home *h, atoll_err *err)
+{
+    *err = ATOLL_ERR_NOMEM;
+    atoll_lock_acquire(&h->lock);
+    pool *p = h->pool;
+    atoll_lock_release(&h->lock);
+    if (p == NULL) {
+        pool_config config = {.name = h->name,
+                              .max_workers = 1,
+                              .grace = ATOLL_FOREVER};
+        pool *fresh = pool_new(&config);
+        if (fresh == NULL) {
+            return NULL;
+        }
+        fresh->live = 1;
+        fresh->workers[0].home = h;
+        atoll_lock_acquire(&h->lock);
+        if (h->pool == NULL) {
+            h->worker = &fresh->workers[0];
+            h->counted = true;
+            h->pool = fresh;
+        }
+        p = h->pool;
+        atoll_lock_release(&h->lock);
+        if (p != fresh) {
+            pool_unref(fresh);
+        }
+    }
+    if (!p->fixed) {
+        *err = ATOLL_ERR_CLOSED;
+        return NULL;
+    }
+    pool_ref(p);
+    return p;
+}
+
+/* ----------------------------------------------------------------- the queue */
+
+static void
+push(pool *p, job *j)
+{
+    j->prev = p->last;
+    j->next = NULL;
+    *(p->last == NULL ? &p->first : &p->last->next) = j;
+    p->last = j;
+    p->pending++;
+    j->phase = JOB_QUEUED;
+}
+
+void
+pool_unlink(pool *p, job *j)
+{
+    *(j->prev == NULL ? &p->first : &j->prev->next) = j->next;
+    *(j->next == NULL ? &p->last : &j->next->prev) = j->prev;
+    j->prev = j->next = NULL;
+    p->pending--;
+    j->phase = JOB_OVER;
+}
+
+/* `j`, just taken from the queue, is to run at `w`. */
+void
+pool_begin(worker *w, job *j)
+{
+    job_ref(j);
+    w->job = j;
+    w->since = atoll_now();
+    j->phase = JOB_STARTED;
+    home_ref(w->home);
+    j->home = w->home;
+    pool_watch(j);
+}
+
+void
+pool_unbegin(worker *w, job *j)
+{
+    pool_unwatch(j);
+    w->job = NULL;
+    home_unref(j->home); /* never the last: it is the place's */
+    j->home = NULL;
+    j->phase = JOB_OVER;
+    job_unref(j); /* the place's */
+}
+
+void
+pool_idle_push(pool *p, worker *w)
+{
+    if (!w->idle) {
+        w->idle = true;
+        w->next_idle = p->idle;
+        p->idle = w;
+    }
+}
+
+static void
+idle_remove(pool *p, worker *w)
+{
+    worker **link = &p->idle;
+    while (w->idle && *link != NULL) {
+        if (*link == w) {
+            *link = w->next_idle;
+            w->idle = false;
+        }
+        else {
+            link = &(*link)->next_idle;
+        }
+    }
+}
+
+/* Is nothing left to do, and nobody left? */
+static bool
+is_over(const pool *p)
+{
+    return p->closed && p->live == 0 && p->pending == 0;
+}
+
+void
+pool_release(pool *p)
+{
+    bool over = is_over(p);
+    atoll_lock_release(&p->lock);
+    if (over) {
+        atoll_event_set(&p->ended);
+    }
+}
+
+/* --------------------------------------------------- leaving a place in it */
+
+/* What is to be done about a home that has left its place, with no lock held. */
+void
+pool_let_go(pool *p, home *h)
+{
+    if (h != NULL && !p->fixed) {
+        home_dismiss(h); /* it closes, now or when it is idle */
+        home_unref(h);
+    }
+}
+
+/* Take the home out of its place. The caller lets go of it. */
+home *
+pool_vacate(pool *p, worker *w)
+{
+    home *h = w->home;
+    idle_remove(p, w);
+    w->home = NULL;
+    w->served = 0;
+    h->worker = NULL;
+    return h;
+}
+
+/* Let go of all idle homes: the pool is closed and its queue empty. Called with
+ * the lock held, which it releases. */
+void
+pool_release_idle(pool *p)
+{
+    while (p->idle != NULL && !p->fixed) {
+        home *h = pool_vacate(p, p->idle);
+        atoll_lock_release(&p->lock);
+        pool_let_go(p, h);
+        atoll_lock_acquire(&p->lock);
+    }
+    pool_release(p);
+}
+
+/* ------------------------------------------------------------ new workers */
+
+/* A place that nobody is in, or NULL. */
+static worker *
+vacancy(pool *p)
+{
+    for (uint32_t i = 0; i < p->max_workers && !p->fixed; i++) {
+        if (p->workers[i].home == NULL && !p->workers[i].starting) {
+            return &p->workers[i];
+        }
+    }
+    return NULL;
+}
+
+/* Make an interpreter for a place that has been reserved. No lock held. */
+void
+pool_start(pool *p, worker *w)
+{
+    atoll_err err = home_start(p, w);
+    if (err == ATOLL_OK) {
+        return;
+    }
+    atoll_lock_acquire(&p->lock);
+    w->starting = false;
+    p->live--;
+    bool alone = p->live == 0;
+    atoll_lock_release(&p->lock);
+    if (alone) {
+        pool_break(p, err == ATOLL_ERR_SYSTEM
+                          ? "the operating system refused a thread"
+                      : err == ATOLL_ERR_CLOSED ? "the process is ending"
+                                                : "not enough memory",
+                   0);
+    }
+}
+
+/* Reserve a place if the queue needs one more worker. With the lock held. */
+worker *
+pool_reserve(pool *p)
+{
+    worker *w = p->why == NULL && p->pending > 0 ? vacancy(p) : NULL;
+    if (w != NULL) {
+        w->starting = true;
+        p->live++;
+    }
+    return w;
+}
+
+void
+pool_start_workers(pool *p, uint32_t count)
+{
+    for (;;) {
+        atoll_lock_acquire(&p->lock);
+        worker *w = p->live < count && !p->closed ? vacancy(p) : NULL;
+        if (w != NULL) {
+            w->starting = true;
+            p->live++;
+        }
+        atoll_lock_release(&p->lock);
+        if (w == NULL) {
+            return;
+        }
+        pool_start(p, w);
+    }
+}
+
+/* --------------------------------------------------------------- submitting */
+
+/* Give the first of the queue to idle workers. True if it was taken. */
+bool
+pool_give(pool *p)
+{
+    while (p->idle != NULL) {
+        worker *w = p->idle;
+        job *j = p->first;
+        idle_remove(p, w);
+        pool_unlink(p, j);
+        pool_begin(w, j); /* before it can be over */
+        if (home_submit(w->home, j) == ATOLL_OK) {
+            job_unref(j); /* the queue's; the home has its own */
+            return true;
+        }
+        /* Somebody else has it run something, or has closed it, or there is no
+         * memory to tell it: it will come again by itself, or be replaced. */
+        pool_unbegin(w, j);
+        j->next = p->first;
+        *(p->first == NULL ? &p->last : &p->first->prev) = j;
+        p->first = j;
+        p->pending++;
+        j->phase = JOB_QUEUED;
+    }
+    return false;
+}
+
+/* Can the interpreter of a fixed pool still take tasks? */
+static bool
+is_open(pool *p)
+{
+    if (p->closed || !p->fixed) {
+        return !p->closed;
+    }
+    home_state now = home_state_now(p->workers[0].home);
+    return now <= HOME_RUNNING;
+}
+
+atoll_err
+pool_submit(pool *p, job *j)
+{
+    atoll_lock_acquire(&p->lock);
+    if (!is_open(p)) {
+        atoll_lock_release(&p->lock);
+        return ATOLL_ERR_CLOSED;
+    }
+    if (p->fixed && !p->workers[0].idle &&
+        home_state_now(p->workers[0].home) == HOME_IDLE) {
+        pool_idle_push(p, &p->workers[0]); /* nobody has told us yet */
+    }
+    job_ref(j);
+    push(p, j);
+    worker *w = pool_give(p) ? NULL : pool_reserve(p);
+    atoll_lock_release(&p->lock);
+    if (w != NULL) {
+        pool_start(p, w);
+    }
+    return ATOLL_OK;
+}
+
+/* --------------------------------------------------------------------- ends */
+
+/* Settle a chain of jobs that were taken from the queue. */
+void
+pool_settle_all(job *chain, job_status status, uint64_t printed)
+{
+    while (chain != NULL) {
+        job *next = chain->next;
+        chain->next = NULL;
+        if (job_settle(chain, status, NULL, printed)) {
+            job_announce(chain);
+        }
+        atoll_event_set(&chain->over);
+        job_unref(chain);
+        chain = next;
+    }
+}
+
+/* Empty the queue: returns the chain. */
+job *
+pool_take_all(pool *p)
+{
+    job *chain = p->first;
+    for (job *j = chain; j != NULL; j = j->next) {
+        j->prev = NULL;
+        j->phase = JOB_OVER;
+    }
+    p->first = p->last = NULL;
+    p->pending = 0;
+    return chain;
+}
+
+void
+pool_close(pool *p, bool cancel)
+{
+    atoll_lock_acquire(&p->lock);
+    p->closed = true;
+    job *chain = cancel ? pool_take_all(p) : NULL;
+    if (p->pending > 0) {
+        atoll_lock_release(&p->lock);
+    }
+    else {
+        pool_release_idle(p);
+    }
+    pool_settle_all(chain, JOB_CANCELLED, 0);
+}
+
+void
+pool_break(pool *p, const char *why, uint64_t printed)
+{
+    char *text = copy_text(why);
+    atoll_lock_acquire(&p->lock);
+    if (p->why == NULL) {
+        p->why = text;
+        text = NULL;
+    }
+    p->closed = true;
+    job *chain = pool_take_all(p);
+    pool_release_idle(p);
+    pool_settle_all(chain, JOB_BROKEN, printed);
+    atoll_free(text);
+}
+
+bool
+pool_withdraw(pool *p, job *j)
+{
+    bool queued = j->phase == JOB_QUEUED;
+    if (queued) {
+        pool_unlink(p, j);
+    }
+    return queued;
+}

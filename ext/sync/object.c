@@ -1,0 +1,352 @@
+/* The common part of locks and what is like them. See sync/sync.h. */
+#include "sync/sync.h"
+
+#include <math.h>
+#include <stddef.h>
+
+#include "async/async.h"
+#include "wait/wait.h"
+
+/* ------------------------------------------------------ one object per id */
+
+/* The key in state->handles; those of channels are positive. */
+static PyObject *
+key_of(const atoll_sync *sync)
+{
+    return PyLong_FromLongLong(-(long long)atoll_sync_id(sync));
+}
+
+static PyTypeObject *
+type_of(core_state *state, const atoll_sync *sync)
+{
+    int kind = (int)atoll_sync_kind_of(sync);
+    if (kind == ATOLL_SEMAPHORE && atoll_sem_limit(sync) >= 0) {
+        kind = ATOLL_SYNC_KINDS;
+    }
+    return state->sync_types[kind];
+}
+
+static PyObject *
+new_object(core_state *state, atoll_sync *sync, PyObject *key)
+{
+    PyTypeObject *type = type_of(state, sync);
+    bool gc = PyType_IS_GC(type);
+    syncobj *self = gc ? PyObject_GC_New(syncobj, type)
+                       : PyObject_New(syncobj, type);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = state;
+    self->weakrefs = NULL;
+    self->action = NULL;
+    self->sync = atoll_sync_ref(sync);
+    waits_hold(state, &self->hold, sync, WAIT_SIDE_SYNC);
+    if (gc) {
+        PyObject_GC_Track((PyObject *)self);
+    }
+    PyObject *address = PyLong_FromVoidPtr(self);
+    if (address == NULL || PyDict_SetItem(state->handles, key, address) < 0) {
+        Py_CLEAR(self);
+    }
+    Py_XDECREF(address);
+    return (PyObject *)self;
+}
+
+PyObject *
+sync_get(core_state *state, atoll_sync *sync)
+{
+    PyObject *self = NULL, *key = key_of(sync);
+    if (key == NULL) {
+        return NULL;
+    }
+    PyObject *known = PyDict_GetItemWithError(state->handles, key);
+    if (known != NULL) {
+        self = Py_NewRef((PyObject *)PyLong_AsVoidPtr(known));
+    }
+    else if (!PyErr_Occurred()) {
+        self = new_object(state, sync, key);
+    }
+    Py_DECREF(key);
+    return self;
+}
+
+PyObject *
+sync_made(PyTypeObject *type, atoll_err err, atoll_sync *sync)
+{
+    core_state *state = PyType_GetModuleState(type);
+    if (err != ATOLL_OK) {
+        return raise_err(state, err, "lock");
+    }
+    PyObject *self = sync_get(state, sync);
+    atoll_sync_unref(sync);
+    return self;
+}
+
+void
+sync_dealloc(PyObject *obj)
+{
+    syncobj *self = (syncobj *)obj;
+    PyTypeObject *type = Py_TYPE(obj);
+    bool gc = PyType_IS_GC(type);
+    if (gc) {
+        PyObject_GC_UnTrack(obj);
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    /* First of all: a weak reference's callback must not find us again. */
+    if (self->state->handles != NULL) {
+        PyObject *key = key_of(self->sync);
+        if (key == NULL ||
+            PyDict_Pop(self->state->handles, key, NULL) < 0) {
+            PyErr_WriteUnraisable(NULL);
+        }
+        Py_XDECREF(key);
+    }
+    PyErr_SetRaisedException(exc);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(obj);
+    }
+    Py_CLEAR(self->action);
+    waits_unhold(self->state, &self->hold);
+    atoll_sync_unref(self->sync);
+    gc ? PyObject_GC_Del(self) : PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+bool
+sync_is(PyTypeObject *type)
+{
+    return type->tp_dealloc == sync_dealloc; /* none can be derived from them */
+}
+
+bool
+sync_can_wait(const core_state *state, PyTypeObject *type)
+{
+    return type == state->sync_types[ATOLL_FLAG] ||
+           type == state->sync_types[ATOLL_LOCK] ||
+           type == state->sync_types[ATOLL_SEMAPHORE] ||
+           type == state->sync_types[ATOLL_SYNC_KINDS];
+}
+
+Py_hash_t
+sync_hash(PyObject *obj)
+{
+    return (Py_hash_t)atoll_sync_id(((syncobj *)obj)->sync);
+}
+
+PyObject *
+sync_get_id(PyObject *obj, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(atoll_sync_id(((syncobj *)obj)->sync));
+}
+
+PyMemberDef sync_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(syncobj, weakrefs),
+     Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyObject *
+sync_repr(PyObject *obj, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    PyObject *rest = PyUnicode_FromFormatV(format, args);
+    va_end(args);
+    if (rest == NULL) {
+        return NULL;
+    }
+    PyObject *text = PyUnicode_FromFormat("<%s at %p: %U>",
+                                          Py_TYPE(obj)->tp_name, obj, rest);
+    Py_DECREF(rest);
+    return text;
+}
+
+/* ---------------------------------------------------------------- crossing */
+
+PyObject *
+sync_reduce(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    syncobj *self = (syncobj *)obj;
+    if (sync_prepare(self) < 0 ||
+        xfer_note_handle(self->state, HANDLE_SYNC, self->sync) < 0) {
+        return NULL;
+    }
+    PyObject *find = PyObject_GetAttrString(self->state->module, "_find_sync");
+    if (find == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue("N(KK)", find,
+                         (unsigned long long)atoll_sync_id(self->sync),
+                         (unsigned long long)xfer_process_token());
+}
+
+static PyObject *
+core_find_sync(PyObject *module, PyObject *args)
+{
+    core_state *state = PyModule_GetState(module);
+    unsigned long long id;
+    if (chanobj_parse_find(state, args, "lock", "AtollError", &id) < 0) {
+        return NULL;
+    }
+    atoll_sync *sync;
+    if (atoll_sync_find(id, &sync) != ATOLL_OK) {
+        return raise_error(state, "AtollError",
+                           "there is no lock %llu (any more)", id);
+    }
+    PyObject *obj = sync_get(state, sync);
+    atoll_sync_unref(sync);
+    return obj;
+}
+
+PyDoc_STRVAR(take_now_doc,
+"_take_now(lock, /)\n--\n\n"
+"Take a lock or a permit, or see that an event is set, without waiting: a bool.");
+
+static PyObject *
+core_take_now(PyObject *module, PyObject *obj)
+{
+    core_state *state = PyModule_GetState(module);
+    atoll_err err;
+    if (!sync_is(Py_TYPE(obj))) {
+        return PyErr_Format(PyExc_TypeError, "expected a lock, not %T", obj);
+    }
+    syncobj *self = (syncobj *)obj;
+    (void)sync_take(state, self->sync, ATOLL_NOW, &err);
+    return sync_answer(self->state, self->sync, err);
+}
+
+PyMethodDef sync_functions[] = {
+    {"_find_sync", core_find_sync, METH_VARARGS, NULL},
+    {"_take_now", core_take_now, METH_O, take_now_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ------------------------------------------------------------------ waiting */
+
+typedef struct taking {
+    atoll_sync *sync;
+    atoll_party who;
+} taking;
+
+static atoll_err
+do_take(void *arg, const atoll_wait *wait)
+{
+    taking *t = arg;
+    return atoll_sync_take(t->sync, t->who, wait);
+}
+
+static const atoll_wait no_wait = {.deadline = ATOLL_NOW};
+
+int
+sync_take(core_state *state, atoll_sync *sync, int64_t deadline,
+          atoll_err *err)
+{
+    taking t = {sync, sync_me(state)};
+    *err = atoll_sync_take(sync, t.who, &no_wait);
+    if (*err != ATOLL_ERR_AGAIN || deadline == ATOLL_NOW) {
+        return 0;
+    }
+    return detach_wait_one(state, do_take, &t, deadline, NULL, &wait_sync, sync,
+                           err);
+}
+
+PyObject *
+sync_raise(core_state *state, atoll_sync *sync, atoll_err err)
+{
+    unsigned long long id = atoll_sync_id(sync);
+    switch (err) {
+    case ATOLL_ERR_OWNER_DIED: {
+        atoll_mutex_state look;
+        atoll_mutex_look(sync, &look);
+        return raise_error(state, "LockOwnerDied",
+                           "interpreter %lld ended without releasing lock "
+                           "%llu; it is free now, and what it protects may be "
+                           "half done",
+                           (long long)look.dead, id);
+    }
+    case ATOLL_ERR_BROKEN: {
+        PyObject *cls = error_class(state, "BrokenBarrierError");
+        if (cls != NULL) {
+            PyErr_Format(cls, "barrier %llu is broken", id);
+        }
+        return NULL;
+    }
+    default:
+        return raise_err(state, err, "lock");
+    }
+}
+
+PyObject *
+sync_answer(core_state *state, atoll_sync *sync, atoll_err err)
+{
+    switch (err) {
+    case ATOLL_OK:
+        Py_RETURN_TRUE;
+    case ATOLL_ERR_AGAIN:
+    case ATOLL_ERR_TIMEOUT:
+        Py_RETURN_FALSE;
+    default:
+        return sync_raise(state, sync, err);
+    }
+}
+
+PyObject *
+sync_enter(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    syncobj *self = (syncobj *)obj;
+    atoll_err err;
+    if (sync_take(self->state, self->sync, ATOLL_FOREVER, &err) < 0) {
+        return NULL;
+    }
+    return sync_answer(self->state, self->sync, err);
+}
+
+PyObject *
+sync_take_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    return aio_call(((syncobj *)obj)->state, "take_async", obj, NULL, 0, NULL);
+}
+
+int
+sync_deadline(PyObject *timeout, int64_t *deadline)
+{
+    if (timeout != NULL && timeout != Py_None) {
+        double seconds = PyFloat_AsDouble(timeout);
+        if (seconds < 0) {
+            if (seconds == -1.0 && PyErr_Occurred()) {
+                return -1;
+            }
+            *deadline = ATOLL_NOW;
+            return 0;
+        }
+    }
+    return detach_deadline(timeout, deadline);
+}
+
+/* --------------------------------------------------------------- the types */
+
+int
+sync_add_types(core_state *state)
+{
+    PyType_Spec *const specs[ATOLL_SYNC_KINDS + 1] = {
+        [ATOLL_LOCK] = &lock_spec,
+        [ATOLL_RLOCK] = &rlock_spec,
+        [ATOLL_SEMAPHORE] = &semaphore_spec,
+        [ATOLL_FLAG] = &event_spec,
+        [ATOLL_CONDITION] = &condition_spec,
+        [ATOLL_BARRIER] = &barrier_spec,
+        [ATOLL_COUNTER] = &counter_spec,
+        [ATOLL_CELL] = &cell_spec,
+        [ATOLL_SYNC_KINDS] = &bounded_spec,
+    };
+    static_assert(sizeof(state->sync_types) / sizeof(PyTypeObject *) ==
+                      ATOLL_SYNC_KINDS + 1,
+                  "a type for each kind");
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(specs); i++) {
+        state->sync_types[i] = chanobj_make_type(state, specs[i]);
+        if (state->sync_types[i] == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}

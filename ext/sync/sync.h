@@ -1,0 +1,96 @@
+/* What atoll.Lock, RLock, Semaphore, BoundedSemaphore, Event, Condition, Barrier,
+ * Counter and Cell have in common: a counted atoll_sync, one Python object for each of
+ * these and interpreter, and how to wait for one.
+ *
+ * The objects are handles: what they stand for belongs to the process, and goes when
+ * the last handle, in whatever interpreter or message, has gone. Guarded by the GIL of
+ * their interpreter. */
+#ifndef EXT_SYNC_SYNC_H
+#define EXT_SYNC_SYNC_H
+
+#include "atoll/sync.h"
+#include "chan/chan.h"
+#include "base/base.h"
+
+typedef struct syncobj {
+    PyObject_HEAD
+    core_state *state; /* the type keeps its module, and so this, alive */
+    atoll_sync *sync;  /* counted; constant */
+    PyObject *weakrefs;
+    wait_hold hold;    /* that this interpreter has it */
+    PyObject *action;  /* of a barrier, once it is known here; or NULL */
+} syncobj;
+
+/* The object for `sync` here: the one that exists, or a new one that takes a
+ * reference of its own. NULL with an exception. */
+PyObject *sync_get(core_state *state, atoll_sync *sync);
+
+/* The result of a constructor: what `err` and *sync, whose reference it takes, have
+ * come to. */
+PyObject *sync_made(PyTypeObject *type, atoll_err err, atoll_sync *sync);
+
+/* Is it one of these types? */
+bool sync_is(PyTypeObject *type);
+
+/* Can one wait for it without a thread, and in select()? */
+bool sync_can_wait(const core_state *state, PyTypeObject *type);
+
+/* Before a handle is put into a message: -1 with an exception if what goes with it
+ * (a barrier's action) cannot cross. */
+int sync_prepare(syncobj *self);
+
+/* The thread that asks. */
+static inline atoll_party
+sync_me(const core_state *state)
+{
+    return (atoll_party){state->interp_id, PyThread_get_thread_ident()};
+}
+
+/* atoll_sync_take, without letting go of the GIL if it need not wait. 0 with *err;
+ * -1 with an exception: nothing has been taken. */
+int sync_take(core_state *state, atoll_sync *sync, int64_t deadline,
+              atoll_err *err);
+
+/* Raise what `err` stands for; returns NULL. */
+PyObject *sync_raise(core_state *state, atoll_sync *sync, atoll_err err);
+
+/* The result of acquire() and the like: True, False if it was not in time, or what
+ * sync_raise raises. */
+PyObject *sync_answer(core_state *state, atoll_sync *sync, atoll_err err);
+
+/* acquire(), given its arguments, and release() of a lock. */
+PyObject *sync_lock_acquire(core_state *state, atoll_sync *mutex,
+                            PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames);
+PyObject *sync_lock_release(core_state *state, atoll_sync *mutex);
+
+/* As detach_deadline, but what is below 0 is 0, as for threading. */
+int sync_deadline(PyObject *timeout, int64_t *deadline);
+
+/* The method object for threading's `_is_owned`: does the caller have the lock? For a
+ * plain lock: does anybody? */
+bool sync_is_owned(const core_state *state, atoll_sync *mutex);
+
+/* "<atoll.Name at 0x...: " for a repr; the arguments are of the rest. */
+PyObject *sync_repr(PyObject *obj, const char *format, ...);
+
+/* The tables of the types. */
+void sync_dealloc(PyObject *obj);
+Py_hash_t sync_hash(PyObject *obj);
+PyObject *sync_reduce(PyObject *obj, PyObject *ignored);
+PyObject *sync_get_id(PyObject *obj, void *closure);
+PyObject *sync_enter(PyObject *obj, PyObject *ignored);
+PyObject *sync_take_async(PyObject *obj, PyObject *ignored);
+extern PyMemberDef sync_members[];
+
+#define SYNC_ID                                                               \
+    {"id", sync_get_id, NULL, "The id (int), unique in this process.", NULL}
+#define SYNC_SLOTS                                                            \
+    {Py_tp_dealloc, sync_dealloc}, {Py_tp_hash, sync_hash},                   \
+        {Py_tp_members, sync_members}
+
+/* Of each kind; of ATOLL_SYNC_KINDS: a bounded semaphore. */
+extern PyType_Spec lock_spec, rlock_spec, semaphore_spec, bounded_spec,
+    event_spec, condition_spec, barrier_spec, counter_spec, cell_spec;
+
+#endif

@@ -1,0 +1,277 @@
+/* Blocking without the GIL, interruptible by signals. See wait/wait.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "wait/wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "home/home.h"
+#include "wait/mail.h"
+#include "watch/trace.h"
+
+/* --------------------------------------------------- the signal thread */
+
+/* Of the process; written at import in the main interpreter and in a forked
+ * child, when no other thread looks. */
+static unsigned long signal_thread;
+
+/* Made on first use by the signal thread, which alone uses them. */
+static int event_fd = -1;
+static int intr_pipe[2] = {-1, -1};
+/* The program's own wakeup descriptor while ours is in its place. */
+static int forward_to = -1;
+static bool in_place;
+
+int
+detach_init(void)
+{
+    /* The main interpreter may import us from any thread: ask. */
+    PyObject *thread = PyImport_ImportModule("_thread");
+    if (thread == NULL) {
+        return -1;
+    }
+    PyObject *ident =
+        PyObject_CallMethod(thread, "_get_main_thread_ident", NULL);
+    Py_DECREF(thread);
+    if (ident == NULL) {
+        return -1;
+    }
+    signal_thread = PyLong_AsUnsignedLong(ident);
+    Py_DECREF(ident);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+bool
+detach_is_signal_thread(const core_state *state)
+{
+    return state->is_main && PyThread_get_thread_ident() == signal_thread;
+}
+
+static void
+close_fds(void)
+{
+    if (event_fd >= 0) {
+        close(event_fd);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (intr_pipe[i] >= 0) {
+            close(intr_pipe[i]);
+        }
+    }
+    event_fd = intr_pipe[0] = intr_pipe[1] = -1;
+}
+
+void
+detach_fork_child(void)
+{
+    signal_thread = PyThread_get_thread_ident();
+    if (in_place) { /* another thread has forked while this one waited */
+        PySignal_SetWakeupFd(forward_to);
+        in_place = false;
+    }
+    close_fds();
+}
+
+static int
+open_fds(void)
+{
+    if (event_fd >= 0) {
+        return 0;
+    }
+    event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event_fd < 0 || pipe2(intr_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        close_fds();
+        return -1;
+    }
+    return 0;
+}
+
+/* Empty our pipe, passing what signals wrote on to the descriptor that the
+ * program had set (asyncio's, say). */
+static void
+forward_signals(int to)
+{
+    char bytes[64];
+    ssize_t got;
+    while ((got = read(intr_pipe[0], bytes, sizeof(bytes))) > 0) {
+        if (to >= 0) {
+            ssize_t put = write(to, bytes, (size_t)got);
+            (void)put; /* full: its reader has been woken anyway */
+        }
+    }
+}
+
+/* One attempt. The record goes before the GIL comes back, since at the end of the
+ * process it may not, and this thread's stack may go. */
+static void
+wait_detached(detach_op op, void *arg, const atoll_wait *wait,
+              wait_record *record, atoll_err *err)
+{
+    waits_enter(record);
+    int64_t end = 0;
+    Py_BEGIN_ALLOW_THREADS
+    *err = op(arg, wait);
+    if (atoll_trace_on(ATOLL_TRACE_ON)) {
+        end = atoll_now();
+    }
+    waits_leave(record);
+    Py_END_ALLOW_THREADS
+    if (end != 0) {
+        trace_wait(record, end);
+    }
+}
+
+/* One attempt in the signal thread. -1 with an exception. */
+static int
+wait_with_signals(detach_op op, void *arg, atoll_wait *wait,
+                  wait_record *record, atoll_err *err)
+{
+    if (open_fds() < 0) {
+        return -1;
+    }
+    wait->use_fds = true;
+    wait->event_fd = event_fd;
+    wait->intr_fd = intr_pipe[0];
+    /* First the descriptor, then the check: a signal before the check is seen
+     * by it, one after it is in the pipe. */
+    int before = PySignal_SetWakeupFd(intr_pipe[1]);
+    /* A signal handler that waits comes here a second time. */
+    bool nested = before == intr_pipe[1];
+    int to = nested ? forward_to : before;
+    forward_to = to;
+    in_place = true;
+    int rc = PyErr_CheckSignals();
+    if (rc == 0) {
+        wait_detached(op, arg, wait, record, err);
+    }
+    PySignal_SetWakeupFd(before);
+    in_place = nested;
+    forward_signals(to);
+    return rc;
+}
+
+/* It has been found that nobody will ever end this wait. */
+static int
+raise_deadlock(core_state *state, home *h, wait_record *record)
+{
+    char *text = record->verdict;
+    record->verdict = NULL;
+    if (h != NULL) {
+        home_wait_over(h);
+    }
+    if (!PyErr_Occurred()) {
+        raise_error(state, "DeadlockError", "%s", text);
+    }
+    atoll_free(text);
+    return -1;
+}
+
+int
+detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
+                atoll_spin *spin, const wait_case *cases, size_t count,
+                atoll_err *err)
+{
+    wait_record record;
+    bool signals = detach_is_signal_thread(state);
+    home *h = signals ? NULL : home_of_thread(state);
+    waits_init(&record, state, h, cases, count, deadline);
+    atoll_wait wait = {
+        .deadline = deadline, .spin = spin, .kick = record.kick};
+    for (;;) {
+        if (h != NULL && home_take_interrupt(h)) {
+            return -1;
+        }
+        if (!signals) {
+            wait_detached(op, arg, &wait, &record, err);
+        }
+        else if (wait_with_signals(op, arg, &wait, &record, err) < 0) {
+            atoll_free(record.verdict);
+            return -1;
+        }
+        if (*err != ATOLL_ERR_INTERRUPTED) {
+            atoll_free(record.verdict); /* it came to an end after all */
+            if (h != NULL) {
+                home_wait_over(h);
+            }
+            mailbox_drain(state->mailbox);
+            return 0;
+        }
+        if (record.verdict != NULL) {
+            return raise_deadlock(state, h, &record);
+        }
+        if (signals) {
+            waits_enter(&record); /* for dump(), as a handler */
+            int rc = PyErr_CheckSignals();
+            waits_leave(&record);
+            if (rc < 0) {
+                return -1;
+            }
+        }
+    }
+}
+
+int
+detach_look(core_state *state)
+{
+    if (detach_is_signal_thread(state)) {
+        return PyErr_CheckSignals();
+    }
+    home *h = home_of_thread(state);
+    if (h != NULL) {
+        if (home_take_interrupt(h)) {
+            return -1;
+        }
+        home_wait_over(h);
+    }
+    return 0;
+}
+
+int
+detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
+            atoll_spin *spin, atoll_err *err)
+{
+    return detach_wait_for(state, op, arg, deadline, spin, NULL, 0, err);
+}
+
+/* ------------------------------------------------------------- timeouts */
+
+int
+detach_deadline(PyObject *timeout, int64_t *deadline)
+{
+    if (timeout == NULL || timeout == Py_None) {
+        *deadline = ATOLL_FOREVER;
+        return 0;
+    }
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Format(PyExc_TypeError,
+                         "timeout must be a number of seconds or None, not %T",
+                         timeout);
+        }
+        return -1;
+    }
+    if (isnan(seconds) || seconds < 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "timeout must be a non-negative number of seconds, "
+                     "not %R",
+                     timeout);
+        return -1;
+    }
+    if (seconds == 0) {
+        *deadline = ATOLL_NOW;
+        return 0;
+    }
+    double ns = ceil(seconds * 1e9);
+    int64_t now = atoll_now();
+    *deadline = ns >= (double)(INT64_MAX - now) ? ATOLL_FOREVER
+                                                : now + (int64_t)ns;
+    return 0;
+}

@@ -1,0 +1,350 @@
+/* Messages to Python objects: the decoder, and atoms. See wire/decode/decoder.h, wire/form.h. */
+#include "wire/decode/decoder.h"
+
+#include "cpython/adopt.h"
+#include "chan/chan.h"
+#include "cpython/version.h"
+#include "frozen/frozen.h"
+#include "frozen/view/view.h"
+#include "frozen/xml/xml.h"
+#include "home/home.h"
+#include "sync/sync.h"
+
+int
+dec_memo_grow(decoder *d)
+{
+    bool first = d->memo == d->memo_small;
+    size_t room = d->memo_room * 4;
+    PyObject **more = first ? atoll_alloc(room * sizeof(*more))
+                            : atoll_realloc(d->memo, room * sizeof(*more));
+    if (more == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (first) {
+        memcpy(more, d->memo_small, sizeof(d->memo_small));
+    }
+    d->memo = more;
+    d->memo_room = room;
+    return 0;
+}
+
+void
+dec_link(decoder *d)
+{
+    if (!d->linked && d->state != NULL) {
+        d->linked = true;
+        d->thread = PyThread_get_thread_ident();
+        d->outer = d->state->decoders;
+        d->state->decoders = d;
+    }
+}
+
+static void
+decoder_fini(decoder *d)
+{
+    if (d->linked) {
+        /* As in wire/encode/encoder.c: other threads may have come and gone meanwhile. */
+        decoder **link = &d->state->decoders;
+        while (*link != d) {
+            link = &(*link)->outer;
+        }
+        *link = d->outer;
+    }
+    for (size_t i = 0; i < d->memo_used; i++) {
+        Py_DECREF(d->memo[i]);
+    }
+    if (d->memo != d->memo_small) {
+        atoll_free(d->memo);
+    }
+    for (size_t i = 0; i < d->nforms; i++) {
+        Py_DECREF(d->forms[i].names);
+        layout_form_fini(&d->forms[i].layout);
+    }
+    if (d->forms != d->forms_small) {
+        atoll_free(d->forms);
+    }
+    for (size_t i = 0; i < d->nshapes; i++) {
+        Py_DECREF(d->shapes[i].type);
+        Py_XDECREF(d->shapes[i].names);
+    }
+    if (d->shapes != d->shapes_small) {
+        atoll_free(d->shapes);
+    }
+}
+
+/* ------------------------------------------------------------------- atoms */
+
+static PyObject *
+dec_str(decoder *d)
+{
+    uint32_t maxchar = dec_u32(d);
+    Py_ssize_t length = (Py_ssize_t)dec_u64(d);
+    PyObject *str = PyUnicode_New(length, maxchar);
+    if (str != NULL && length > 0) {
+        size_t bytes = (size_t)length * (size_t)PyUnicode_KIND(str);
+        memcpy(PyUnicode_DATA(str), dec_take(d, bytes), bytes);
+    }
+    return str;
+}
+
+static PyObject *
+dec_blob(decoder *d)
+{
+    handle *h = &d->handles[dec_u32(d)];
+    h->kind = HANDLE_NONE; /* used up in any case */
+    return adopt_take(d->state, h->ptr);
+}
+
+static PyObject *
+dec_handle(decoder *d)
+{
+    const handle *h = &d->handles[dec_u32(d)];
+    switch (h->kind) {
+    case HANDLE_HOME:
+        return interpreter_from_home(d->state, h->ptr);
+    case HANDLE_FROZEN:
+        return frozen_object(d->state, h->ptr);
+    case HANDLE_ELEMENT: {
+        frozen_graph *g = h->ptr;
+        return xml_element(d->state, g, g->root, false);
+    }
+    case HANDLE_SYNC:
+        return sync_get(d->state, h->ptr);
+    default:
+        return chanobj_get(d->state, h->kind, h->ptr);
+    }
+}
+
+static PyObject *
+dec_frozen_part(decoder *d)
+{
+    const handle *h = &d->handles[dec_u32(d)];
+    PyObject *part;
+    memcpy(&part, dec_take(d, sizeof(part)), sizeof(part));
+    return frozen_view_open(d->state, h->ptr, part);
+}
+
+static PyObject *
+dec_foreign(decoder *d)
+{
+    int64_t id = (int64_t)dec_u64(d);
+    if (d->state->interpreter_class == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "atoll is not fully imported");
+        return NULL;
+    }
+    return PyObject_CallFunction(d->state->interpreter_class, "L",
+                                 (long long)id);
+}
+
+/* ------------------------------------------------------------- any object */
+
+/* What needs no recursion. */
+static inline bool
+is_atom(int tag)
+{
+    return tag <= TAG_BLOB || tag == TAG_REF || tag == TAG_HANDLE ||
+           tag == TAG_FOREIGN || tag == TAG_PART;
+}
+
+static PyObject *
+new_atom(decoder *d, int tag)
+{
+    switch (tag) {
+    case TAG_NONE:
+        Py_RETURN_NONE;
+    case TAG_TRUE:
+        Py_RETURN_TRUE;
+    case TAG_FALSE:
+        Py_RETURN_FALSE;
+    case TAG_ELLIPSIS:
+        return Py_NewRef(Py_Ellipsis);
+    case TAG_NOTIMPLEMENTED:
+        return Py_NewRef(Py_NotImplemented);
+    case TAG_INT8:
+        return PyLong_FromLong((int8_t)dec_u8(d));
+    case TAG_INT32:
+        return PyLong_FromLong((int32_t)dec_u32(d));
+    case TAG_INT:
+        return PyLong_FromLongLong((long long)dec_u64(d));
+    case TAG_BIGINT: {
+        size_t size = (size_t)dec_u64(d);
+        return PyLong_FromNativeBytes(dec_take(d, size), size,
+                                      Py_ASNATIVEBYTES_NATIVE_ENDIAN);
+    }
+    case TAG_FLOAT: {
+        double value;
+        memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
+        return PyFloat_FromDouble(value);
+    }
+    case TAG_COMPLEX: {
+        Py_complex value;
+        memcpy(&value, dec_take(d, sizeof(value)), sizeof(value));
+        return PyComplex_FromCComplex(value);
+    }
+    case TAG_ASCII8: {
+        size_t length = dec_u8(d);
+        return dec_ascii(dec_take(d, length), length);
+    }
+    case TAG_KEY8:
+        return dec_key(d);
+    case TAG_STR:
+        return dec_str(d);
+    case TAG_BYTES8:
+    case TAG_BYTES: {
+        size_t size = tag == TAG_BYTES8 ? dec_u8(d) : (size_t)dec_u64(d);
+        return PyBytes_FromStringAndSize((const char *)dec_take(d, size),
+                                         (Py_ssize_t)size);
+    }
+    case TAG_BYTEARRAY: {
+        size_t size = (size_t)dec_u64(d);
+        return PyByteArray_FromStringAndSize((const char *)dec_take(d, size),
+                                             (Py_ssize_t)size);
+    }
+    case TAG_BLOB:
+        return dec_blob(d);
+    case TAG_REF:
+        return Py_NewRef(d->memo[dec_u32(d)]);
+    case TAG_HANDLE:
+        return dec_handle(d);
+    case TAG_FOREIGN:
+        return dec_foreign(d);
+    case TAG_PART:
+        return dec_frozen_part(d);
+    }
+    Py_UNREACHABLE();
+}
+
+__attribute__((noinline)) static PyObject *
+dec_atom(decoder *d, int tag, bool memo)
+{
+    PyObject *obj = new_atom(d, tag);
+    if (memo && obj != NULL && dec_number(d, true, obj) < 0) {
+        Py_CLEAR(obj);
+    }
+    return obj;
+}
+
+/* Its frame is small, for what is nested deeply: most of it is in others. */
+PyObject *
+dec_object(decoder *d)
+{
+    int tag = dec_u8(d);
+    bool memo = (tag & MEMO) != 0;
+    tag &= ~MEMO;
+    switch (tag) { /* they enter if they must */
+    case TAG_TUPLE8:
+        return dec_tuple(d, dec_u8(d), memo);
+    case TAG_TUPLE:
+        return dec_tuple(d, (Py_ssize_t)dec_u64(d), memo);
+    case TAG_INSTANCE:
+        return dec_instance(d, memo, false);
+    }
+    if (is_atom(tag)) {
+        return dec_atom(d, tag, memo);
+    }
+    if (dec_enter() < 0) {
+        return NULL;
+    }
+    PyObject *obj = dec_container(d, tag, memo);
+    Py_LeaveRecursiveCall();
+    return obj;
+}
+
+/* Is all that was in the message still there? */
+static bool
+is_whole(const atoll_msg *msg)
+{
+    bool whole = true;
+    if (msg->drop == wire_drop_block) {
+        const block *b = msg->u.heap.ptr;
+        for (size_t i = 0; i < b->nhandles; i++) {
+            whole = whole && b->handles[i].kind != HANDLE_NONE &&
+                    b->handles[i].kind != HANDLE_MOVED;
+        }
+    }
+    return whole;
+}
+
+/* `kept`: see xfer_decode_kept; or NULL. */
+static PyObject *
+decode(core_state *state, atoll_msg *msg, bool *kept)
+{
+    switch (msg->tag) {
+    case TAG_NONE:
+        Py_RETURN_NONE;
+    case TAG_INT:
+        return PyLong_FromLongLong(msg->u.i64);
+    case TAG_FLOAT:
+        return PyFloat_FromDouble(msg->u.f64);
+    }
+    decoder d;
+    d.state = state;
+    d.handles = NULL;
+    d.nhandles = 0;
+    d.memo = d.memo_small;
+    d.memo_used = 0;
+    d.memo_room = DEC_MEMO;
+    d.forms = d.forms_small;
+    d.nforms = 0;
+    d.form_room = DEC_FORMS;
+    d.shapes = d.shapes_small;
+    d.nshapes = 0;
+    d.shape_room = DEC_SHAPES;
+    d.linked = false;
+    if (msg->tag == TAG_FLAT) {
+        d.at = msg->u.bytes;
+        d.end = d.at + msg->len;
+    }
+    else {
+        block *b = msg->u.heap.ptr;
+        d.at = b->data;
+        d.end = d.at + b->size;
+        d.handles = b->handles;
+        d.nhandles = b->nhandles;
+    }
+    PyObject *obj = dec_object(&d);
+    PyObject *exc = obj == NULL ? PyErr_GetRaisedException() : NULL;
+    decoder_fini(&d);
+    if (kept != NULL && exc != NULL) {
+        *kept = PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) &&
+                is_whole(msg);
+    }
+    if (msg->drop == wire_drop_block && (kept == NULL || !*kept)) {
+        wire_drop_handles(msg->u.heap.ptr);
+        block_give(state, msg->u.heap.ptr);
+        msg->drop = NULL;
+    }
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+    return obj;
+}
+
+PyObject *
+xfer_decode(core_state *state, atoll_msg *msg)
+{
+    return decode(state, msg, NULL);
+}
+
+PyObject *
+xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept)
+{
+    *kept = false;
+    return decode(state, msg, kept);
+}
+
+struct home *
+xfer_noted_home(core_state *state, int64_t id)
+{
+    unsigned long thread = PyThread_get_thread_ident();
+    for (decoder *d = state->decoders; d != NULL; d = d->outer) {
+        for (size_t i = 0; d->thread == thread && i < d->nhandles; i++) {
+            struct home *h = d->handles[i].ptr;
+            if (d->handles[i].kind == HANDLE_HOME && h->id == id) {
+                return h;
+            }
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,290 @@
+/* Encoding functions and classes: by name, or by value. */
+#include "cpython/version.h"
+#include "wire/encode/encoder.h"
+
+/* --------------------------------------------------------------- by name */
+
+int
+enc_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname)
+{
+    if (enc_tag(e, TAG_GLOBAL | MEMO) < 0) {
+        return -1;
+    }
+    int memo = 0, known = enc_memo(e, module, &memo);
+    if (known < 0 || (known == 0 && enc_str(e, module, memo) < 0) ||
+        enc_str(e, qualname, 0) < 0) {
+        return -1;
+    }
+    return enc_number(e, obj);
+}
+
+/* Does `module` hold `obj` under this name, in a place that every interpreter
+ * has? 1, 0, or -1 with an exception. */
+int
+enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname)
+{
+    if (!PyUnicode_CheckExact(module) || !PyUnicode_CheckExact(qualname) ||
+        PyUnicode_EqualToUTF8(module, "__main__")) {
+        return 0;
+    }
+    PyObject *at = PyImport_GetModule(module);
+    if (at == NULL) {
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+        at = PyImport_Import(module);
+        if (at == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+                return -1; /* an interrupt is not an answer */
+            }
+            PyErr_Clear();
+            return 0;
+        }
+    }
+    Py_ssize_t length = PyUnicode_GET_LENGTH(qualname), from = 0;
+    while (at != NULL && from <= length) {
+        Py_ssize_t dot = PyUnicode_FindChar(qualname, '.', from, length, 1);
+        if (dot < 0) {
+            dot = length;
+        }
+        PyObject *name = PyUnicode_Substring(qualname, from, dot);
+        PyObject *next = NULL;
+        if (name != NULL && PyObject_GetOptionalAttr(at, name, &next) < 0 &&
+            PyErr_ExceptionMatches(PyExc_Exception)) {
+            PyErr_Clear(); /* a descriptor's code: then it is not there */
+        }
+        Py_XDECREF(name);
+        Py_SETREF(at, next);
+        from = dot + 1;
+    }
+    int found = at == obj;
+    Py_XDECREF(at);
+    return PyErr_Occurred() ? -1 : found;
+}
+
+/* The pure-Python datetime says that its classes are those of _pydatetime. By
+ * that name they would arrive in the main interpreter as classes that nobody
+ * there uses. */
+static void
+correct_module(PyObject **module)
+{
+    if (COMPAT_NO_C_DATETIME && PyUnicode_CheckExact(*module) &&
+        PyUnicode_EqualToUTF8(*module, "_pydatetime")) {
+        Py_XSETREF(*module, PyUnicode_InternFromString("datetime"));
+    }
+}
+
+/* 3.13's exceptions of interpreters say that they are from a module which is not
+ * there yet. -1 with an exception. */
+static int
+correct_interpreters(PyObject *obj, PyObject **module, PyObject *qualname)
+{
+    if (!COMPAT_NO_INTERPRETERS || qualname == NULL ||
+        !PyUnicode_CheckExact(*module) ||
+        !PyUnicode_EqualToUTF8(*module, "interpreters")) {
+        return 0;
+    }
+    PyObject *right = PyUnicode_InternFromString("_interpreters");
+    int found = right == NULL ? -1 : enc_is_importable(obj, right, qualname);
+    if (found > 0) {
+        Py_SETREF(*module, Py_NewRef(right));
+    }
+    Py_XDECREF(right);
+    return found < 0 ? -1 : 0;
+}
+
+/* Functions and classes know where they are from; look it up. *module and
+ * *qualname are new references, or NULL. */
+static int
+names_of(PyObject *obj, PyObject **module, PyObject **qualname)
+{
+    *qualname = NULL;
+    if (PyObject_GetOptionalAttrString(obj, "__module__", module) < 0 ||
+        PyObject_GetOptionalAttrString(obj, "__qualname__", qualname) < 0) {
+        Py_CLEAR(*module);
+        return -1;
+    }
+    if (*module != NULL) {
+        correct_module(module);
+    }
+    if (*module != NULL && correct_interpreters(obj, module, *qualname) < 0) {
+        Py_CLEAR(*module);
+        Py_CLEAR(*qualname);
+        return -1;
+    }
+    return 0;
+}
+
+/* -------------------------------------------------------------- by value */
+
+/* <module>.<name>, kept in *slot. Borrowed. */
+static PyObject *
+imported(PyObject **slot, const char *from, const char *name)
+{
+    if (*slot == NULL) {
+        PyObject *module = PyImport_ImportModule(from);
+        PyObject *function =
+            module == NULL ? NULL : PyObject_GetAttrString(module, name);
+        Py_XDECREF(module);
+        if (function == NULL) {
+            return NULL;
+        }
+        Py_XSETREF(*slot, function);
+    }
+    return *slot;
+}
+
+PyObject *
+enc_helper(PyObject **slot, const char *name)
+{
+    return imported(slot, "atoll._pickle", name);
+}
+
+/* Is the current exception one that says that `obj` cannot be pickled? */
+bool
+enc_says_unpicklable(PyObject *obj)
+{
+    if (PyErr_ExceptionMatches(PyExc_ValueError)) {
+        /* Of ctypes and its like; a method in Python means what it says. */
+        PyObject *name = PyUnicode_InternFromString("__reduce__");
+        PyObject *method =
+            name == NULL ? NULL : compat_type_lookup(Py_TYPE(obj), name);
+        Py_XDECREF(name);
+        return method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type);
+    }
+    if (PyErr_ExceptionMatches(PyExc_TypeError) ||
+        PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return true;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *pickle = PyImport_ImportModule("_pickle");
+    PyObject *cls =
+        pickle == NULL ? NULL : PyObject_GetAttrString(pickle, "PicklingError");
+    bool matches = cls != NULL && PyErr_GivenExceptionMatches(exc, cls);
+    Py_XDECREF(pickle);
+    Py_XDECREF(cls);
+    PyErr_SetRaisedException(exc);
+    return matches;
+}
+
+/* A function that is constant, as bytes that both sides keep by their digest:
+ * atoll._constant.constant(obj) -> (digest, bytes). 1; 0 if it is not; or -1. */
+static int
+enc_constant_function(encoder *e, PyObject *obj)
+{
+    PyObject *function =
+        imported(&e->state->constant, "atoll._constant", "constant");
+    PyObject *pair =
+        function == NULL ? NULL : PyObject_CallOneArg(function, obj);
+    if (pair == NULL || pair == Py_None) {
+        Py_XDECREF(pair);
+        return pair == NULL ? -1 : 0;
+    }
+    const char *digest, *data;
+    Py_ssize_t digest_size, size;
+    int rc = -1;
+    if (PyArg_ParseTuple(pair, "y#y#", &digest, &digest_size, &data, &size) &&
+        digest_size == DIGEST_SIZE) {
+        uint64_t n = (uint64_t)size;
+        unsigned char *at =
+            enc_reserve(e, 1 + DIGEST_SIZE + sizeof(n) + (size_t)size);
+        if (at != NULL) {
+            at[0] = TAG_CONSTANT | MEMO;
+            memcpy(at + 1, digest, DIGEST_SIZE);
+            memcpy(at + 1 + DIGEST_SIZE, &n, sizeof(n));
+            memcpy(at + 1 + DIGEST_SIZE + sizeof(n), data, (size_t)size);
+            rc = enc_number(e, obj) < 0 ? -1 : 1;
+        }
+    }
+    Py_DECREF(pair);
+    return rc;
+}
+
+/* Anything else: taken apart as cloudpickle does it, into code, names, cells:
+ * what is captured is part of the message, and of its memo. */
+static int
+enc_by_value(encoder *e, PyObject *obj)
+{
+    enc_link(e);
+    if (PyFunction_Check(obj)) {
+        int done = enc_constant_function(e, obj);
+        if (done != 0) {
+            return done > 0             ? 0
+                   : enc_says_unpicklable(obj) ? enc_refuse(e, obj)
+                                           : -1;
+        }
+    }
+    PyObject *function = enc_helper(&e->state->by_value, "by_value");
+    PyObject *pair =
+        function == NULL
+            ? NULL
+            : PyObject_CallFunctionObjArgs(
+                  function, obj, e->pickler == NULL ? Py_None : e->pickler,
+                  NULL);
+    if (pair == NULL) {
+        return enc_says_unpicklable(obj) ? enc_refuse(e, obj) : -1;
+    }
+    PyObject *pickler, *value;
+    int rc = -1;
+    if (PyArg_ParseTuple(pair, "OO!", &pickler, &PyTuple_Type, &value)) {
+        Py_XSETREF(e->pickler, Py_NewRef(pickler));
+        e->by_value++;
+        rc = enc_reduced(e, obj, value);
+        e->by_value--;
+    }
+    Py_DECREF(pair);
+    return rc;
+}
+
+/* None's class and its like have names that no module holds. */
+static bool
+is_class_of_constant(PyObject *obj)
+{
+    return obj == (PyObject *)Py_TYPE(Py_None) ||
+           obj == (PyObject *)Py_TYPE(Py_NotImplemented) ||
+           obj == (PyObject *)Py_TYPE(Py_Ellipsis);
+}
+
+static int
+enc_class_of_constant(encoder *e, PyObject *obj)
+{
+    PyObject *of = obj == (PyObject *)Py_TYPE(Py_None) ? Py_None
+                   : obj == (PyObject *)Py_TYPE(Py_Ellipsis)
+                       ? Py_Ellipsis
+                       : Py_NotImplemented;
+    uint8_t one = 1, build = 0;
+    if (enc_put(e, TAG_CALL | MEMO, &build, 1) < 0 ||
+        enc_global(e, (PyObject *)&PyType_Type) < 0 ||
+        enc_put(e, TAG_TUPLE8, &one, 1) < 0 || enc_object(e, of) < 0) {
+        return -1;
+    }
+    return enc_number_late(e, obj) < 0 ? -1 : 0;
+}
+
+int
+enc_global(encoder *e, PyObject *obj)
+{
+    int known = enc_known(e, obj);
+    if (known != 0) {
+        return known < 0 ? -1 : 0;
+    }
+    if (is_class_of_constant(obj)) {
+        return enc_class_of_constant(e, obj);
+    }
+    PyObject *module, *qualname;
+    if (names_of(obj, &module, &qualname) < 0) {
+        return -1;
+    }
+    int rc = module == NULL || qualname == NULL
+                 ? 0
+                 : enc_is_importable(obj, module, qualname);
+    if (rc > 0) {
+        rc = enc_name(e, obj, module, qualname);
+    }
+    else if (rc == 0) {
+        rc = enc_by_value(e, obj);
+    }
+    Py_XDECREF(module);
+    Py_XDECREF(qualname);
+    return rc;
+}

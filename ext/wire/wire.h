@@ -1,0 +1,93 @@
+/* Python objects to messages and back: the one encode, the one decode.
+ *
+ * A message is a value in raw memory: whoever receives it, or drops it, needs
+ * nothing of the interpreter that made it. It is a flat encoding (wire/form.h) of the
+ * whole object with one memo, so what is shared or cyclic inside stays so.
+ * Exact built-in types are encoded here in C; instances of ordinary classes by
+ * class and attributes; everything else is taken apart as pickle would
+ * (wire/encode/object.c). Functions and classes go by name, or by value through
+ * atoll._pickle. Handles (queues, channel ends, interpreters, memory, file
+ * descriptors) are counted references beside the encoding.
+ */
+#ifndef EXT_WIRE_WIRE_H
+#define EXT_WIRE_WIRE_H
+
+#include "base/base.h"
+
+struct home;
+
+/* Encode `obj` into *msg, which the caller then owns (drop it, or send it).
+ * Returns -1 with an exception and nothing to drop: NotShareableError when the
+ * object cannot cross, MemoryError, or what its own pickling code raised. */
+int xfer_encode(core_state *state, PyObject *obj, atoll_msg *msg);
+
+/* The reply to a job that raised: the pair (info, exc). If `exc` cannot be sent
+ * a str that says why is in its place; if it cannot be rebuilt by the receiver, a
+ * tuple with the exception that came of it. */
+int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc,
+                      atoll_msg *msg);
+
+/* Build the object of *msg, and drop the message in any case.
+ * Returns a new reference, or NULL with an exception. */
+PyObject *xfer_decode(core_state *state, atoll_msg *msg);
+/* The same; but if KeyboardInterrupt comes, and the message has not yet lost what
+ * only one can have, it is left as it was, to be decoded again: *kept says so. */
+PyObject *xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept);
+
+/* A copy of *msg that is received or dropped on its own. NOMEM; CLOSED if there is
+ * something in it that only one can have: what atoll.move() took. Any thread. */
+atoll_err xfer_clone(const atoll_msg *msg, atoll_msg *out);
+
+/* Would xfer_clone not say CLOSED? */
+bool xfer_can_clone(const atoll_msg *msg);
+
+/* Would `obj` cross without pickle? Does not fail. */
+bool xfer_is_shareable(core_state *state, PyObject *obj);
+
+/* Is `type` encoded here in any case, whatever is registered for it? */
+bool xfer_is_builtin(core_state *state, PyTypeObject *type);
+
+/* What a handle is, inside a message and in Python. */
+typedef enum xfer_handle_kind {
+    HANDLE_QUEUE,
+    HANDLE_SEND,
+    HANDLE_RECV,
+    HANDLE_HOME,
+    HANDLE_REGION, /* atoll_region *: a Buffer's or a memoryview's memory */
+    HANDLE_BLOB,   /* adopt_blob *, owned */
+    HANDLE_MOVED,  /* what atoll.move() took, counted */
+    HANDLE_FD,     /* a file descriptor as a number, owned */
+    HANDLE_FROZEN, /* frozen_graph * */
+    HANDLE_ELEMENT, /* the same: its root, an XML element */
+    HANDLE_SYNC,   /* atoll_sync *: a lock, or what is like one; counted */
+    HANDLE_NONE,   /* taken out by the receiver */
+} xfer_handle_kind;
+
+/* Called by a handle's __reduce__: the message under way in this thread, if
+ * any, takes a reference of its own, so that the object is still there when
+ * the pickle is read. Returns -1 with MemoryError. */
+int xfer_note_handle(core_state *state, xfer_handle_kind kind, void *ptr);
+
+/* The home `id` among the handles of the message that this thread is reading,
+ * or NULL: it is known there even if it has been closed. Borrowed. */
+struct home *xfer_noted_home(core_state *state, int64_t id);
+
+/* A random number for this process: pickled handles carry it. A forked child
+ * gets another one. */
+uint64_t xfer_process_token(void);
+void xfer_fork_child(void);
+
+/* Counted references of each kind; used by messages and by the types. What is
+ * owned, not counted, cannot get another. */
+void xfer_handle_ref(xfer_handle_kind kind, void *ptr);
+void xfer_handle_unref(xfer_handle_kind kind, void *ptr);
+
+/* --- how atoll.Interpreter takes part; in home/object.c */
+/* The Python object for a home: a new reference. There is one per id and
+ * interpreter. */
+PyObject *interpreter_from_home(core_state *state, struct home *home);
+/* The home behind an atoll.Interpreter (borrowed), or NULL if it has none; an
+ * exception may be set. */
+struct home *interpreter_home(core_state *state, PyObject *obj);
+
+#endif
