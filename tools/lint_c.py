@@ -1,17 +1,26 @@
 #!/usr/bin/env python3
-"""Check the rules that the compiler does not: layers, atomics, sleeps, sizes.
+"""Check the rules that the compiler does not: layers, rooms, atomics, sleeps, sizes.
 
-    python tools/lint_c.py [--listed] [ROOT]
+    python tools/lint_c.py [--listed] [--objects DIR] [ROOT]
 
 Prints one line for each fault, as file:line: text, and exits 1 if there was
-one. CONTRIBUTING.md says what the layers are. With --listed it checks only
-that the build knows every source file, which takes no time.
+one. CONTRIBUTING.md says what the layers are, tools/rooms.toml what the rooms are.
+What the rooms call is read from the objects of the extension in DIR, a folder of
+Meson's; without --objects from a build in build/, if there is one that is up to date.
+With --listed it checks only that the build knows every source file, which takes no
+time.
 """
 
+import argparse
 import ast
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # also with -I
+import lint_rooms  # noqa: E402
 
 MAX_LINES = 800
 # bench/ is not held to these rules: it measures what lies beneath atoll too.
@@ -49,7 +58,6 @@ SLEEP_WORDS = re.compile(
 PYTHON_HEADERS = re.compile(
     r"^(?:Python\.h|structmember\.h|datetime\.h|cpython/.*|internal/.*|pycore_.*)$"
 )
-CPYTHON_INTERNAL = re.compile(r"\b(?:_Py\w*|Py_BUILD_CORE\w*)\b")
 
 faults: list[str] = []
 
@@ -129,13 +137,8 @@ def check_c(root: Path, path: Path) -> list[str]:
         forbid(path, code, SLEEP_WORDS, "nothing sleeps; wait for something")
         if not is_port(path):
             forbid(path, code, PORT_WORDS, "only in core/src/port_*.c")
-    if is_in(path, "ext") and path.name not in ("compat.h", "runtime.c"):
-        forbid(
-            path,
-            code,
-            CPYTHON_INTERNAL,
-            "CPython's internal names only in ext/cpython/version.h and ext/cpython/runtime.c",
-        )
+    if is_in(path, "ext"):
+        lint_rooms.check_code(path, code, fault)
     return included
 
 
@@ -183,9 +186,18 @@ def check_listed(root: Path, folder: str, suffixes: tuple[str, ...], by: str) ->
                 fault(file.relative_to(root), 1, f"not listed in {by}")
 
 
+def check_rooms_listed(root: Path) -> None:
+    """As check_listed, for the folders of ext/."""
+    build = root / "ext/meson.build"
+    listed = build.read_text(encoding="utf-8") if build.is_file() else ""
+    for file in sorted((root / "ext").rglob("*.c")):
+        if f"'{file.relative_to(root / 'ext').as_posix()}'" not in listed:
+            fault(file.relative_to(root), 1, "not listed in ext/meson.build")
+
+
 def check_all_listed(root: Path) -> None:
     check_listed(root, "core/src", (".c",), "core/meson.build")
-    check_listed(root, "ext", (".c",), "ext/meson.build")
+    check_rooms_listed(root)
     check_listed(root, "python/atoll", (".py", ".pyi"), "python/meson.build")
     build = root / "tests/c/meson.build"
     listed = build.read_text(encoding="utf-8") if build.is_file() else ""
@@ -194,16 +206,40 @@ def check_all_listed(root: Path) -> None:
             fault(file.relative_to(root), 1, "not listed in tests/c/meson.build")
 
 
+def check_rooms(root: Path, objects: Path | None) -> str:
+    """All rules of the rooms. Returns what has been seen of calls, for people."""
+    house = lint_rooms.House(root)
+    lint_rooms.check_table(house, fault)
+    lint_rooms.check_files(root, house, fault)
+    for file in sorted((root / "ext").rglob("*.[ch]")):
+        text = NOISE.sub(
+            lambda m: m.group() if m.group()[0] == '"' else blank(m),
+            file.read_text(encoding="utf-8"),
+        )
+        lint_rooms.check_includes(root, house, file.relative_to(root), text, fault)
+    folder = objects or lint_rooms.find_objects(root)
+    if folder is None:
+        return "calls not checked, since no build in build/ is up to date"
+    late = lint_rooms.out_of_date(root, folder, lint_rooms.sources_of(root, "ext"))
+    if late:
+        fault(folder, 1, f"{late} is missing, or older than its source: build first")
+        return ""
+    core = folder.parents[1] / "core" / "libatoll_core.a.p"
+    if core.is_dir():
+        lint_rooms.check_core_calls(root, core, fault)
+    return lint_rooms.check_calls(root, house, folder, fault)
+
+
 def main() -> int:
-    args = sys.argv[1:]
-    only_listed = "--listed" in args
-    if only_listed:
-        args.remove("--listed")
-    root = Path(args[0]) if args else Path(__file__).parents[1]
-    root = root.resolve()
+    parser = argparse.ArgumentParser(description="Check the rules that compilers do not.")
+    parser.add_argument("--listed", action="store_true", help="only: is each file listed?")
+    parser.add_argument("--objects", type=Path, help="the objects of the extension")
+    parser.add_argument("root", nargs="?", type=Path, default=Path(__file__).parents[1])
+    args = parser.parse_args()
+    root = args.root.resolve()
 
     check_all_listed(root)
-    if only_listed:
+    if args.listed:
         print("\n".join(faults), end="\n" if faults else "")
         return 1 if faults else 0
 
@@ -218,6 +254,8 @@ def main() -> int:
                     graph[path.name] = included
                 count += 1
     check_cycles(graph)
+
+    seen = check_rooms(root, args.objects)
 
     for folder in ("core", "ext", "python"):
         for file in sorted((root / folder).rglob("*")):
@@ -236,9 +274,18 @@ def main() -> int:
         print(f"{root}: nothing to check", file=sys.stderr)
         return 1
     if not faults:
-        print(f"{count} files: OK")
+        print(f"{count} files: OK; {seen}")
     return 1 if faults else 0
 
 
+def with_newer_python() -> None:
+    """Go on in a Python that can parse the package, if this one is too old."""
+    if sys.version_info < (3, 13):
+        find = Path(__file__).with_name("find-python")
+        found = subprocess.run([find], stdout=subprocess.PIPE, text=True, check=True)
+        os.execv(found.stdout.strip(), [found.stdout.strip(), *sys.argv])
+
+
 if __name__ == "__main__":
+    with_newer_python()
     sys.exit(main())

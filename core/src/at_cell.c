@@ -51,39 +51,6 @@ atoll_counter_swap(atoll_sync *counter, int64_t expected, int64_t value)
 
 /* ------------------------------------------------------------------- cells */
 
-struct atoll_value {
-    uint32_t refs; /* atomic */
-    atoll_msg msg; /* constant */
-};
-
-atoll_err
-atoll_value_new(atoll_msg *msg, atoll_value **out)
-{
-    atoll_value *value = *out = atoll_alloc(sizeof(*value));
-    if (value == NULL) {
-        return ATOLL_ERR_NOMEM;
-    }
-    value->refs = 1;
-    value->msg = *msg;
-    return ATOLL_OK;
-}
-
-void
-atoll_value_unref(atoll_value *value)
-{
-    /* Acquire and release: others have read it before it is dropped. */
-    if (at_sub_ar(&value->refs, 1) == 1) {
-        atoll_msg_drop(&value->msg);
-        atoll_free(value);
-    }
-}
-
-const atoll_msg *
-atoll_value_msg(const atoll_value *value)
-{
-    return &value->msg;
-}
-
 atoll_value *
 atoll_cell_load(atoll_sync *cell)
 {

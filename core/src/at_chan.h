@@ -76,6 +76,18 @@ struct atoll_chan {
 void at_registry_add(atoll_chan *chan);
 void at_registry_remove(atoll_chan *chan);
 
+/* Find the channel with the smallest id above `after` that has orphan rules to apply,
+ * with a reference; NULL at the end. */
+atoll_chan *at_registry_next_with_orphans(uint64_t after);
+
+/* Count the channels in the table. */
+uint64_t at_registry_alive(void);
+
+/* Around a fork; in the child, call `each` for every channel. */
+void at_registry_fork_prepare(void);
+void at_registry_fork_parent(void);
+void at_registry_fork_child(void (*each)(atoll_chan *chan));
+
 /* Send or receive without waiting. AGAIN: it would have to wait, and the lock
  * is held, so that the caller can stand in line (chan->sendq, chan->recvq) and
  * then release it; or just release it. */

@@ -54,7 +54,6 @@
 #include "at_cq.h"
 
 #include "at_atomic.h"
-#include "at_chan.h"
 #include "at_port.h"
 
 struct atoll_cq {
@@ -188,42 +187,6 @@ at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
     at_waitq_push(line, &op->at_node);
     atoll_lock_release(lock); /* it may be over and gone from here on */
     return ATOLL_ERR_AGAIN;
-}
-
-atoll_err
-atoll_chan_recv_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
-{
-    atoll_err err = at_op_begin(op, cq);
-    if (err == ATOLL_OK) {
-        err = at_chan_try_recv(chan, &op->msg);
-        if (err == ATOLL_ERR_AGAIN) {
-            return at_op_stand(op, cq, &chan->recvq, &chan->lock);
-        }
-    }
-    return op->status = err;
-}
-
-atoll_err
-atoll_chan_send_start(atoll_chan *chan, atoll_op *op, atoll_cq *cq)
-{
-    atoll_err err = at_op_begin(op, cq);
-    if (err == ATOLL_OK) {
-        err = at_chan_try_send(chan, &op->msg);
-        if (err == ATOLL_ERR_AGAIN) {
-            return at_op_stand(op, cq, &chan->sendq, &chan->lock);
-        }
-    }
-    return op->status = err;
-}
-
-atoll_err
-atoll_event_wait_start(atoll_event *event, atoll_op *op, atoll_cq *cq)
-{
-    atoll_err err = at_op_begin(op, cq);
-    if (err == ATOLL_OK && at_event_try(event) == ATOLL_ERR_AGAIN) {
-        return at_op_stand(op, cq, at_event_queue(event), &event->lock);
-    }
-    return op->status = err;
 }
 
 bool

@@ -1,4 +1,4 @@
-/* The table of live channels: lookup by id, listing, fork, statistics.
+/* The table of live channels: lookup by id, listing.
  *
  * A channel is in the table from its creation to its destruction. A count that
  * has reached zero never rises again: who finds a channel here takes a
@@ -9,8 +9,6 @@
 
 #include "at_atomic.h"
 #include "at_chan.h"
-#include "at_port.h"
-#include "at_sync.h"
 
 #define BUCKETS 256
 
@@ -90,10 +88,8 @@ atoll_chan_list(int kind, uint64_t *ids, size_t max)
     return count;
 }
 
-/* The channel with the smallest id above `after` that has orphan rules to
- * apply, with a reference; NULL at the end. */
-static atoll_chan *
-next_with_orphans(uint64_t after)
+atoll_chan *
+at_registry_next_with_orphans(uint64_t after)
 {
     atoll_chan *best;
     atoll_lock_acquire(&lock);
@@ -115,52 +111,36 @@ next_with_orphans(uint64_t after)
     return best;
 }
 
-void
-atoll_chan_orphan_all(int64_t group)
+uint64_t
+at_registry_alive(void)
 {
-    atoll_chan *chan;
-    for (uint64_t after = 0; (chan = next_with_orphans(after)) != NULL;) {
-        after = chan->id;
-        at_chan_orphan(chan, group);
-        atoll_chan_unref(chan);
-    }
+    atoll_lock_acquire(&lock);
+    uint64_t now = alive;
+    atoll_lock_release(&lock);
+    return now;
 }
 
+/* -------------------------------------------------------------------- fork */
+
 void
-atoll_fork_prepare(void)
+at_registry_fork_prepare(void)
 {
     atoll_lock_acquire(&lock); /* so that the child finds a whole table */
-    at_sync_fork_prepare();
 }
 
 void
-atoll_fork_parent(void)
+at_registry_fork_parent(void)
 {
-    at_sync_fork_parent();
     atoll_lock_release(&lock);
 }
 
 void
-atoll_fork_child(void)
+at_registry_fork_child(void (*each)(atoll_chan *chan))
 {
     lock.word = 0;
     for (size_t i = 0; i < BUCKETS; i++) {
         for (atoll_chan *c = buckets[i]; c != NULL; c = c->chain) {
-            at_chan_fork_child(c);
+            each(c);
         }
     }
-    at_sync_fork_child();
-    at_wait_fork_child();
-    at_timer_fork_child();
-    at_port_threads_fork_child();
-}
-
-void
-atoll_stats_get(atoll_stats *out)
-{
-    at_wait_stats(out);
-    at_timer_stats(out);
-    atoll_lock_acquire(&lock);
-    out->channels = alive;
-    atoll_lock_release(&lock);
 }

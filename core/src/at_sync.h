@@ -23,6 +23,11 @@
 #include "at_wait.h"
 #include "atoll/sync.h"
 
+struct atoll_value {
+    uint32_t refs; /* atomic */
+    atoll_msg msg; /* constant */
+};
+
 struct atoll_sync {
     atoll_lock lock;
     uint32_t refs; /* atomic */

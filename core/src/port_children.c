@@ -160,8 +160,8 @@ atoll_signals_watch(const void *owner, int pid)
     }
 }
 
-void
-at_children_fork_child(void)
+static void
+children_fork_child(void)
 {
     /* The thread is not here. If somebody held the lock, what is written here may
      * not be true, and the descriptors stay; else acquires what they wrote. */
@@ -178,4 +178,11 @@ at_children_fork_child(void)
     epoll = -1;
     children = NULL;
     lock.word = 0;
+}
+
+void
+atoll_signals_fork_child(void)
+{
+    at_signals_fork_child();
+    children_fork_child();
 }

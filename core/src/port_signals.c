@@ -631,7 +631,7 @@ atoll_signals_forget(const void *owner, int64_t deadline)
 }
 
 void
-atoll_signals_fork_child(void)
+at_signals_fork_child(void)
 {
     /* Seats are as whole as a handler would have found them. What somebody was
      * about to free, or to add, is lost. */
@@ -646,5 +646,4 @@ atoll_signals_fork_child(void)
     }
     memset(passing, 0, sizeof(passing));
     lock.word = 0;
-    at_children_fork_child();
 }

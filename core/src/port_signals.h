@@ -12,6 +12,6 @@ void at_signal_mask(sigset_t *before);   /* block all signals here */
 void at_signal_unmask(sigset_t *before); /* back to that */
 
 /* In the child of a fork: nothing is watched there. */
-void at_children_fork_child(void);
+void at_signals_fork_child(void);
 
 #endif

@@ -30,40 +30,22 @@
 #define EXT_ASYNC_ASYNC_H
 
 #include "base/base.h"
+#include "wait/record.h"
 
-/* Start to wait for `event` through `cq`, a CompletionQueue: what can be waited
- * for without a thread is whatever has an event.
- * Returns
- *   1   it waits. drain() will hand out `token` (a new reference is taken) when
- *       the event has been set. *op is the Operation, a new reference: its
- *       cancel(), or cq_cancel, ends the wait. `release(keep)` is called once,
- *       attached, when it is over or cancelled; until then the event must stay.
- *   0   it is set already; nothing was taken, *op is NULL.
- *   -1  with an exception (TypeError: no CompletionQueue; ForkedError; ...). */
-int cq_watch(core_state *state, PyObject *cq, atoll_event *event,
-             PyObject *token, void (*release)(void *), void *keep,
-             PyObject **op);
+/* What an interpreter has of the room. */
+typedef struct async_data {
+    PyTypeObject *cq_type, *op_type;
+    struct cqobj *cqs;           /* its completion queues */
+    struct selection *selection; /* owned: memory for the next, or NULL */
+    uint64_t random;             /* of select; 0: not begun */
+} async_data;
 
-/* Operation.cancel(): true if it has not happened, and never will. */
-bool cq_cancel(PyObject *op);
+extern const core_room async_room;
 
-/* At the exit of an interpreter: end all operations of all its queues. */
+/* What one waits for: events, through a completion queue. There is no object. */
+extern const wait_type wait_events;
+
+/* End all operations of all queues, at the exit of an interpreter. */
 void cq_end_all(core_state *state);
-
-/* The queues of a home thread's event loops: an interrupt makes each of their
- * descriptors readable, since a loop that sleeps looks for nothing else. In
- * the home's list from the making of the queue to its closing. */
-typedef struct cq_link {
-    struct cq_link *prev, *next;
-    atoll_cq *cq;
-} cq_link;
-
-int cq_add_types(core_state *state);
-extern PyMethodDef cq_functions[];
-
-/* A method that is a coroutine of atoll/_aio.py: its `name`, called with `self`
- * before the other arguments. */
-PyObject *aio_call(core_state *state, const char *name, PyObject *self,
-                   PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 
 #endif

@@ -6,8 +6,8 @@
 chanobj *
 op_end_of(core_state *state, PyObject *obj, bool send)
 {
-    PyTypeObject *type = send ? state->send_type : state->recv_type;
-    if (Py_IS_TYPE(obj, state->queue_type) || Py_IS_TYPE(obj, type)) {
+    PyTypeObject *type = send ? state->chan->send_type : state->chan->recv_type;
+    if (Py_IS_TYPE(obj, state->chan->queue_type) || Py_IS_TYPE(obj, type)) {
         return (chanobj *)obj;
     }
     PyErr_Format(PyExc_TypeError, "expected a Queue or a %s, not %T",
@@ -145,35 +145,3 @@ PyMethodDef cq_functions[] = {
     {"_send_now", (PyCFunction)(void *)send_now, METH_FASTCALL, send_now_doc},
     {NULL, NULL, 0, NULL},
 };
-
-/* ---------------------------------------------------------------- methods */
-
-PyObject *
-aio_call(core_state *state, const char *name, PyObject *self,
-         PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    if (state->aio == NULL) {
-        state->aio = PyImport_ImportModule("atoll._aio");
-        if (state->aio == NULL) {
-            return NULL;
-        }
-    }
-    Py_ssize_t count = nargs + (kwnames == NULL ? 0
-                                                : PyTuple_GET_SIZE(kwnames));
-    PyObject *few[4] = {self};
-    if (count > 3) {
-        return PyErr_Format(PyExc_TypeError, "too many arguments (%zd)",
-                            count);
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        few[i + 1] = args[i];
-    }
-    PyObject *function = PyObject_GetAttrString(state->aio, name);
-    if (function == NULL) {
-        return NULL;
-    }
-    PyObject *result =
-        PyObject_Vectorcall(function, few, (size_t)nargs + 1, kwnames);
-    Py_DECREF(function);
-    return result;
-}

@@ -6,7 +6,7 @@
 #include "async/operation.h"
 
 #include "async/select.h"
-#include "watch/trace.h"
+#include "atoll/trace.h"
 
 #include <stddef.h>
 
@@ -42,7 +42,7 @@ take_out(opobj *o)
 opobj *
 op_new(core_state *state, op_kind kind, PyObject *end, PyObject *token)
 {
-    opobj *o = PyObject_GC_New(opobj, state->op_type);
+    opobj *o = PyObject_GC_New(opobj, state->async->op_type);
     if (o == NULL) {
         return NULL;
     }
@@ -131,20 +131,18 @@ static void
 over(opobj *o)
 {
     bool owned = o->owned;
-    void (*release)(void *) = o->release;
+    PyObject *keep = o->keep;
     PyObject *token = o->token;
     selection *cases = o->selection;
     take_out(o);
     o->token = NULL;
     o->owned = false;
     o->phase = OP_OVER;
-    o->release = NULL;
+    o->keep = NULL;
     o->selection = NULL;
     atoll_free(o->op);
     o->op = NULL;
-    if (release != NULL) {
-        release(o->keep);
-    }
+    Py_XDECREF(keep);
     if (cases != NULL) {
         selection_free(cases);
     }
@@ -422,16 +420,10 @@ PyDoc_STRVAR(cancel_doc,
 static PyObject *
 op_cancel_method(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(cq_cancel(obj));
-}
-
-bool
-cq_cancel(PyObject *obj)
-{
     Py_INCREF(obj);
     bool undone = op_cancel((opobj *)obj);
     Py_DECREF(obj);
-    return undone;
+    return PyBool_FromLong(undone);
 }
 
 static PyObject *

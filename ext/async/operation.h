@@ -1,9 +1,11 @@
-/* Operations and their lists: what async/operation.c, async/queue.c and async/now.c share. See async/async.h. */
+/* Operations and their lists: what async/operation.c, async/queue.c and async/now.c
+ * share. See async/async.h. */
 #ifndef EXT_ASYNC_OPERATION_H
 #define EXT_ASYNC_OPERATION_H
 
-#include "chan/chan.h"
 #include "async/async.h"
+#include "chan/chan.h"
+#include "home/home.h"
 #include "sync/sync.h"
 
 typedef enum op_kind {
@@ -33,8 +35,7 @@ typedef struct opobj {
     syncobj *lock;             /* of OP_TAKE, or NULL */
     struct selection *selection; /* owned, of OP_SELECT, until it is over */
     uint32_t index;            /* of its case, once it has ended */
-    void (*release)(void *);   /* of an event's, or NULL */
-    void *keep;
+    PyObject *keep;            /* what holds the event, or NULL */
 } opobj;
 
 typedef struct op_list {
@@ -49,9 +50,9 @@ typedef struct cqobj {
     op_list untold;   /* ENDED since the last drain(), in that order */
     op_list told;     /* ENDED before it, likewise */
     bool closing;     /* nothing new is started */
-    struct home *home; /* in whose list `link` is, or NULL */
-    cq_link link;
-    struct cqobj *prev, *next; /* all of the interpreter: state->cqs */
+    struct home *home; /* in whose list `loop` is, or NULL */
+    home_loop loop;
+    struct cqobj *prev, *next; /* all of the interpreter: state->async->cqs */
 } cqobj;
 
 /* The queue or the channel's end in `obj`, if one can `send` to it, or receive;
@@ -80,6 +81,10 @@ bool op_cancel(opobj *o);
 /* End all of a queue's, so that nothing refers to the queue. */
 void op_end_all(cqobj *cq);
 
+/* Make the types. 0, or -1 with an exception. */
+int cq_add_types(core_state *state);
+
 extern PyType_Spec op_spec;
+extern PyMethodDef cq_functions[];
 
 #endif

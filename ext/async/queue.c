@@ -1,10 +1,5 @@
 /* The type CompletionQueue, and what goes with it. See async/async.h. */
-#include "async/async.h"
-
 #include "async/operation.h"
-#include "wait/wait.h"
-#include "home/home.h"
-#include "wait/mail.h"
 
 /* ------------------------------------------------------------- beginnings */
 
@@ -124,18 +119,12 @@ cq_start(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     opobj *o = (opobj *)args[0];
-    if (!Py_IS_TYPE(args[0], self->state->op_type) || o->phase != OP_NEW) {
+    if (!Py_IS_TYPE(args[0], self->state->async->op_type) || o->phase != OP_NEW) {
         PyErr_SetString(PyExc_TypeError, "expected a new Operation");
         return NULL;
     }
     Py_XSETREF(o->token, Py_NewRef(args[1]));
     return started((opobj *)Py_NewRef(o), self);
-}
-
-static void
-release_capsule(void *keep)
-{
-    Py_DECREF((PyObject *)keep);
 }
 
 PyDoc_STRVAR(watch_doc,
@@ -145,22 +134,29 @@ PyDoc_STRVAR(watch_doc,
 "None if it is set already.");
 
 static PyObject *
-cq_watch_capsule(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+cq_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyObject *op;
-    if (!op_takes("watch", nargs, 2)) {
+    cqobj *self = open_queue(obj);
+    if (self == NULL || !op_takes("watch", nargs, 2)) {
         return NULL;
     }
-    atoll_event *event = PyCapsule_GetPointer(args[0], "atoll_event");
-    if (event == NULL) {
+    atoll_event *event = core_event_of(args[0]);
+    opobj *o = event == NULL
+                   ? NULL
+                   : op_new(self->state, OP_WATCH, NULL, args[1]);
+    if (o == NULL) {
         return NULL;
     }
-    int rc = cq_watch(((cqobj *)obj)->state, obj, event, args[1],
-                      release_capsule, args[0], &op);
-    if (rc == 1) {
-        Py_INCREF(args[0]); /* it is `keep` */
+    op_start(o, self, event);
+    if (o->phase == OP_PENDING) {
+        o->keep = Py_NewRef(args[0]); /* it holds the event */
+        return (PyObject *)o;
     }
-    return rc < 0 ? NULL : rc == 0 ? Py_NewRef(Py_None) : op;
+    atoll_err err = o->op->status;
+    Py_DECREF(o);
+    return err == ATOLL_OK
+               ? Py_NewRef(Py_None)
+               : raise_err(self->state, err, "completion queue");
 }
 
 PyDoc_STRVAR(drain_doc,
@@ -188,7 +184,7 @@ cq_drain(PyObject *obj, PyObject *Py_UNUSED(ignored))
         }
         op_told(o);
     }
-    mailbox_drain(self->state->mailbox); /* as after each wait */
+    mailbox_drain(self->state->wait->mailbox); /* as after each wait */
     return tokens;
 }
 
@@ -248,39 +244,24 @@ cq_fileno(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return fd < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(fd);
 }
 
-/* Made by a home thread: see cq_link. The home lives as long as the state. */
+/* Made by a home thread: see home_loop. The home lives as long as the state. */
 static void
 link_home(cqobj *self)
 {
-    home *h = self->home = home_of_thread(self->state);
-    if (h == NULL) {
-        return;
+    self->home = home_of_thread(self->state);
+    if (self->home != NULL) {
+        self->loop.cq = self->cq;
+        home_add_loop(self->home, &self->loop);
     }
-    self->link.cq = self->cq;
-    atoll_lock_acquire(&h->lock);
-    self->link.next = h->loops;
-    if (h->loops != NULL) {
-        h->loops->prev = &self->link;
-    }
-    h->loops = &self->link;
-    atoll_lock_release(&h->lock);
 }
 
 static void
 unlink_home(cqobj *self)
 {
-    home *h = self->home;
-    if (h == NULL) {
-        return;
+    if (self->home != NULL) {
+        home_remove_loop(self->home, &self->loop);
+        self->home = NULL;
     }
-    cq_link *link = &self->link;
-    atoll_lock_acquire(&h->lock);
-    *(link->prev != NULL ? &link->prev->next : &h->loops) = link->next;
-    if (link->next != NULL) {
-        link->next->prev = link->prev;
-    }
-    atoll_lock_release(&h->lock);
-    self->home = NULL;
 }
 
 static void
@@ -329,11 +310,11 @@ cq_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     memset((char *)self + sizeof(PyObject), 0,
            sizeof(*self) - sizeof(PyObject));
     self->state = state;
-    self->next = state->cqs;
+    self->next = state->async->cqs;
     if (self->next != NULL) {
         self->next->prev = self;
     }
-    state->cqs = self;
+    state->async->cqs = self;
     PyObject_GC_Track((PyObject *)self);
     atoll_err err = atoll_cq_new(&self->cq);
     if (err != ATOLL_OK) {
@@ -377,7 +358,7 @@ cq_dealloc(PyObject *obj)
     PyObject *exc = PyErr_GetRaisedException();
     close_queue(self);
     PyErr_SetRaisedException(exc);
-    *(self->prev != NULL ? &self->prev->next : &self->state->cqs) = self->next;
+    *(self->prev != NULL ? &self->prev->next : &self->state->async->cqs) = self->next;
     if (self->next != NULL) {
         self->next->prev = self->prev;
     }
@@ -390,7 +371,7 @@ static PyMethodDef cq_methods[] = {
     {"send", (PyCFunction)(void *)cq_send, METH_FASTCALL, send_doc},
     {"take", (PyCFunction)(void *)cq_take, METH_FASTCALL, take_doc},
     {"start", (PyCFunction)(void *)cq_start, METH_FASTCALL, start_doc},
-    {"watch", (PyCFunction)(void *)cq_watch_capsule, METH_FASTCALL, watch_doc},
+    {"watch", (PyCFunction)(void *)cq_watch, METH_FASTCALL, watch_doc},
     {"drain", cq_drain, METH_NOARGS, drain_doc},
     {"wait", (PyCFunction)(void *)cq_wait, METH_FASTCALL | METH_KEYWORDS,
      wait_doc},
@@ -421,50 +402,19 @@ static PyType_Spec cq_spec = {
 int
 cq_add_types(core_state *state)
 {
-    state->cq_type = chanobj_make_type(state, &cq_spec);
-    state->op_type = chanobj_make_type(state, &op_spec);
-    return state->cq_type == NULL || state->op_type == NULL ? -1 : 0;
+    state->async->cq_type = core_add_type(state, &cq_spec);
+    state->async->op_type = core_add_type(state, &op_spec);
+    return state->async->cq_type == NULL || state->async->op_type == NULL ? -1 : 0;
 }
 
-/* -------------------------------------------------------- for other files */
-
-int
-cq_watch(core_state *state, PyObject *cq, atoll_event *event, PyObject *token,
-         void (*release)(void *), void *keep, PyObject **op)
-{
-    *op = NULL;
-    if (!Py_IS_TYPE(cq, state->cq_type)) {
-        PyErr_Format(PyExc_TypeError, "expected a CompletionQueue, not %T",
-                     cq);
-        return -1;
-    }
-    cqobj *self = open_queue(cq);
-    opobj *o = self == NULL ? NULL : op_new(state, OP_WATCH, NULL, token);
-    if (o == NULL) {
-        return -1;
-    }
-    op_start(o, self, event);
-    if (o->phase == OP_PENDING) {
-        o->release = release;
-        o->keep = keep;
-        *op = (PyObject *)o;
-        return 1;
-    }
-    atoll_err err = o->op->status;
-    Py_DECREF(o);
-    if (err != ATOLL_OK) {
-        raise_err(state, err, "completion queue");
-        return -1;
-    }
-    return 0;
-}
+/* ------------------------------------------------------------------ the end */
 
 void
 cq_end_all(core_state *state)
 {
     /* Ending may drop queues, but makes none: begin again until nothing is
      * under way. */
-    for (cqobj *cq = state->cqs; cq != NULL;) {
+    for (cqobj *cq = state->async->cqs; cq != NULL;) {
         if (cq->pending.first == NULL && cq->untold.first == NULL &&
             cq->told.first == NULL) {
             cq = cq->next;
@@ -473,6 +423,6 @@ cq_end_all(core_state *state)
         Py_INCREF(cq);
         op_end_all(cq);
         Py_DECREF(cq);
-        cq = state->cqs;
+        cq = state->async->cqs;
     }
 }

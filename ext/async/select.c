@@ -2,21 +2,20 @@
  * (at_select.c); here cases are read and results made. */
 #include "async/select.h"
 
+#include "atoll/trace.h"
+#include "async/async.h"
 #include "chan/chan.h"
-#include "wait/wait.h"
-#include "home/home.h"
-#include "pool/task.h"
 #include "pool/pool.h"
 #include "sync/sync.h"
-#include "watch/trace.h"
+#include "wait/wait.h"
 
 /* ------------------------------------------------------------------ cases */
 
 static bool
 is_channel(const core_state *state, PyObject *obj, bool send)
 {
-    return Py_IS_TYPE(obj, state->queue_type) ||
-           Py_IS_TYPE(obj, send ? state->send_type : state->recv_type);
+    return Py_IS_TYPE(obj, state->chan->queue_type) ||
+           Py_IS_TYPE(obj, send ? state->chan->send_type : state->chan->recv_type);
 }
 
 /* The exception that is set says which case it is about. */
@@ -60,19 +59,14 @@ set_send(core_state *state, atoll_case *c, PyObject *end, PyObject *obj)
 }
 
 static int
-set_task(core_state *state, atoll_case *c, PyObject *obj)
+set_task(atoll_case *c, PyObject *obj)
 {
-    job *j = ((jobobj *)obj)->job;
-    if (j == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the task has not been started");
-        return -1;
-    }
-    if (j->pool->process != xfer_process_token()) {
-        raise_err(state, ATOLL_ERR_FORKED, "task");
+    task *t = pool_future_task(obj);
+    if (t == NULL) {
         return -1;
     }
     c->kind = ATOLL_CASE_EVENT;
-    c->of.event = &j->done;
+    c->of.event = &t->job.done;
     return 0;
 }
 
@@ -100,8 +94,8 @@ set_case(selection *s, uint32_t i, PyObject *arg)
         c->kind = ATOLL_CASE_RECV;
         c->of.chan = ((chanobj *)arg)->chan;
     }
-    else if (PyObject_TypeCheck(arg, state->job_type)) {
-        if (set_task(state, c, arg) < 0) {
+    else if (pool_is_future(state, arg)) {
+        if (set_task(c, arg) < 0) {
             return -1;
         }
         s->has_tasks = true;
@@ -127,9 +121,9 @@ set_case(selection *s, uint32_t i, PyObject *arg)
 static selection *
 take_memory(core_state *state, Py_ssize_t count)
 {
-    selection *s = state->selection;
+    selection *s = state->async->selection;
     if (s != NULL && (size_t)count <= s->room) {
-        state->selection = NULL;
+        state->async->selection = NULL;
         return s;
     }
     if (count > INT32_MAX / 4) {
@@ -204,9 +198,9 @@ selection_free(selection *s)
     }
     PyErr_SetRaisedException(exc);
     core_state *state = s->state;
-    if (state->selection == NULL || state->selection->room < s->room) {
-        selection *smaller = state->selection;
-        state->selection = s;
+    if (state->async->selection == NULL || state->async->selection->room < s->room) {
+        selection *smaller = state->async->selection;
+        state->async->selection = s;
         s = smaller;
     }
     PyMem_Free(s);
@@ -215,8 +209,8 @@ selection_free(selection *s)
 void
 selection_forget(core_state *state)
 {
-    PyMem_Free(state->selection);
-    state->selection = NULL;
+    PyMem_Free(state->async->selection);
+    state->async->selection = NULL;
 }
 
 int
@@ -281,7 +275,7 @@ selection_random(selection *s)
     if (s->in_order) {
         return NULL;
     }
-    uint64_t *random = &s->state->random;
+    uint64_t *random = &s->state->async->random;
     if (*random == 0) { /* another one in each interpreter and process */
         *random = (uint64_t)atoll_now() ^ (uint64_t)(uintptr_t)s->state;
     }
@@ -333,9 +327,9 @@ note_waits(selection *s)
             w->type = &wait_sync;
             w->object = c->of.sync;
         }
-        else if (PyObject_TypeCheck(s->ends[i], s->state->job_type)) {
+        else if (pool_is_future(s->state, s->ends[i])) {
             w->type = &wait_task;
-            w->object = ((jobobj *)s->ends[i])->job;
+            w->object = pool_future_task(s->ends[i]);
         }
     } while (++i < s->count);
     return i;
@@ -350,7 +344,7 @@ wait_for_one(choice *c, int64_t deadline, atoll_err *end)
     if (*end != ATOLL_ERR_AGAIN || deadline == ATOLL_NOW) {
         return 0;
     }
-    c->random = s->state->random;
+    c->random = s->state->async->random;
     if (s->has_tasks) {
         callers_enter(s->state);
     }

@@ -1,5 +1,6 @@
 /* Selections: the cases of atoll.select(), made of Python objects, for the call
- * that blocks (async/select.c) and for operations of completion queues (async/operation.c). */
+ * that blocks (async/select.c) and for operations of completion queues
+ * (async/operation.c). */
 #ifndef EXT_ASYNC_SELECT_H
 #define EXT_ASYNC_SELECT_H
 
@@ -14,7 +15,7 @@ typedef struct selection {
     uint32_t room;     /* for so many cases */
     bool in_order;     /* priority=True */
     bool has_tasks;
-    PyObject **ends;   /* what each case is about (a chanobj, a jobobj): counted;
+    PyObject **ends;   /* what each case is about (a chanobj, a future): counted;
                           NULL: it is never ready */
     wait_case *waits;  /* likewise, for those who look: while a thread waits */
     atoll_case *cases; /* in the same allocation */

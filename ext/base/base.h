@@ -1,7 +1,8 @@
-/* What one interpreter has of atoll: the state of its copy of the module.
+/* What every room may use: the state of one interpreter, the shape of a room, errors,
+ * arguments of functions, calls into the package atoll.
  *
- * Guarded by that interpreter's GIL. Everything that belongs to the process
- * (channels, homes) is counted outside of it.
+ * A room is a folder of ext/ with one job and one header that others may include, its
+ * door. tools/rooms.toml says which rooms a room may use; tools/lint_c.py checks it.
  */
 #ifndef EXT_BASE_BASE_H
 #define EXT_BASE_BASE_H
@@ -13,101 +14,194 @@
 
 #include "atoll/atoll.h"
 
-struct home;
-struct party;
-struct buffer;
-struct encoder;
-struct decoder;
+/* ---------------------------------------------------------------- the state */
 
-/* See cpython/dict.h. */
-struct dict_layout {
-    bool reads, writes;       /* what is done */
-    bool can_read, can_write; /* what could be done */
-    bool tracked;             /* is a new dict in the hands of the collector? */
-    void *empty;              /* the keys of one */
-};
-
+/* What one interpreter has of atoll: the state of its copy of the module.
+ *
+ * Guarded by that interpreter's GIL. Everything that belongs to the process (channels,
+ * homes) is counted outside of it. What a room keeps is a struct of its own, declared
+ * by its door: zeroed memory that is there before the room begins and until the last
+ * room has ended. */
 typedef struct core_state {
-    PyObject *module; /* borrowed: the state lives in it */
-    PyTypeObject *sync_types[9]; /* see sync_add_types in sync/object.c */
-    PyTypeObject *queue_type, *send_type, *recv_type, *home_type,
-        *sink_type, *job_type, *cq_type, *op_type;
-    PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
-    PyObject *handles;           /* channel id and end -> address of the live
-                                    Python object, borrowed: one per id */
-    PyObject *errors;            /* name -> class, filled on demand */
-    PyObject *constant, *by_value, *reduce, *exception_state, *traceback_text,
-        *loads, *rebuild_exception;      /* of atoll._pickle, imported on demand */
-    PyObject *copyreg_table;     /* copyreg.dispatch_table, likewise */
-    PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */
-    PyObject *inherit;           /* atoll._registry's, or NULL */
-    PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type,
-        *frozen_type, *element_type, *walk_type, *xml_parse_type;
-    PyTypeObject *frozen_views[6]; /* see frozen/view/view.h; made on demand */
-    struct elementobj **elements; /* the live ones by address: frozen/xml/element.c */
-    size_t nelements, element_mask;
-    struct mailbox *mailbox;     /* counted: what comes home to be released */
-    struct block *spare;         /* see wire/form.h; or NULL */
-    bool can_adopt;              /* see cpython/adopt.h */
-    struct dict_layout layout;
-    PyObject *failure;           /* of atoll._future, on demand */
-    PyObject *drain;             /* main: of atoll._output, on demand */
-    PyObject *single_phase;      /* isolated: see isolate/import.c */
-    PyObject *create_extension, *create_builtin, *exec_extension,
-        *exec_builtin, *exec_source, *ctypes_dlopen; /* CPython's, likewise */
-    PyObject *aio;               /* atoll._aio, on demand */
-    struct frozen_opened *opened; /* what frozen graphs became: frozen/mold.h */
-    struct selection *selection; /* memory for the next, or NULL */
-    uint64_t random;             /* of select; 0: not begun */
-    struct cqobj *cqs;           /* its completion queues; see async/async.h */
-    struct buffer *buffers;      /* lines that its threads have begun */
-    uint64_t caught_up; /* main: all output up to this one is written */
-    struct encoder *encoders;    /* pickles being written, innermost first */
-    struct decoder *decoders;    /* pickles being read */
-    struct party *party;         /* see wait/record.h */
+    PyObject *module;  /* borrowed: the state lives in it; NULL: never begun */
+    PyObject *handles; /* of channels, locks: see core_handle_find */
+    PyObject *errors;  /* name -> class, filled on demand */
+    PyObject *aio;     /* the module atoll._aio, on demand */
     int64_t interp_id;
-    int wakeup_fd; /* what signal.set_wakeup_fd was told; -1: nothing */
-    struct home *home; /* the home of this interpreter, if atoll made it;
-                          counted */
-    bool is_main;      /* the main interpreter */
+    bool is_main; /* the main interpreter */
+
+    struct cpython_data *cpython;
+    struct wait_data *wait;
+    struct wire_data *wire;
+    struct isolate_data *isolate;
+    struct output_data *output;
+    struct memory_data *memory;
+    struct frozen_data *frozen;
+    struct chan_data *chan;
+    struct sync_data *sync;
+    struct home_data *home;
+    struct pool_data *pool;
+    struct async_data *async;
 } core_state;
 
-extern PyModuleDef core_module;
+/* What a room does for an interpreter that imports atoll. module/module.c has the
+ * array of all rooms, and goes through it from the lowest floor to the highest. */
+typedef struct core_room {
+    const char *name;
+    size_t data;   /* offset of its pointer in core_state; if `size` is not 0 */
+    size_t size;   /* of its data */
+    /* Once in the process, before any interpreter begins: no GIL is needed, nothing
+     * can fail. NULL: nothing to do, as for the others. */
+    void (*start)(void);
+    /* Add types and functions to the module. 0, or -1 with an exception; `end` is
+     * called then, too. */
+    int (*begin)(core_state *state);
+    /* For the garbage collector: visit the objects of the data, drop them. */
+    int (*visit)(core_state *state, visitproc visit, void *arg);
+    void (*clear)(core_state *state);
+    /* The module goes; all objects have been dropped. */
+    void (*end)(core_state *state);
+} core_room;
+
+#define CORE_ROOM_DATA(room)                                                  \
+    .name = #room, .data = offsetof(core_state, room),                        \
+    .size = sizeof(struct room##_data)
+
+/* Tell how the module is defined, before it is made. Once; any value but the first is
+ * ignored. */
+void core_state_define(PyModuleDef *def);
 
 /* The state of the current interpreter's module, importing it if need be.
  * NULL with an exception. */
 core_state *core_state_import(void);
 
-/* --- base/errors.c */
+/* The state of the module that made `type` or a base of it. NULL with TypeError. */
+core_state *core_state_of_type(PyTypeObject *type);
+
+/* ----------------------------------------------------------- types, handles */
+
+/* Make a type and add it to the module under its name. A new reference; NULL with an
+ * exception. */
+PyTypeObject *core_add_type(core_state *state, PyType_Spec *spec);
+
+/* Make a type that the module does not show. As core_add_type. */
+PyTypeObject *core_make_type(core_state *state, PyType_Spec *spec);
+
+/* There is one Python object for each channel end and lock in an interpreter. They are
+ * known by their address under a number: of a channel end its id and kind, of a lock
+ * its negative id. The table does not hold them. */
+
+/* Make the number of an end of a channel, which is of one of four kinds. */
+static inline long long
+core_channel_key(uint64_t id, unsigned kind)
+{
+    return (long long)(id * 4 + kind);
+}
+
+/* Make the number of a lock. */
+static inline long long
+core_lock_key(uint64_t id)
+{
+    return -(long long)id;
+}
+
+/* Find the object of `key`: a new reference; NULL without an exception if there is
+ * none, or with one. */
+PyObject *core_handle_find(const core_state *state, long long key);
+
+/* Remember `obj` under `key`. -1 with MemoryError. */
+int core_handle_add(core_state *state, long long key, PyObject *obj);
+
+/* Forget the object of `key`, which is being deallocated: the first thing to do there,
+ * since a weak reference's callback must not find it again. Keeps the exception that
+ * is set. */
+void core_handle_forget(core_state *state, long long key);
+
+/* ------------------------------------------------------------------- events */
+
+/* Make a capsule for CompletionQueue.watch: an event that can be waited for without a
+ * thread. `release(capsule)` is called when nobody wants the event any more; `context`
+ * is its PyCapsule_GetContext. A new reference; NULL with MemoryError, and then
+ * `release` is not called. */
+PyObject *core_event_capsule(atoll_event *event,
+                             PyCapsule_Destructor release, void *context);
+
+/* Get the event of such a capsule. NULL with an exception. */
+atoll_event *core_event_of(PyObject *capsule);
+
+/* ------------------------------------------------------------------- errors */
 
 /* Raise atoll.errors.<name> with a formatted message. Always returns NULL. */
 PyObject *raise_error(core_state *state, const char *name, const char *format,
                       ...);
-/* The class itself: a borrowed reference, NULL with an exception. */
+
+/* Look the class up: a borrowed reference, NULL with an exception. */
 PyObject *error_class(core_state *state, const char *name);
-/* For codes that mean the same everywhere (NOMEM, FORKED, ...). */
+
+/* Raise what codes mean that mean the same everywhere (NOMEM, FORKED, ...); `what`
+ * names the thing. Always returns NULL. */
 PyObject *raise_err(core_state *state, atoll_err err, const char *what);
 
-/* At import: sys._current_frames and its like know one interpreter (cpython/frames.c). 0,
- * or -1 with an exception. */
-int sys_mend_frames(void);
+/* ---------------------------------------------------------------- arguments */
 
-/* --- the types, each in its own file; return 0 or -1 */
-int queue_add_type(core_state *state);
-int channel_add_types(core_state *state);
-int home_add_type(core_state *state);
-int sink_add_type(core_state *state);
+/* Bind vectorcall arguments to `count` names, the first `required` of which
+ * must be there and the first `positional` of which may be positional. values
+ * starts as NULLs. -1 with TypeError. */
+int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames, const char *const *names, int count,
+               int required, int positional, PyObject **values);
 
-int sync_add_types(core_state *state);
+/* -------------------------------------------------------------- the package */
 
-extern PyMethodDef queue_functions[];
-extern PyMethodDef sync_functions[];
-extern PyMethodDef channel_functions[];
-extern PyMethodDef home_functions[];
-extern PyMethodDef output_functions[];
-extern PyMethodDef sink_functions[];
-extern PyMethodDef isolate_functions[];
-extern PyMethodDef interrupt_functions[];
-extern PyMethodDef survey_functions[];
+/* The modules of the package that the core calls. */
+typedef enum package_module {
+    PACKAGE_AIO,
+    PACKAGE_BOOT,
+    PACKAGE_CONSTANT,
+    PACKAGE_ERRORS,
+    PACKAGE_FROZEN,
+    PACKAGE_FUTURE,
+    PACKAGE_OUTPUT,
+    PACKAGE_PICKLE,
+    PACKAGE_REGISTRY,
+    PACKAGE_STREAM,
+} package_module;
+
+/* Import a module of the package. A new reference; NULL with an exception. */
+PyObject *package_import(package_module module);
+
+/* Get `name` of a module of the package, which is imported if need be. A new
+ * reference; NULL with an exception. */
+PyObject *package_get(package_module module, const char *name);
+
+/* Get it once and keep it in *slot: a borrowed reference; NULL with an exception. */
+PyObject *package_keep(PyObject **slot, package_module module,
+                       const char *name);
+
+/* Call a function of the package with arguments as of Py_BuildValue: `format` makes a
+ * tuple. A new reference; NULL with an exception. */
+PyObject *package_call(package_module module, const char *name,
+                       const char *format, ...);
+
+/* Call a method that is a coroutine of atoll._aio: its `name`, with `self` before the
+ * other arguments, at most three. A new reference; NULL with an exception. */
+PyObject *aio_call(core_state *state, const char *name, PyObject *self,
+                   PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+
+/* ------------------------------------------------------------------- traces */
+
+/* What is noted for a timeline (atoll/trace.h), each where it happens. */
+
+/* A flag beside ATOLL_TRACE_ON. */
+enum { TRACE_MESSAGES = 2 };
+
+typedef enum trace_kind {
+    TRACE_SUBMIT, /* a job was made; `id` is its number */
+    TRACE_TASK,   /* it ran, from start to end */
+    TRACE_FAILED, /* likewise, and raised */
+    TRACE_WAIT,   /* a thread waited, from start to end, for one of `id` things */
+    TRACE_SEND,   /* a message went into channel or queue `id` */
+    TRACE_RECV,
+} trace_kind;
 
 #endif

@@ -11,12 +11,7 @@ error_class(core_state *state, const char *name)
         return NULL;
     }
     if (cls == NULL) {
-        PyObject *module = PyImport_ImportModule("atoll.errors");
-        if (module == NULL) {
-            return NULL;
-        }
-        cls = PyObject_GetAttrString(module, name);
-        Py_DECREF(module);
+        cls = package_get(PACKAGE_ERRORS, name);
         if (cls == NULL) {
             return NULL;
         }

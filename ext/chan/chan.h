@@ -8,6 +8,16 @@
 #include "wait/record.h"
 #include "wire/wire.h"
 
+/* What an interpreter has of the room. */
+typedef struct chan_data {
+    PyTypeObject *queue_type, *send_type, *recv_type;
+} chan_data;
+
+extern const core_room chan_room;
+
+/* What one waits for; the object is an atoll_chan. */
+extern const wait_type wait_recv, wait_send;
+
 typedef struct chanobj {
     PyObject_HEAD
     core_state *state; /* the type keeps its module, and so this, alive */
@@ -71,24 +81,20 @@ int chanobj_parse_orphan(PyObject *value, int *orphan);
 /* And back: KEEP, UNBOUND, ... A new reference. */
 PyObject *chanobj_orphan_rule(core_state *state, int orphan);
 
-/* __reduce__ as (module.<finder>, (id, process token)). */
+/* Make what __reduce__ returns: see xfer_reduce_handle. */
 PyObject *chanobj_reduce(chanobj *self, const char *finder);
-/* The arguments of such a finder; checks the token. */
-int chanobj_parse_find(core_state *state, PyObject *args, const char *what,
-                       const char *error_name, unsigned long long *id);
 
 /* For the type tables. */
 void chanobj_dealloc(PyObject *obj);
 Py_hash_t chanobj_hash(PyObject *obj);
 PyObject *chanobj_get_id(PyObject *obj, void *closure);
 extern PyMemberDef chanobj_members[];
-PyTypeObject *chanobj_make_type(core_state *state, PyType_Spec *spec);
 
-/* Bind vectorcall arguments to `count` names, the first `required` of which
- * must be there and the first `positional` of which may be positional. values
- * starts as NULLs. -1 with TypeError. */
-int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
-               PyObject *kwnames, const char *const *names, int count,
-               int required, int positional, PyObject **values);
+/* --- the types, each in its file: make them; 0, or -1 with an exception */
+
+int queue_add_type(core_state *state);
+int channel_add_types(core_state *state);
+
+extern PyMethodDef queue_functions[], channel_functions[];
 
 #endif

@@ -1,7 +1,6 @@
 /* atoll.SendChannel and atoll.RecvChannel: the two ends of a channel, how they
  * send and receive. What both do is in chan/end.c. */
 #include "chan/end.h"
-#include "async/async.h"
 #include "wait/wait.h"
 
 /* ------------------------------------------------------------ send, receive */
@@ -321,7 +320,7 @@ static PyType_Spec recv_spec = {
 int
 channel_add_types(core_state *state)
 {
-    state->send_type = chanobj_make_type(state, &send_spec);
-    state->recv_type = chanobj_make_type(state, &recv_spec);
-    return state->send_type == NULL || state->recv_type == NULL ? -1 : 0;
+    state->chan->send_type = core_add_type(state, &send_spec);
+    state->chan->recv_type = core_add_type(state, &recv_spec);
+    return state->chan->send_type == NULL || state->chan->recv_type == NULL ? -1 : 0;
 }

@@ -99,11 +99,7 @@ encode_why(core_state *state, PyObject *exc, atoll_msg *msg)
     PyObject *info = NULL;
     PyObject *inner = innermost(state, exc);
     if (inner != NULL) {
-        PyObject *boot = PyImport_ImportModule("atoll._boot");
-        if (boot != NULL) {
-            info = PyObject_CallMethod(boot, "capture", "O", inner);
-            Py_DECREF(boot);
-        }
+        info = package_call(PACKAGE_BOOT, "capture", "(O)", inner);
         rc = info == NULL ? -1 : encode_pair(state, info, inner, msg);
         Py_XDECREF(info);
         Py_DECREF(inner);

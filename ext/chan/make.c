@@ -2,7 +2,6 @@
 #include <math.h>
 
 #include "chan/chan.h"
-#include "wire/form.h"
 
 /* ------------------------------------------------------------- channels */
 
@@ -11,7 +10,7 @@ find_end(PyObject *module, PyObject *args, xfer_handle_kind kind)
 {
     core_state *state = PyModule_GetState(module);
     unsigned long long id;
-    if (chanobj_parse_find(state, args, "channel", "ChannelNotFoundError",
+    if (xfer_parse_find(state, args, "channel", "ChannelNotFoundError",
                            &id) < 0) {
         return NULL;
     }
@@ -127,12 +126,11 @@ core_list_channels(PyObject *module, PyObject *Py_UNUSED(ignored))
 
 /* ------------------------------------------------------------------- timers */
 
-/* On the core's timer thread. A float needs no memory (see wire/form.h). */
+/* On the core's timer thread. */
 static void
 fill_with_time(int64_t now, atoll_msg *msg)
 {
-    msg->tag = TAG_FLOAT;
-    msg->u.f64 = (double)now * 1e-9;
+    xfer_encode_float((double)now * 1e-9, msg);
 }
 
 /* Seconds as nanoseconds, rounded up; INT64_MAX for what is longer than that. */

@@ -4,34 +4,26 @@
 #include <stddef.h>
 
 #include "wait/wait.h"
-#include "watch/trace.h"
+#include "atoll/trace.h"
 
 /* ------------------------------------------------------ one object per id */
-
-/* The key in state->handles. */
-static PyObject *
-key_of(xfer_handle_kind kind, const atoll_chan *chan)
-{
-    return PyLong_FromUnsignedLongLong(atoll_chan_id(chan) * 4 +
-                                       (unsigned)kind);
-}
 
 static PyTypeObject *
 type_of(core_state *state, xfer_handle_kind kind)
 {
     switch (kind) {
     case HANDLE_QUEUE:
-        return state->queue_type;
+        return state->chan->queue_type;
     case HANDLE_SEND:
-        return state->send_type;
+        return state->chan->send_type;
     default:
-        return state->recv_type;
+        return state->chan->recv_type;
     }
 }
 
 static PyObject *
 new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
-           PyObject *key)
+           long long key)
 {
     chanobj *self = PyObject_New(chanobj, type_of(state, kind));
     if (self == NULL) {
@@ -44,30 +36,20 @@ new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
     self->chan = chan;
     xfer_handle_ref(kind, chan);
     waits_hold(state, &self->hold, chan, (int)kind);
-    PyObject *address = PyLong_FromVoidPtr(self);
-    if (address == NULL || PyDict_SetItem(state->handles, key, address) < 0) {
+    if (core_handle_add(state, key, (PyObject *)self) < 0) {
         Py_CLEAR(self);
     }
-    Py_XDECREF(address);
     return (PyObject *)self;
 }
 
 PyObject *
 chanobj_peek(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
 {
-    PyObject *self = NULL, *key = key_of(kind, chan);
-    if (key == NULL) {
-        return NULL;
-    }
-    PyObject *known = PyDict_GetItemWithError(state->handles, key);
-    if (known != NULL) {
-        self = Py_NewRef((PyObject *)PyLong_AsVoidPtr(known));
-    }
-    else if (!PyErr_Occurred()) {
-        self = new_object(state, kind, chan, key);
-    }
-    Py_DECREF(key);
-    return self;
+    long long key = core_channel_key(atoll_chan_id(chan), (unsigned)kind);
+    PyObject *self = core_handle_find(state, key);
+    return self != NULL || PyErr_Occurred()
+               ? self
+               : new_object(state, kind, chan, key);
 }
 
 PyObject *
@@ -90,17 +72,8 @@ chanobj_dealloc(PyObject *obj)
 {
     chanobj *self = (chanobj *)obj;
     PyTypeObject *type = Py_TYPE(obj);
-    PyObject *exc = PyErr_GetRaisedException();
-    /* First of all: a weak reference's callback must not find us again. */
-    if (self->state->handles != NULL) {
-        PyObject *key = key_of(self->kind, self->chan);
-        if (key == NULL ||
-            PyDict_Pop(self->state->handles, key, NULL) < 0) {
-            PyErr_WriteUnraisable(NULL);
-        }
-        Py_XDECREF(key);
-    }
-    PyErr_SetRaisedException(exc);
+    core_handle_forget(self->state, core_channel_key(atoll_chan_id(self->chan),
+                                                     (unsigned)self->kind));
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
@@ -132,17 +105,6 @@ PyMemberDef chanobj_members[] = {
      Py_READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
-
-PyTypeObject *
-chanobj_make_type(core_state *state, PyType_Spec *spec)
-{
-    PyObject *type = PyType_FromModuleAndSpec(state->module, spec, NULL);
-    if (type != NULL &&
-        PyModule_AddType(state->module, (PyTypeObject *)type) < 0) {
-        Py_CLEAR(type);
-    }
-    return (PyTypeObject *)type;
-}
 
 PyObject *
 chanobj_find(core_state *state, xfer_handle_kind kind, int core_kind,
@@ -336,89 +298,6 @@ chanobj_orphan_rule(core_state *state, int orphan)
 PyObject *
 chanobj_reduce(chanobj *self, const char *finder)
 {
-    if (xfer_note_handle(self->state, self->kind, self->chan) < 0) {
-        return NULL;
-    }
-    PyObject *find = PyObject_GetAttrString(self->state->module, finder);
-    if (find == NULL) {
-        return NULL;
-    }
-    return Py_BuildValue("N(KK)", find,
-                         (unsigned long long)atoll_chan_id(self->chan),
-                         (unsigned long long)xfer_process_token());
-}
-
-int
-chanobj_parse_find(core_state *state, PyObject *args, const char *what,
-                   const char *error_name, unsigned long long *id)
-{
-    unsigned long long token;
-    if (!PyArg_ParseTuple(args, "KK", id, &token)) {
-        return -1;
-    }
-    if (token != xfer_process_token()) {
-        raise_error(state, error_name,
-                    "%s %llu belongs to another process; it works within "
-                    "one process only",
-                    what, *id);
-        return -1;
-    }
-    return 0;
-}
-
-/* ---------------------------------------------------------------- arguments */
-
-static int
-find_name(const char *function, PyObject *name, const char *const *names,
-          int count)
-{
-    for (int i = 0; i < count; i++) {
-        if (PyUnicode_EqualToUTF8(name, names[i])) {
-            return i;
-        }
-    }
-    PyErr_Format(PyExc_TypeError,
-                 "%s() got an unexpected keyword argument '%U'", function,
-                 name);
-    return -1;
-}
-
-int
-args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
-           PyObject *kwnames, const char *const *names, int count,
-           int required, int positional, PyObject **values)
-{
-    if (nargs > positional) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s() takes at most %d positional argument%s (%zd given)",
-                     function, positional, positional == 1 ? "" : "s", nargs);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        values[i] = args[i];
-    }
-    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    for (Py_ssize_t i = 0; i < nkw; i++) {
-        int at = find_name(function, PyTuple_GET_ITEM(kwnames, i), names,
-                           count);
-        if (at < 0) {
-            return -1;
-        }
-        if (values[at] != NULL) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s() got multiple values for argument '%s'",
-                         function, names[at]);
-            return -1;
-        }
-        values[at] = args[nargs + i];
-    }
-    for (int i = 0; i < required; i++) {
-        if (values[i] == NULL) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s() missing required argument: '%s'", function,
-                         names[i]);
-            return -1;
-        }
-    }
-    return 0;
+    return xfer_reduce_handle(self->state, self->kind, self->chan,
+                              atoll_chan_id(self->chan), finder);
 }

@@ -1,6 +1,5 @@
 /* atoll.Queue: a queue.Queue between interpreters. */
 #include "chan/chan.h"
-#include "async/async.h"
 #include "wait/wait.h"
 
 static inline atoll_chan *
@@ -397,8 +396,8 @@ static PyType_Spec queue_spec = {
 int
 queue_add_type(core_state *state)
 {
-    state->queue_type = chanobj_make_type(state, &queue_spec);
-    return state->queue_type == NULL ? -1 : 0;
+    state->chan->queue_type = core_add_type(state, &queue_spec);
+    return state->chan->queue_type == NULL ? -1 : 0;
 }
 
 /* ------------------------------------------------------- module functions */
@@ -408,7 +407,7 @@ core_find_queue(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
     unsigned long long id;
-    if (chanobj_parse_find(state, args, "queue", "QueueNotFoundError", &id) <
+    if (xfer_parse_find(state, args, "queue", "QueueNotFoundError", &id) <
         0) {
         return NULL;
     }

@@ -201,7 +201,7 @@ PyObject *
 adopt_take(core_state *state, adopt_blob *blob)
 {
     PyObject *obj = NULL;
-    if (state == NULL || !state->can_adopt) {
+    if (state == NULL || !state->cpython->can_adopt) {
         obj = copy_of(blob);
     }
     else if (adopt_count_in() == 0) {

@@ -13,7 +13,7 @@
 #ifndef EXT_CPYTHON_ADOPT_H
 #define EXT_CPYTHON_ADOPT_H
 
-#include "base/base.h"
+#include "cpython/dict.h"
 
 /* From this size in bytes on a block of its own is worth it. */
 #define ADOPT_MIN 16384

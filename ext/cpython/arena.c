@@ -9,7 +9,7 @@
  *
  * Arenas are 1 MiB, so this is far from any hot path. The functions below are
  * called by CPython with some GIL held, or none; they take no GIL. */
-#include "home/home.h"
+#include "cpython/runtime.h"
 
 #define BUCKETS 1024
 

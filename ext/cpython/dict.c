@@ -98,13 +98,13 @@ int
 layout_give(const core_state *state, PyObject *dict, layout_keys *keys)
 {
     dict_head *head = (dict_head *)dict;
-    if (head->keys != state->layout.empty || head->values != NULL ||
+    if (head->keys != state->cpython->layout.empty || head->values != NULL ||
         (head->watched & 0xff) != 0 || keys->used == 0) {
         return layout_set_pairs(dict, keys);
     }
     head->keys = keys; /* the empty ones are not counted */
     head->used = keys->used;
-    if (!state->layout.tracked) {
+    if (!state->cpython->layout.tracked) {
         track(dict, keys);
     }
     return 0;
@@ -150,7 +150,7 @@ layout_slots(const core_state *state, PyTypeObject *type, PyObject *names,
 {
     Py_ssize_t count = PyTuple_GET_SIZE(names);
     layout_keys *keys = layout_cached_keys(type);
-    if (!state->layout.reads || keys == NULL || count > LAYOUT_SLOTS) {
+    if (!state->cpython->layout.reads || keys == NULL || count > LAYOUT_SLOTS) {
         return false;
     }
     const layout_pair *pairs = layout_entries(keys);
@@ -172,7 +172,7 @@ layout_slots(const core_state *state, PyTypeObject *type, PyObject *names,
 static void
 compare(core_state *state)
 {
-    struct dict_layout *layout = &state->layout;
+    struct dict_layout *layout = &state->cpython->layout;
     *layout = (struct dict_layout){.reads = false};
 #ifdef COMPAT_DICT_LAYOUT
     /* What we allocate is freed by CPython: by its own allocator, and without
@@ -194,12 +194,12 @@ layout_init(core_state *state)
     static atoll_lock lock;
     atoll_lock_acquire(&lock);
     bool known = compared;
-    state->layout = found;
+    state->cpython->layout = found;
     atoll_lock_release(&lock);
     if (!known) { /* without the lock: several may do it at once */
         compare(state);
         atoll_lock_acquire(&lock);
-        found = state->layout;
+        found = state->cpython->layout;
         compared = true;
         atoll_lock_release(&lock);
     }
@@ -215,7 +215,7 @@ static PyObject *
 use_dict_layout(PyObject *module, PyObject *on)
 {
     struct dict_layout *layout =
-        &((core_state *)PyModule_GetState(module))->layout;
+        &((core_state *)PyModule_GetState(module))->cpython->layout;
     int use = PyObject_IsTrue(on);
     if (use < 0) {
         return NULL;

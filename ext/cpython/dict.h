@@ -23,6 +23,21 @@
 
 #include "base/base.h"
 
+/* What is known of the layout of dicts; see cpython/dict.h. */
+struct dict_layout {
+    bool reads, writes;       /* what is done */
+    bool can_read, can_write; /* what could be done */
+    bool tracked;             /* is a new dict in the hands of the collector? */
+    void *empty;              /* the keys of one */
+};
+
+typedef struct cpython_data {
+    struct dict_layout layout;
+    bool can_adopt; /* see cpython/adopt.h */
+} cpython_data;
+
+extern const core_room cpython_room;
+
 enum { KEYS_GENERAL, KEYS_UNICODE, KEYS_SPLIT };
 
 /* PyDictKeysObject. `index`, 1 << log2_index_bytes bytes, is followed by the
@@ -63,7 +78,7 @@ typedef struct layout_values {
 /* Compare all this with what CPython does, once a process, and note the result
  * in the state. */
 void layout_init(core_state *state);
-/* The comparison (cpython/dict_check.c); state->layout.writes says whether
+/* The comparison (cpython/dict_check.c); state->cpython->layout.writes says whether
  * tables may be made for it. */
 bool layout_is_known(core_state *state);
 
@@ -90,7 +105,7 @@ layout_next(const core_state *state, PyObject *dict, Py_ssize_t *at,
             PyObject **key, PyObject **value)
 {
     layout_keys *keys = layout_keys_of(dict);
-    if (!state->layout.reads || ((PyDictObject *)dict)->ma_values != NULL) {
+    if (!state->cpython->layout.reads || ((PyDictObject *)dict)->ma_values != NULL) {
         return PyDict_Next(dict, at, key, value);
     }
     Py_ssize_t general = keys->kind == KEYS_GENERAL, i = *at;
@@ -115,7 +130,7 @@ static inline const layout_pair *
 layout_pairs(const core_state *state, PyObject *dict)
 {
     layout_keys *keys = layout_keys_of(dict);
-    return state->layout.reads && ((PyDictObject *)dict)->ma_values == NULL &&
+    return state->cpython->layout.reads && ((PyDictObject *)dict)->ma_values == NULL &&
                    keys->kind == KEYS_UNICODE &&
                    keys->used == PyDict_GET_SIZE(dict)
                ? layout_entries(keys)
@@ -138,7 +153,7 @@ layout_inline_values(PyObject *obj)
 static inline layout_values *
 layout_values_of(const core_state *state, PyObject *obj)
 {
-    if (state == NULL || !state->layout.reads ||
+    if (state == NULL || !state->cpython->layout.reads ||
         !(Py_TYPE(obj)->tp_flags & Py_TPFLAGS_INLINE_VALUES)) {
         return NULL;
     }
@@ -228,7 +243,7 @@ layout_size(int log2_size)
 static inline bool
 layout_writes(const core_state *state, Py_ssize_t count)
 {
-    return state != NULL && state->layout.writes && count > 0 &&
+    return state != NULL && state->cpython->layout.writes && count > 0 &&
            count <= LAYOUT_MAX;
 }
 

@@ -190,8 +190,8 @@ dicts_are_known(core_state *state)
         is_known(copy) && is_known(many)) {
         PyObject *first = PyUnicode_FromString("0");
         layout_keys *keys = layout_keys_of(copy), *none = layout_keys_of(empty);
-        state->layout.empty = none;
-        state->layout.tracked = PyObject_GC_IsTracked(empty);
+        state->cpython->layout.empty = none;
+        state->cpython->layout.tracked = PyObject_GC_IsTracked(empty);
         good = none->log2_size == 0 && none->kind == KEYS_UNICODE &&
                none->used == 0 && none->usable == 0 && first != NULL &&
                PyDict_DelItem(copy, first) == 0 &&
@@ -205,12 +205,12 @@ dicts_are_known(core_state *state)
                none->refcount == before;
         Py_XDECREF(first);
     }
-    if (good && state->layout.writes) {
-        state->layout.reads = true;
-        state->layout.writes = behaves(filled_like(state, few), few) &&
+    if (good && state->cpython->layout.writes) {
+        state->cpython->layout.reads = true;
+        state->cpython->layout.writes = behaves(filled_like(state, few), few) &&
                                behaves(filled_like(state, many), many) &&
                                behaves(formed_like(state, few), few);
-        good = state->layout.writes;
+        good = state->cpython->layout.writes;
     }
     Py_XDECREF(empty);
     Py_XDECREF(few);
@@ -308,8 +308,8 @@ instances_are_known(const core_state *state)
 bool
 layout_is_known(core_state *state)
 {
-    state->layout.reads = dicts_are_known(state);
-    state->layout.reads = state->layout.reads && triples_are_known(state) &&
+    state->cpython->layout.reads = dicts_are_known(state);
+    state->cpython->layout.reads = state->cpython->layout.reads && triples_are_known(state) &&
                           instances_are_known(state);
-    return state->layout.reads;
+    return state->cpython->layout.reads;
 }

@@ -5,7 +5,11 @@
  * those run under GILs of their own: the other interpreter then frees what is not
  * its own, and the heap is corrupt. Profilers call them (that of Dask's workers, every
  * 10 ms), so where atoll makes interpreters it replaces them. */
-#include "home/home.h"
+#include "cpython/runtime.h"
+
+#include <opcode_ids.h>
+
+#include "cpython/version.h"
 
 typedef struct entry {
     unsigned long thread;
@@ -138,3 +142,31 @@ sys_mend_frames(void)
     }
     return 0;
 }
+
+/* ---------------------------------------------------------------- instructions */
+
+#ifdef COMPAT_ENTER_SPECIAL
+bool
+frames_call_enter(PyCodeObject *code, int at)
+{
+    PyObject *bytes = PyCode_GetCode(code);
+    if (bytes == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    const unsigned char *ops =
+        (const unsigned char *)PyBytes_AS_STRING(bytes);
+    bool calls = at >= 2 && at + 1 < PyBytes_GET_SIZE(bytes) &&
+                 ops[at - 2] == LOAD_SPECIAL &&
+                 ops[at - 1] == COMPAT_ENTER_SPECIAL && ops[at] == CALL &&
+                 ops[at + 1] == 0;
+    Py_DECREF(bytes);
+    return calls;
+}
+#else
+bool
+frames_call_enter(PyCodeObject *Py_UNUSED(code), int Py_UNUSED(at))
+{
+    return false; /* one instruction does it all, and does not look */
+}
+#endif

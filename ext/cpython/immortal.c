@@ -396,7 +396,7 @@ PyObject *
 frozen_write_mapping(const core_state *state, void *to, Py_ssize_t count,
                      bool general)
 {
-    void *keys = count == 0 ? state->layout.empty
+    void *keys = count == 0 ? state->cpython->layout.empty
                             : write_table((char *)to + MAPPING_SIZE, count,
                                           general);
 #ifdef COMPAT_FROZENDICT

@@ -138,4 +138,11 @@ int frozen_possible(core_state *state);
 /* Find CPython's own str: how many there are; -1 with MemoryError. Once. */
 Py_ssize_t frozen_find_own(void);
 
+/* Sizes of CPython's own structs, for the comparison at the first freeze. */
+#define IMMORTAL_DICT_SIZE sizeof(PyDictObject)
+#define IMMORTAL_INT_HEAD offsetof(PyLongObject, long_value.ob_digit)
+
+/* In a forked child (cpython/own_str.c). */
+void frozen_static_fork_child(void);
+
 #endif

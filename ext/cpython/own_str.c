@@ -6,7 +6,7 @@
  * list of them, but all lie in _PyRuntime; what looks like one there is one if
  * interning its content leads to it. */
 #include "cpython/immortal.h"
-#include "home/home.h"
+#include "cpython/runtime.h"
 
 #define LONGEST 256
 

@@ -1,4 +1,4 @@
-/* CPython's list of interpreters, and forks.
+/* CPython's list of interpreters.
  *
  * CPython aborts in the child of a fork while any sub-interpreter lives
  * (gh-139759, gh-101437), and crashes at process exit if one still runs. Both
@@ -9,17 +9,7 @@
  * is the same in 3.13, 3.14 and 3.15. */
 #include <string.h>
 
-#include "wait/wait.h"
-#include "frozen/frozen.h"
-#include "home/home.h"
-#include "home/spare.h"
-#include "isolate/isolate.h"
-#include "wait/mail.h"
-#include "output/output.h"
-#include "pool/pool.h"
-#include "watch/trace.h"
-#include "wait/visit.h"
-#include "wire/wire.h"
+#include "cpython/runtime.h"
 
 /* The head of CPython's table, as far as we use it. */
 typedef struct debug_offsets {
@@ -113,62 +103,6 @@ runtime_unlink_all(void)
     }
 }
 
-/* ----------------------------------------------------------- fork handlers */
-
-static void
-before_fork(void)
-{
-    waits_fork_prepare();
-    pools_fork_prepare();
-    home_fork_prepare();
-    output_fork_prepare();
-    atoll_fork_prepare();
-    arena_fork_prepare();
-    frozen_fork_prepare();
-}
-
-static void
-after_fork_in_parent(void)
-{
-    frozen_fork_parent();
-    arena_fork_parent();
-    atoll_fork_parent();
-    output_fork_parent();
-    home_fork_parent();
-    pools_fork_parent();
-    waits_fork_parent();
-}
-
-/* Runs inside fork(), before CPython's own PyOS_AfterFork_Child. */
-static void
-after_fork_in_child(void)
-{
-    forks_child();
-    arena_fork_child();
-    frozen_fork_child();
-    frozen_static_fork_child();
-    frozen_check_fork_child();
-    atoll_trace_fork_child();
-    atoll_fork_child();
-    home_fork_child();
-    spare_fork_child();
-    output_fork_child();
-    xfer_fork_child();
-    service_fork_child();
-    callers_fork_child();
-    mailbox_fork_child();
-    detach_fork_child();
-    waits_fork_child();
-    watch_fork_child();
-    visit_fork_child();
-    pools_fork_child();
-    threads_fork_child();
-    isolate_numbers_fork_child();
-    isolate_declared_fork_child();
-    atoll_signals_fork_child();
-    runtime_unlink_all();
-}
-
 static bool
 find_list(void)
 {
@@ -185,7 +119,6 @@ find_list(void)
 static atoll_lock once_lock;
 static bool once_done;       /* guarded by once_lock */
 static bool list_found;      /* guarded by once_lock */
-static atoll_err hooks_err;  /* guarded by once_lock */
 
 int
 runtime_init(void)
@@ -198,20 +131,14 @@ runtime_init(void)
         if (list_found) {
             find_lock();
         }
-        hooks_err = atoll_fork_hooks(before_fork, after_fork_in_parent,
-                                     after_fork_in_child);
         arena_init();
     }
-    bool found = list_found, hooked = hooks_err == ATOLL_OK;
+    bool found = list_found;
     atoll_lock_release(&once_lock);
     if (!found) {
         PyErr_SetString(PyExc_ImportError,
                         "atoll does not know this build of CPython: its list "
                         "of interpreters is not where it says it is");
-        return -1;
-    }
-    if (!hooked) {
-        PyErr_NoMemory();
         return -1;
     }
     return 0;

@@ -130,6 +130,20 @@ compat_int_copy(PyObject *to, PyObject *from)
            value->ob_digit, digits * sizeof(digit));
 }
 
+/* Get the hash that a str keeps; -1: it has not been asked for it. */
+static inline Py_hash_t
+compat_str_hash(PyObject *str)
+{
+    return ((PyASCIIObject *)str)->hash;
+}
+
+/* Give a new str the hash that it would compute. */
+static inline void
+compat_str_set_hash(PyObject *str, Py_hash_t hash)
+{
+    ((PyASCIIObject *)str)->hash = hash;
+}
+
 /* A dict with room for `count` pairs. */
 static inline PyObject *
 compat_dict_presized(Py_ssize_t count)

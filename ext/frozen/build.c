@@ -216,7 +216,7 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
     PyObject *dict = is_sequence ? NULL : dict_of(src, type);
     if (!is_sequence && dict == NULL) {
         bool is_view = frozen_is_view(b->state, type);
-        if (!is_view && type != b->state->frozen_type) {
+        if (!is_view && type != b->state->frozen->frozen_type) {
             return frozen_other(b, src, type, out);
         }
         frozen_graph *other = is_view ? ((frozen_view *)src)->hold->graph

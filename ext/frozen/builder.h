@@ -107,7 +107,7 @@ PyObject *frozen_text(builder *b, PyObject *src);
 /* An exact int, float or complex; `type` is its. NULL with MemoryError. */
 PyObject *frozen_number(builder *b, PyObject *src, PyTypeObject *type);
 /* The bytes of a C-contiguous memoryview. NULL with MemoryError. */
-PyObject *frozen_data(builder *b, PyObject *view);
+PyObject *frozen_write_buffer(builder *b, PyObject *view);
 /* Let go of what they remember. */
 void frozen_leaves_fini(builder *b);
 

@@ -109,16 +109,16 @@ mappings_are_known(core_state *state)
 {
     PyObject *dict = PyDict_New();
     PyObject *proxy = dict == NULL ? NULL : PyDictProxy_New(dict);
-    bool good = proxy != NULL && state->layout.can_read &&
+    bool good = proxy != NULL && state->cpython->layout.can_read &&
                 PyDictProxy_Type.tp_basicsize == sizeof(frozen_proxy) &&
                 PyDictProxy_Type.tp_weaklistoffset == 0 &&
                 ((frozen_proxy *)proxy)->mapping == dict &&
                 has_head(proxy, sizeof(frozen_proxy)) &&
-                has_head(dict, sizeof(PyDictObject));
+                has_head(dict, IMMORTAL_DICT_SIZE);
 #ifdef COMPAT_FROZENDICT
     good = good && PyType_IS_GC(&PyFrozenDict_Type) &&
            PyFrozenDict_Type.tp_basicsize ==
-               sizeof(PyDictObject) + sizeof(Py_hash_t) &&
+               IMMORTAL_DICT_SIZE + sizeof(Py_hash_t) &&
            PyFrozenDict_Type.tp_weaklistoffset == 0;
 #endif
     Py_XDECREF(dict);
@@ -133,8 +133,7 @@ sizes_are_known(void)
     bool good =
         pair != NULL &&
         has_head(pair, offsetof(PyTupleObject, ob_item) + 2 * sizeof(void *)) &&
-        PyLong_Type.tp_basicsize ==
-            offsetof(PyLongObject, long_value.ob_digit) &&
+        PyLong_Type.tp_basicsize == IMMORTAL_INT_HEAD &&
         PyLong_Type.tp_itemsize == sizeof(digit) &&
         PyFloat_Type.tp_basicsize == sizeof(PyFloatObject) &&
         PyComplex_Type.tp_basicsize == sizeof(PyComplexObject) &&
@@ -299,4 +298,17 @@ frozen_possible(core_state *state)
         }
     }
     return answer == 1;
+}
+
+int
+frozen_begin(core_state *state)
+{
+    int possible = frozen_possible(state);
+    if (possible == 0) {
+        raise_error(state, "AtollError",
+                    "atoll does not know how the objects of this build of "
+                    "CPython are laid out, so it cannot freeze any");
+    }
+    frozen_sweep();
+    return possible > 0 ? 0 : -1;
 }

@@ -19,6 +19,19 @@
 
 #include "base/base.h"
 
+enum { FROZEN_VIEW_TYPES = 6 }; /* frozen/view/view.h */
+
+/* What an interpreter has of the room. */
+typedef struct frozen_data {
+    PyTypeObject *frozen_type, *element_type, *walk_type, *parse_type;
+    PyTypeObject *view_types[FROZEN_VIEW_TYPES]; /* made on demand */
+    struct elementobj **elements; /* owned; the live ones by address */
+    size_t nelements, element_mask;
+    struct frozen_opened *opened; /* what graphs became; frozen/open.c */
+} frozen_data;
+
+extern const core_room frozen_room;
+
 typedef struct frozen_chunk {
     char *data;
     size_t size, used;
@@ -94,7 +107,6 @@ size_t frozen_pin_count(frozen_graph *g);
 void frozen_fork_prepare(void);
 void frozen_fork_parent(void);
 void frozen_fork_child(void);
-void frozen_static_fork_child(void); /* cpython/own_str.c */
 void frozen_check_fork_child(void);  /* frozen/check.c */
 
 /* --- making (frozen/build.c), thawing (frozen/thaw.c); attached */
@@ -110,13 +122,11 @@ PyObject *frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj);
 /* A mutable copy, with nothing of the graph's in it; of an object or a part. A new
  * reference. */
 PyObject *frozen_thaw(core_state *state, PyObject *root);
-/* A new str with the same characters. */
-PyObject *frozen_copy_str(PyObject *str);
-
-/* Of what has no parts; NULL without an exception: it has some. */
-PyObject *frozen_copy_leaf(PyObject *src);
-/* A copy of an exact str, which CPython may intern. */
+/* Copy an exact str, so that CPython may intern it. A new reference. */
 PyObject *frozen_copy_str(PyObject *src);
+
+/* Copy a leaf. A new reference; NULL without an exception if `src` is a container. */
+PyObject *frozen_copy_leaf(PyObject *src);
 
 /* --- atoll.Frozen (frozen/object.c) */
 
@@ -133,6 +143,9 @@ bool frozen_read_only(void);
 /* A copy of a str, or NULL for None or NULL. -1 with an exception. */
 int frozen_copy_name(PyObject *name, char **copy);
 extern PyMethodDef frozen_functions[];
+
+/* Tell the wire about handles of graphs. */
+void frozen_start_handles(void);
 
 /* --- tables that are needed meanwhile (frozen/map.c) */
 

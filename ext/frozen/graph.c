@@ -1,6 +1,7 @@
 /* The memory of frozen graphs, and who holds it. See frozen/frozen.h. */
 #include "frozen/frozen.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -444,4 +445,44 @@ frozen_fork_child(void)
             }
         }
     }
+}
+
+/* ------------------------------------------------------- names, environment */
+
+int
+frozen_copy_name(PyObject *name, char **copy)
+{
+    *copy = NULL;
+    if (name == NULL || name == Py_None) {
+        return 0;
+    }
+    if (!PyUnicode_Check(name)) {
+        PyErr_Format(PyExc_TypeError, "name must be a str or None, not %T",
+                     name);
+        return -1;
+    }
+    Py_ssize_t length;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &length);
+    if (text == NULL) {
+        return -1;
+    }
+    size_t size = (size_t)length + 1;
+    if (strlen(text) + 1 != size) {
+        PyErr_SetString(PyExc_ValueError, "null character in the name");
+        return -1;
+    }
+    *copy = atoll_alloc(size);
+    if (*copy == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(*copy, text, size);
+    return 0;
+}
+
+bool
+frozen_read_only(void)
+{
+    const char *mode = getenv("ATOLL_FROZEN_READONLY");
+    return mode != NULL && mode[0] != '\0' && strcmp(mode, "0") != 0;
 }

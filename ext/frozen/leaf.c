@@ -230,7 +230,7 @@ frozen_number(builder *b, PyObject *src, PyTypeObject *type)
 #define LINE ((size_t)64) /* of a cache: what arrays are best aligned to */
 
 PyObject *
-frozen_data(builder *b, PyObject *view)
+frozen_write_buffer(builder *b, PyObject *view)
 {
     const Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
     PyObject *base = buffer->obj;

@@ -88,14 +88,11 @@ names(PyObject *const *parts, Py_ssize_t count)
 static PyObject *
 helper(const char *name, PyObject *const *parts, Py_ssize_t count)
 {
-    PyObject *module = PyImport_ImportModule("atoll._frozen");
-    PyObject *function =
-        module == NULL ? NULL : PyObject_GetAttrString(module, name);
+    PyObject *function = package_get(PACKAGE_FROZEN, name);
     PyObject *result =
         function == NULL
             ? NULL
             : PyObject_Vectorcall(function, parts, (size_t)count, NULL);
-    Py_XDECREF(module);
     Py_XDECREF(function);
     return result;
 }

@@ -90,8 +90,10 @@ PyObject *frozen_cast(core_state *state, const frozen_mold *mold,
  * stays as long as this interpreter. */
 const frozen_mold *frozen_molded(core_state *state, PyObject *obj);
 
-/* At the end of an interpreter's module: let go of what frozen_open() keeps. */
+/* Let go of what frozen_open() keeps, at the end of an interpreter's module. */
 void frozen_forget(core_state *state);
-int frozen_visit(core_state *state, visitproc visit, void *arg);
+
+/* Visit what frozen_open() keeps. */
+int frozen_visit_opened(core_state *state, visitproc visit, void *arg);
 
 #endif

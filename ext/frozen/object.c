@@ -2,14 +2,14 @@
 #include "frozen/frozen.h"
 
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "chan/chan.h"
 #include "cpython/immortal.h"
 #include "frozen/mold.h"
 #include "frozen/view/view.h"
 #include "frozen/xml/xml.h"
+#include "wait/wait.h"
+#include "wire/kind.h"
 
 typedef struct frozenobj {
     PyObject_HEAD
@@ -22,7 +22,7 @@ typedef struct frozenobj {
 PyObject *
 frozen_object(core_state *state, frozen_graph *g)
 {
-    frozenobj *self = PyObject_New(frozenobj, state->frozen_type);
+    frozenobj *self = PyObject_New(frozenobj, state->frozen->frozen_type);
     if (self != NULL) {
         frozen_ref(g);
         self->state = state;
@@ -72,7 +72,7 @@ frozen_get(PyObject *obj, PyObject *Py_UNUSED(ignored))
     frozenobj *self = (frozenobj *)obj;
     const core_state *state = self->state;
     if (!self->pinned) {
-        bool foreign = !state->is_main && state->home == NULL;
+        bool foreign = !state->is_main && state->wait->host == NULL;
         if (frozen_pin_for(self->graph, state->interp_id, foreign) !=
             ATOLL_OK) {
             return PyErr_NoMemory();
@@ -211,187 +211,49 @@ static PyType_Spec frozen_spec = {
     .slots = frozen_slots,
 };
 
+/* ------------------------------------------------------------- for the wire */
+
+static void
+frozen_ref_handle(void *ptr)
+{
+    frozen_ref(ptr);
+}
+
+static void
+frozen_unref_handle(void *ptr)
+{
+    frozen_unref(ptr);
+}
+
+static PyObject *
+frozen_open_handle(core_state *state, void *ptr)
+{
+    return frozen_object(state, ptr);
+}
+
+static const wire_kind frozen_kind = {
+    .ref = frozen_ref_handle,
+    .unref = frozen_unref_handle,
+    .open = frozen_open_handle,
+};
+
+static int
+frozen_encode(encoder *e, PyObject *obj)
+{
+    return enc_put_handle(e, TAG_HANDLE, HANDLE_FROZEN, frozen_of(obj));
+}
+
+void
+frozen_start_handles(void)
+{
+    wire_set_kind(HANDLE_FROZEN, &frozen_kind);
+}
+
 int
 frozen_add_type(core_state *state)
 {
-    state->frozen_type = chanobj_make_type(state, &frozen_spec);
-    return state->frozen_type == NULL ? -1 : 0;
+    PyTypeObject *type = core_add_type(state, &frozen_spec);
+    state->frozen->frozen_type = type;
+    return type == NULL ? -1
+                        : wire_add_type(state, type, frozen_encode, true);
 }
-
-/* ---------------------------------------------------------------- functions */
-
-int
-frozen_copy_name(PyObject *name, char **copy)
-{
-    *copy = NULL;
-    if (name == NULL || name == Py_None) {
-        return 0;
-    }
-    if (!PyUnicode_Check(name)) {
-        PyErr_Format(PyExc_TypeError, "name must be a str or None, not %T",
-                     name);
-        return -1;
-    }
-    Py_ssize_t length;
-    const char *text = PyUnicode_AsUTF8AndSize(name, &length);
-    if (text == NULL) {
-        return -1;
-    }
-    size_t size = (size_t)length + 1;
-    if (strlen(text) + 1 != size) {
-        PyErr_SetString(PyExc_ValueError, "null character in the name");
-        return -1;
-    }
-    *copy = atoll_alloc(size);
-    if (*copy == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    memcpy(*copy, text, size);
-    return 0;
-}
-
-int
-frozen_begin(core_state *state)
-{
-    int possible = frozen_possible(state);
-    if (possible == 0) {
-        raise_error(state, "AtollError",
-                    "atoll does not know how the objects of this build of "
-                    "CPython are laid out, so it cannot freeze any");
-    }
-    frozen_sweep();
-    return possible > 0 ? 0 : -1;
-}
-
-bool
-frozen_read_only(void)
-{
-    const char *mode = getenv("ATOLL_FROZEN_READONLY");
-    return mode != NULL && mode[0] != '\0' && strcmp(mode, "0") != 0;
-}
-
-PyDoc_STRVAR(freeze_doc,
-"freeze(obj, /, *, name=None)\n--\n\n"
-"A copy of `obj` that nobody can change, in memory shared by all interpreters.\n\n"
-"Args:\n"
-"  obj: None, bool, int, float, complex, str, bytes, range, slice, Ellipsis;\n"
-"    datetime and its family, Decimal, Fraction, UUID, Path, members of Enum;\n"
-"    bytearray, memoryview, array, ndarray; named tuples, frozen dataclasses, and\n"
-"    what register_frozen() knows; tuples, lists, dicts and sets of these, of any\n"
-"    depth; Frozen. Lists become tuples, dicts read-only mappings, sets\n"
-"    frozensets, buffers read-only. Equal str and bytes are stored once, and\n"
-"    what is shared inside stays shared. What is frozen already (a Frozen, or a\n"
-"    container from get()) is not copied but held. Or an XML tree: an Element\n"
-"    of xml.etree.ElementTree or a FrozenElement, by itself.\n"
-"  name (str | None): for you to tell graphs apart.\n"
-"Returns:\n"
-"  Frozen: a handle, to be sent, and opened with get().\n\n"
-"Copies all of it, holding the GIL; `obj` may be changed afterwards. Does not block;\n"
-"can be interrupted by a signal, then nothing is left behind.\n"
-"Raises NotShareableError for anything else and for what is part of itself, with\n"
-"the place; MemoryError; AtollError where CPython's objects are not such as\n"
-"atoll knows them. A failure leaves nothing behind.");
-
-static PyObject *
-core_freeze(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    static char *keywords[] = {"", "name", NULL};
-    core_state *state = PyModule_GetState(module);
-    PyObject *obj, *name = NULL, *result = NULL;
-    char *copy;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:freeze", keywords,
-                                     &obj, &name)) {
-        return NULL;
-    }
-    if (frozen_begin(state) < 0 || frozen_copy_name(name, &copy) < 0) {
-        return NULL;
-    }
-    if (copy == NULL && Py_TYPE(obj) == state->frozen_type) {
-        return Py_NewRef(obj);
-    }
-    bool is_element = xml_is_element(obj);
-    frozen_graph *g;
-    if (Py_TYPE(obj) == state->element_type) {
-        const elementobj *element = (const elementobj *)obj;
-        g = xml_publish_alias(element->graph, element->node);
-    }
-    else {
-        g = is_element ? xml_build(state, obj)
-                       : frozen_build(state, obj, frozen_read_only());
-    }
-    if (g == NULL) {
-        atoll_free(copy);
-        return NULL;
-    }
-    g->name = copy;
-    result = frozen_object(state, g);
-    frozen_unref(g);
-    return result;
-}
-
-PyDoc_STRVAR(thaw_doc,
-"thaw(obj, /)\n--\n\n"
-"An ordinary, mutable deep copy of what is frozen: lists where there were lists,\n"
-"tuples where there were tuples, dicts, sets, new instances, buffers of their own.\n"
-"What is shared inside stays shared. The copy has nothing of the graph's memory and\n"
-"does not keep it.\n\n"
-"Args:\n"
-"  obj: a Frozen, a view, a FrozenElement, or an object that get() has given. Of\n"
-"    XML, Elements of xml.etree.ElementTree are made.\n"
-"Raises TypeError for other containers, MemoryError.");
-
-static PyObject *
-core_thaw(PyObject *module, PyObject *obj)
-{
-    core_state *state = PyModule_GetState(module);
-    if (frozen_is_view(state, Py_TYPE(obj))) {
-        return frozen_view_thaw(obj);
-    }
-    if (Py_TYPE(obj) == state->element_type) {
-        return xml_thaw(state, ((elementobj *)obj)->node);
-    }
-    if (Py_TYPE(obj) != state->frozen_type) {
-        return frozen_thaw(state, obj);
-    }
-    const frozen_graph *g = frozen_of(obj);
-    return g->element ? xml_thaw(state, g->root) : frozen_thaw(state, g->root);
-}
-
-PyDoc_STRVAR(view_types_doc,
-"_frozen_view_types()\n--\n\nSequenceView and DictView, made when needed (tuple).");
-
-static PyObject *
-core_view_types(PyObject *module, PyObject *Py_UNUSED(ignored))
-{
-    core_state *state = PyModule_GetState(module);
-    return frozen_view_ready(state) < 0
-               ? NULL
-               : PyTuple_Pack(2, state->frozen_views[VIEW_SEQUENCE],
-                              state->frozen_views[VIEW_DICT]);
-}
-
-PyDoc_STRVAR(frozen_stats_doc,
-"frozen_stats()\n--\n\n"
-"What this process has frozen (dict of int): `graphs`, that are in memory now;\n"
-"`nbytes`, their memory; and `pins`, by interpreters that have called get().");
-
-static PyObject *
-core_frozen_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
-{
-    frozen_totals totals;
-    frozen_sweep();
-    frozen_count(&totals);
-    return Py_BuildValue("{s:n,s:n,s:n}", "graphs", (Py_ssize_t)totals.graphs,
-                         "nbytes", (Py_ssize_t)totals.nbytes, "pins",
-                         (Py_ssize_t)totals.pins);
-}
-
-PyMethodDef frozen_functions[] = {
-    {"freeze", (PyCFunction)(void (*)(void))core_freeze,
-     METH_VARARGS | METH_KEYWORDS, freeze_doc},
-    {"thaw", core_thaw, METH_O, thaw_doc},
-    {"_frozen_view_types", core_view_types, METH_NOARGS, view_types_doc},
-    {"frozen_stats", core_frozen_stats, METH_NOARGS, frozen_stats_doc},
-    {NULL, NULL, 0, NULL},
-};

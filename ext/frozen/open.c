@@ -115,7 +115,7 @@ empty(frozen_opened *here)
     frozen_opened gone = *here;
     memset(here, 0, sizeof(*here));
     if (gone.state != NULL) {
-        gone.state->opened = NULL;
+        gone.state->frozen->opened = NULL;
     }
     for (size_t i = 0; gone.roots.used > 0 && i <= gone.roots.mask; i++) {
         Py_XDECREF((PyObject *)gone.roots.links[i].to);
@@ -143,8 +143,8 @@ end_capsule(PyObject *capsule)
 static frozen_opened *
 kept(core_state *state)
 {
-    if (state->opened != NULL) {
-        return state->opened;
+    if (state->frozen->opened != NULL) {
+        return state->frozen->opened;
     }
     frozen_opened *here = atoll_alloc(sizeof(*here));
     if (here == NULL) {
@@ -158,10 +158,10 @@ kept(core_state *state)
         return NULL;
     }
     here->state = state;
-    state->opened = here;
+    state->frozen->opened = here;
     int rc = PyObject_SetAttrString(state->module, "_opened", capsule);
     Py_DECREF(capsule); /* without another reference, this is the end of it */
-    return rc < 0 ? NULL : state->opened;
+    return rc < 0 ? NULL : state->frozen->opened;
 }
 
 /* --------------------------------------------------------------------- walk */
@@ -314,7 +314,7 @@ open_new(core_state *state, PyObject *root)
     }
     else if (obj != NULL) { /* that of whoever was first */
         PyObject *first =
-            frozen_map_get(&state->opened->roots, frozen_mold_of(root));
+            frozen_map_get(&state->frozen->opened->roots, frozen_mold_of(root));
         Py_SETREF(obj, Py_NewRef(first == NULL ? obj : first));
     }
     else {
@@ -354,7 +354,7 @@ frozen_open(core_state *state, PyObject *part)
 const frozen_mold *
 frozen_molded(core_state *state, PyObject *obj)
 {
-    const opening *at = state->opened == NULL ? NULL : state->opened->openings;
+    const opening *at = state->frozen->opened == NULL ? NULL : state->frozen->opened->openings;
     const frozen_mold *mold = NULL;
     for (; at != NULL && mold == NULL; at = at->next) {
         mold = frozen_map_get(&at->molds, obj);
@@ -363,16 +363,16 @@ frozen_molded(core_state *state, PyObject *obj)
 }
 
 int
-frozen_visit(core_state *state, visitproc visit, void *arg)
+frozen_visit_opened(core_state *state, visitproc visit, void *arg)
 {
-    if (state->opened == NULL) {
+    if (state->frozen->opened == NULL) {
         return 0;
     }
-    const frozen_map *roots = &state->opened->roots;
+    const frozen_map *roots = &state->frozen->opened->roots;
     for (size_t i = 0; roots->used > 0 && i <= roots->mask; i++) {
         Py_VISIT((PyObject *)roots->links[i].to);
     }
-    for (const opening *at = state->opened->openings; at != NULL;
+    for (const opening *at = state->frozen->opened->openings; at != NULL;
          at = at->next) {
         for (size_t i = 0; at->molds.used > 0 && i <= at->molds.mask; i++) {
             Py_VISIT((PyObject *)at->molds.links[i].from);
@@ -384,7 +384,7 @@ frozen_visit(core_state *state, visitproc visit, void *arg)
 void
 frozen_forget(core_state *state)
 {
-    if (state->opened != NULL) {
-        empty(state->opened);
+    if (state->frozen->opened != NULL) {
+        empty(state->frozen->opened);
     }
 }

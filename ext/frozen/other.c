@@ -166,11 +166,7 @@ texts(builder *b, mold_kind kind, PyObject *tuple, PyObject *of, PyObject **out)
 static PyObject *
 helper(const char *name, PyObject *arg)
 {
-    PyObject *module = PyImport_ImportModule("atoll._frozen");
-    PyObject *result =
-        module == NULL ? NULL : PyObject_CallMethod(module, name, "(O)", arg);
-    Py_XDECREF(module);
-    return result;
+    return package_call(PACKAGE_FROZEN, name, "(O)", arg);
 }
 
 /* `text` says why not. */
@@ -301,7 +297,7 @@ begin_instance(builder *b, PyObject *src, mold_kind kind, PyObject *parts)
     frozen_mold *mold = new_mold(b, kind, PyTuple_GET_SIZE(parts));
     int rc = mold == NULL ? -1 : 1;
     if (rc > 0 && kind == MOLD_BUFFER) {
-        mold->parts[0] = frozen_data(b, first);
+        mold->parts[0] = frozen_write_buffer(b, first);
         rc = mold->parts[0] == NULL ? -1 : 1;
     }
     else if (rc > 0) {
@@ -348,7 +344,7 @@ frozen_other(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
     if (known != 0) {
         return known;
     }
-    if (type == b->state->element_type ||
+    if (type == b->state->frozen->element_type ||
         strcmp(type->tp_name, "xml.etree.ElementTree.Element") == 0) {
         return frozen_refuse(b, src, "XML elements can be by themselves only");
     }

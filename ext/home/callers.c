@@ -72,7 +72,7 @@ caller_here(const core_state *state)
         return NULL;
     }
     atoll_lock_acquire(&lock);
-    *c = (caller){.link = &callers, .next = callers, .party = state->party};
+    *c = (caller){.link = &callers, .next = callers, .party = state->wait->party};
     if (callers != NULL) {
         callers->link = &c->next;
     }
@@ -88,7 +88,7 @@ void
 callers_enter(const core_state *state)
 {
     caller *c =
-        state->is_main || state->home != NULL ? NULL : caller_here(state);
+        state->is_main || state->home->self != NULL ? NULL : caller_here(state);
     if (c != NULL) {
         atoll_lock_acquire(&lock);
         c->calls++;
@@ -100,7 +100,7 @@ void
 callers_leave(const core_state *state)
 {
     caller *c =
-        state->is_main || state->home != NULL ? NULL : caller_here(state);
+        state->is_main || state->home->self != NULL ? NULL : caller_here(state);
     if (c != NULL) {
         atoll_lock_acquire(&lock);
         c->calls -= c->calls > 0;

@@ -1,9 +1,8 @@
 /* The end of the process: all homes are closed, and those that cannot be are taken
  * out of CPython's list. */
-#include "wait/wait.h"
+#include "cpython/runtime.h"
 #include "home/home.h"
 #include "isolate/isolate.h"
-#include "wait/mail.h"
 
 /* How long what still runs gets to obey its interrupt. */
 #define EXIT_GRACE_NS INT64_C(1000000000)

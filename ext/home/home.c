@@ -2,18 +2,13 @@
  * end of the process in home/exit.c. */
 #include "home/home.h"
 
-#include "atoll/sync.h"
-#include "isolate/isolate.h"
-#include "wait/mail.h"
-#include "pool/pool.h"
-#include "home/spare.h"
-#include "wait/record.h"
-
 #include <stdio.h>
 #include <string.h>
 
-#include "wait/wait.h"
+#include "atoll/sync.h"
+#include "cpython/runtime.h"
 #include "frozen/frozen.h"
+#include "isolate/isolate.h"
 #include "output/output.h"
 #include "wire/wire.h"
 
@@ -38,8 +33,11 @@ home_unref(home *h)
         return;
     }
     atoll_msg_drop(&h->setup);
-    if (h->pool != NULL) {
-        pool_unref(h->pool);
+    if (h->employer != NULL) {
+        h->employer->ops->unref(h->employer);
+    }
+    if (h->output != NULL) {
+        output_source_unref(h->output);
     }
     atoll_chan_unref(h->inbox);
     if (h->mailbox != NULL) {
@@ -273,17 +271,18 @@ home_is_hopeless(home *h)
     atoll_lock_release(&h->lock);
 }
 
-/* `j` has ended: the next one of the pool, or none. */
+/* `j` has ended: the next one of the employer's, or none. */
 static job *
 next_job(home *h, job *j, job_status status, uint64_t printed)
 {
     atoll_lock_acquire(&h->lock);
-    bool pooled = h->pool != NULL;
-    if (!pooled) {
+    home_employer *employer = h->employer;
+    if (employer == NULL) {
         becomes_idle_locked(h, j);
     }
     atoll_lock_release(&h->lock);
-    return pooled ? pool_next(h, j, status, printed) : NULL;
+    return employer == NULL ? NULL
+                            : employer->ops->next(h, j, status, printed);
 }
 
 /* Wait for a job; attached on entry and return. */
@@ -309,13 +308,13 @@ serve(home *h, core_state *state, PyThreadState *ts, job *j)
         if (j == NULL) {
             j = receive(h, ts);
         }
-        if (h->pool != NULL && h->nice != h->pool->nice) {
-            h->nice = h->pool->nice;
+        if (h->employer != NULL && h->nice != h->employer->nice) {
+            h->nice = h->employer->nice;
             atoll_thread_nice(h->nice);
         }
         outcome out;
         bool last = job_run(h, state, j, &out);
-        uint64_t printed = last ? 0 : sink_job_over(state, h);
+        uint64_t printed = last ? 0 : sink_job_over(state);
         if (!job_settle(j, out.status, &out.reply, printed)) {
             atoll_msg_drop(&out.reply);
         }
@@ -341,15 +340,15 @@ serve(home *h, core_state *state, PyThreadState *ts, job *j)
     }
 }
 
-/* It is gone, as far as its pool is concerned. */
+/* It is gone, as far as its employer is concerned. */
 static void
-leave_pool(home *h)
+leave_employer(home *h)
 {
     atoll_lock_acquire(&h->lock);
-    bool pooled = h->pool != NULL;
+    home_employer *employer = h->employer;
     atoll_lock_release(&h->lock);
-    if (pooled) {
-        pool_home_ended(h);
+    if (employer != NULL) {
+        employer->ops->ended(h);
     }
 }
 
@@ -366,7 +365,7 @@ linger(home *h, core_state *state, job *last)
     atoll_lock_release(&h->lock);
     atoll_chan_orphan_all(h->id);
     atoll_sync_orphan_all(h->id);
-    leave_pool(h);
+    leave_employer(h);
     job_announce(last);
     job_unref(last);
     if (exiting) {
@@ -375,8 +374,8 @@ linger(home *h, core_state *state, job *last)
     if (h->isolate != NULL) {
         (void)isolate_silence(h->isolate); /* whose code stays, for now */
     }
-    mailbox_linger(state->mailbox);
-    if (h->endless) {
+    mailbox_linger(state->wait->mailbox);
+    if (isolate_is_endless(state)) {
         PyEval_SaveThread();
         atoll_thread_halt();
     }
@@ -403,7 +402,7 @@ end_interpreter(home *h, PyThreadState *ts)
 static void
 finish(home *h, job *last)
 {
-    waits_party_gone(h);
+    waits_party_gone(&h->host);
     isolate_end(h->isolate); /* first: destructors may look at objects */
     h->isolate = NULL;
     if (h->id >= 0) {
@@ -416,11 +415,11 @@ finish(home *h, job *last)
     h->state = HOME_ENDED;
     h->current = NULL;
     atoll_lock_release(&h->lock);
-    leave_pool(h);
+    leave_employer(h);
     home_ref(h); /* the table's goes to the zombies, who may be reaped */
     homes_retire(h);
     if (last != NULL) {
-        last->printed = h->printed; /* to the last word: it has ended */
+        last->printed = h->output->printed; /* to the last word: it has ended */
         job_announce(last);
         job_unref(last);
     }
@@ -435,14 +434,14 @@ name_thread(home *h)
 {
     char name[32];
     snprintf(name, sizeof(name), "atoll-%lld", (long long)h->id);
-    atoll_thread_name(h->thread, h->name[0] != '\0' ? h->name : name);
+    atoll_thread_name(h->host.thread, h->name[0] != '\0' ? h->name : name);
 }
 
 static void *
 home_main(void *arg)
 {
     home *h = arg;
-    h->thread = atoll_thread_self();
+    h->host.thread = atoll_thread_self();
     PyThreadState *ts = new_interpreter(h);
     if (ts == NULL) {
         finish(h, NULL);
@@ -464,18 +463,18 @@ home_main(void *arg)
     }
     atoll_lock_acquire(&h->lock);
     h->interp = PyInterpreterState_Get();
-    h->mailbox = mailbox_ref(state->mailbox);
-    bool pooled = h->pool != NULL;
-    if (!pooled) {
+    h->mailbox = mailbox_ref(state->wait->mailbox);
+    home_employer *employer = h->employer;
+    if (employer == NULL) {
         h->state = HOME_IDLE;
         close_if_unused_locked(h); /* its creator may have given up */
     }
     atoll_lock_release(&h->lock);
-    job *first = pooled ? pool_hello(h) : NULL;
+    job *first = employer == NULL ? NULL : employer->ops->hello(h);
     atoll_event_set(&h->started);
 
     job *last = serve(h, state, ts, first);
-    if (mailbox_close(state->mailbox) > 0 || h->endless) {
+    if (mailbox_close(state->wait->mailbox) > 0 || isolate_is_endless(state)) {
         linger(h, state, last);
         last = NULL;
     }
@@ -505,6 +504,7 @@ make(const char *name, const home_plan *plan, home **out)
         return ATOLL_ERR_NOMEM;
     }
     memset(h, 0, sizeof(*h));
+    home_init_host(h);
     h->id = -1;
     h->handles = 1;
     h->isolated = plan->isolated;
@@ -531,7 +531,7 @@ begin(home *h)
     if (!homes_add(h)) {
         return ATOLL_ERR_CLOSED;
     }
-    atoll_err err = atoll_thread_start(STACK_BYTES, home_main, h, &h->thread);
+    atoll_err err = atoll_thread_start(STACK_BYTES, home_main, h, &h->host.thread);
     if (err != ATOLL_OK) {
         homes_remove(h);
     }
@@ -581,7 +581,7 @@ home_unspare(home *h, const char *name)
         copy = old;
         h->spare = false;
         if (name[0] != '\0') {
-            atoll_thread_name(h->thread, name);
+            atoll_thread_name(h->host.thread, name);
         }
     }
     atoll_lock_release(&h->lock);
@@ -589,37 +589,38 @@ home_unspare(home *h, const char *name)
     return idle;
 }
 
-/* From now on it works for `p`. */
+/* From now on it works for `employer`. */
 static void
-join(home *h, pool *p, worker *w)
+join(home *h, home_employer *employer, void *place)
 {
-    pool_ref(p);
-    h->worker = w;
+    employer->ops->ref(employer);
+    h->place = place;
     h->counted = true;
-    h->pool = p;
+    h->employer = employer;
+}
+
+void
+home_employ(home *h, home_employer *employer, void *place)
+{
+    atoll_lock_acquire(&h->lock);
+    join(h, employer, place);
+    atoll_lock_release(&h->lock);
 }
 
 atoll_err
-home_start(pool *p, worker *w)
+home_new_employed(const char *name, const home_plan *plan,
+                  home_employer *employer, void *place)
 {
-    home *h = spare_take(&p->plan, p->name);
-    spare_expect(&p->plan);
-    if (h != NULL) {
-        atoll_lock_acquire(&h->lock);
-        join(h, p, w);
-        atoll_lock_release(&h->lock);
-        pool_adopt(h);
-        return ATOLL_OK;
-    }
+    home *h;
     home_reap();
-    atoll_err err = make(p->name, &p->plan, &h);
+    atoll_err err = make(name, plan, &h);
     if (err != ATOLL_OK) {
         return err;
     }
-    join(h, p, w);
+    join(h, employer, place);
     err = begin(h);
     if (err != ATOLL_OK) {
-        pool_unref(p);
+        employer->ops->unref(employer);
         free_new(h);
     }
     return err;

@@ -16,13 +16,17 @@
  * calls in a circle (A calls B calls A) are an error, not a deadlock. CLOSING
  * goes back to IDLE only when thread states that nobody can end are in the way.
  *
- * Lock order: a pool, the table of homes, a home's lock, then the core's locks. No
- * lock is held while Python code runs or a GIL is taken.
+ * A home may work for an employer, a pool, which is on a higher floor: it asks that for
+ * its next job, and tells it of its beginning and its end (home_employer).
+ *
+ * Lock order: an employer's, the table of homes, a home's lock, then the core's locks.
+ * No lock is held while Python code runs or a GIL is taken.
  */
 #ifndef EXT_HOME_HOME_H
 #define EXT_HOME_HOME_H
 
 #include "home/job.h"
+#include "wait/wait.h"
 
 typedef enum home_state {
     HOME_STARTING,
@@ -33,58 +37,116 @@ typedef enum home_state {
     HOME_ENDED,
 } home_state;
 
+/* An event loop of a home thread's: an interrupt makes its descriptor readable, since a
+ * loop that sleeps looks for nothing else. */
+typedef struct home_loop {
+    struct home_loop *prev, *next; /* guarded by the home's lock */
+    atoll_cq *cq;                  /* constant */
+} home_loop;
+
 typedef struct home {
-    atoll_lock lock;
-    uint32_t refs;     /* atomic */
-    uint32_t handles;  /* guarded by lock */
-    home_state state;  /* guarded by lock */
-    job *current;      /* guarded by lock; counted; the job under way */
-    PyInterpreterState *interp; /* guarded by lock; NULL before and after */
-    int64_t id;        /* written before `started` is set; -1 until then */
-    atoll_thread thread; /* constant once started */
-    unsigned long ident; /* the same, as CPython names threads */
-    bool interruptible;  /* guarded by lock: user code runs */
-    bool interrupt_due;  /* guarded by lock */
-    bool interrupted;    /* guarded by lock: once at least, in this job */
-    bool job_over;       /* guarded by lock: only the reply is still due */
-    bool call_in_flight; /* guarded by lock: our pending call is queued */
-    uint32_t put_off;    /* guarded by lock: how often the interrupt was */
-    int64_t put_off_since; /* guarded by lock: when that began */
-    bool waiting;        /* guarded by lock: the home thread is in a wait */
-    bool exiting;        /* guarded by lock: the process exits */
-    bool refused;        /* guarded by lock: the last close was refused */
-    bool ending;         /* guarded by lock: Py_EndInterpreter has begun */
-    bool abandoned;      /* guarded by lock: unlinked, must not end */
-    bool endless;        /* guarded by its GIL: see isolate/datetime.c */
-    struct mailbox *mailbox; /* guarded by lock; counted; NULL until booted */
-    atoll_kick kick;     /* interrupts the home thread's waits */
-    struct cq_link *loops; /* guarded by lock: its event loops; see async/async.h */
-    atoll_chan *inbox;   /* jobs */
-    struct pool *pool;   /* that it works for, counted; written once, with the
-                            lock held */
-    struct worker *worker; /* guarded by the pool's lock: its place there, or
-                              NULL when it has none (any more) */
-    bool counted;        /* guarded by the pool's lock: one of its `live` */
-    bool stray;          /* guarded by the pool's lock: abandoned, and busy */
-    bool dismissed;      /* guarded by lock: closes when it is idle, even if
-                            somebody has handles */
-    bool hopeless;       /* guarded by lock: it has not obeyed in its time */
+    wait_host host; /* first; its thread and the kick that ends its waits */
+
+    /* Atomic, constant, or written once. */
+    uint32_t refs;       /* atomic */
+    int64_t id;          /* written before `started` is set; -1 until then */
+    unsigned long ident; /* the thread, as CPython names it */
+    atoll_chan *inbox;   /* jobs; constant */
     bool isolated;       /* constant: extensions="isolate" */
-    int nice;            /* the home thread's own: its niceness */
-    struct isolate *isolate; /* constant once booted; or NULL */
-    atoll_spin spin;     /* of callers that wait for jobs to be done */
-    uint64_t printed;    /* guarded by its GIL: its last piece of output */
+    struct isolate *isolate;       /* constant once booted; or NULL */
+    struct output_source *output;  /* counted; constant once booted */
+    atoll_msg setup;     /* for job_boot; owned until started */
+    char *start_error;   /* written before `started` is set */
+    char *name;          /* UTF-8; constant once it is no spare */
     atoll_event started;
     atoll_event ended; /* or, at process exit, refused: it will not end */
     atoll_event gone;  /* it has ended */
-    atoll_msg setup;     /* for job_boot; owned until started */
-    char *start_error;   /* written before `started` is set */
-    bool spare;          /* guarded by lock: nobody has it, see home/spare.h */
-    char *name;          /* UTF-8; constant once it is no spare */
-    struct home *next;   /* guarded by the table's lock */
+    atoll_spin spin;   /* of callers that wait for jobs to be done */
+
+    /* Of the home thread alone. */
+    int nice; /* its niceness */
+
+    /* Guarded by the table's lock. */
+    struct home *next;
+
+    /* Guarded by the employer's lock, and the employer's business. `employer` itself
+     * is counted, and written once, with the home's lock held as well. */
+    struct home_employer *employer;
+    void *place;  /* in the employer; NULL when it has none (any more) */
+    bool counted; /* one of those that the employer waits for at its end */
+    bool stray;   /* abandoned, and busy */
+
+    /* Guarded by `lock`. */
+    atoll_lock lock;
+    uint32_t handles;
+    home_state state;
+    job *current;      /* counted; the job under way */
+    PyInterpreterState *interp; /* NULL before and after */
+    mailbox *mailbox;  /* counted; NULL until booted */
+    home_loop *loops;  /* its event loops */
+    /* - the interrupt of the job that runs */
+    bool interruptible;  /* user code runs */
+    bool interrupt_due;
+    bool interrupted;    /* once at least, in this job */
+    bool job_over;       /* only the reply is still due */
+    bool call_in_flight; /* our pending call is queued */
+    bool waiting;        /* the home thread is in a wait */
+    uint32_t put_off;    /* how often the interrupt was */
+    int64_t put_off_since; /* when that began */
+    /* - its end */
+    bool exiting;   /* the process exits */
+    bool refused;   /* the last close was refused */
+    bool ending;    /* Py_EndInterpreter has begun */
+    bool abandoned; /* unlinked, must not end */
+    bool dismissed; /* closes when it is idle, even if somebody has handles */
+    bool hopeless;  /* it has not obeyed in its time */
+    bool spare;     /* nobody has it, see home/spare.c */
 } home;
 
-/* --- what runs inside (home/job.c) */
+/* Get the home that a party's host is part of, or NULL. */
+static inline home *
+home_of_host(wait_host *host)
+{
+    return (home *)host;
+}
+
+/* What an interpreter has of the room. */
+typedef struct home_data {
+    PyTypeObject *home_type;
+    PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
+    home *self;    /* counted: the interpreter's own; NULL: atoll has not made it */
+    int wakeup_fd; /* what signal.set_wakeup_fd was told; -1: nothing */
+} home_data;
+
+extern const core_room home_room;
+
+/* What one waits for; the object is a home: what runs there now, its beginning. */
+extern const wait_type wait_home_job, wait_home_start;
+
+/* ------------------------------------------------------------- the employer */
+
+/* Whoever gives a home its jobs. Embedded in a pool. */
+typedef struct home_employer {
+    const struct home_employer_ops *ops; /* constant */
+    int nice;     /* constant: of the threads of its homes */
+    bool watched; /* constant: deadlocks of its tasks are found */
+} home_employer;
+
+/* What a home asks of it, in the home's own thread. */
+typedef struct home_employer_ops {
+    /* Count another reference; give one back. */
+    void (*ref)(home_employer *employer);
+    void (*unref)(home_employer *employer);
+    /* The interpreter is ready: return its first job, now its current one, or NULL. */
+    job *(*hello)(home *h);
+    /* `j` has ended (its outcome is `status`, its last piece of output `printed`): return
+     * the next job, now the current one, or NULL; then the home is idle. */
+    job *(*next)(home *h, job *j, job_status status, uint64_t printed);
+    /* It has ended, or never begun. */
+    void (*ended)(home *h);
+} home_employer_ops;
+
+/* ----------------------------------------------- what runs inside (home/job.c) */
 
 /* What a job has come to, before anybody else knows. */
 typedef struct outcome {
@@ -100,123 +162,209 @@ bool job_run(home *h, core_state *state, job *j, outcome *out);
  * Attached to it. NULL with an exception. */
 core_state *job_boot(home *h);
 
-/* --- life (home/home.c) */
+/* -------------------------------------------------------- plans (home/plan.c) */
 
 /* How to make an interpreter. */
 typedef struct home_plan {
     atoll_msg setup; /* owned: see make_setup in atoll/interpreter.py */
     char *key;       /* owned: the same for plans that come to the same */
     size_t key_size;
-    bool isolated;   /* its extension modules are private copies (isolate/isolate.h) */
+    bool isolated;   /* its extension modules are private copies */
 } home_plan;
 
-/* Of the tuple (setup, key) that Python has. -1 with an exception. */
+/* Make one of the tuple (setup, key) that Python has. -1 with an exception. */
 int plan_parse(core_state *state, PyObject *setup, bool isolated,
                home_plan *plan);
-/* NOMEM, or as xfer_clone. */
+
+/* Copy one. NOMEM, or as xfer_clone. */
 atoll_err plan_clone(const home_plan *plan, home_plan *copy);
+
+/* Free what it owns. */
 void plan_drop(home_plan *plan);
+
+/* --------------------------------------------------------- life (home/home.c) */
 
 /* Start a thread with a new interpreter; do not wait for it. The home has copies
  * of what it needs. The caller gets a reference and a handle. Returns NOMEM,
  * SYSTEM, or CLOSED at process exit. */
 atoll_err home_new(const char *name, const home_plan *plan, home **out);
 
-/* The same for a worker of `p`, at the place `w` that has been reserved for it; it
- * may be a spare. The reference and the handle are the place's. */
-atoll_err home_start(struct pool *p, struct worker *w);
+/* Start one that works for `employer`, in `place`. The reference and the handle are the
+ * place's. As home_new. */
+atoll_err home_new_employed(const char *name, const home_plan *plan,
+                            home_employer *employer, void *place);
 
-/* As home_new, but nobody can see it yet. And: give it `name` and let it be seen,
- * if it is idle; false if it is not, or without memory. */
+/* Let a spare work for `employer` from now on, in `place`: takes a reference to it. */
+void home_employ(home *h, home_employer *employer, void *place);
+
+/* Start one that nobody can see yet. As home_new. */
 atoll_err home_new_spare(const home_plan *plan, home **out);
+
+/* Give a spare a name and let it be seen, if it is idle. False if it is not, or without
+ * memory. */
 bool home_unspare(home *h, const char *name);
 
+/* Count a reference; give one back. Any thread. */
 void home_ref(home *h);
 void home_unref(home *h);
-/* Handles are counted apart from references; a new one needs an old one. */
+
+/* Count a handle; give one back. They are counted apart from references; a new one
+ * needs an old one. Any thread. */
 void home_handle_ref(home *h);
 void home_handle_unref(home *h);
 
+/* Look at its state. */
 home_state home_state_now(home *h);
 
-/* For all that anybody can see, it is gone. */
+/* Is it gone, for all that anybody can see? */
 static inline bool
 has_ended(home *h)
 {
     return home_state_now(h) >= HOME_LINGERING;
 }
 
-/* The home of interpreter `id`, with a reference and a handle, or NULL. With
- * `any` also one that is being made, closed, or a spare. */
-home *home_find(int64_t id, bool any);
-/* The name of the home of interpreter `id`, shortened to `size`; "" if it has none. */
-void home_copy_name(int64_t id, char *text, size_t size);
-
 /* Hand a job over; the home takes a reference of its own. OK; AGAIN when it is
  * running; CLOSED when it is closing or gone; NOMEM. */
 atoll_err home_submit(home *h, job *j);
 
-/* For pools, whose lock may be held. Its last job, `j` (NULL: it has just been
- * made), has ended and no other follows; does the process end; it has been told to stop and has not. */
+/* Note that its last job, `j` (NULL: it has just been made), has ended and no other
+ * follows. For employers, whose lock may be held, as for the next three. */
 void home_becomes_idle(home *h, const job *j);
+
 /* Give a handle back; it closes as soon as it is idle, whoever else has one. */
 void home_dismiss(home *h);
+
+/* Does the process end? */
 bool home_is_exiting(home *h);
+
+/* Note that it has been told to stop and has not. */
 void home_is_hopeless(home *h);
 
-/* The job under way, with a reference, or NULL. */
+/* Get the job under way, with a reference, or NULL. */
 job *home_current(home *h);
 
-/* --- the table (home/table.c) */
+/* -------------------------------------------------------- the table (home/table.c) */
 
-/* Enter it, unless the process is ending; leave it again, never having begun. */
+/* Find the home of interpreter `id`, with a reference and a handle, or NULL. With
+ * `any` also one that is being made, closed, or a spare. */
+home *home_find(int64_t id, bool any);
+
+/* Copy the name of the home of interpreter `id`, shortened to `size`; "" if it has
+ * none. */
+void home_copy_name(int64_t id, char *text, size_t size);
+
+/* Enter the table, unless the process is ending. */
 bool homes_add(home *h);
+
+/* Leave it again, never having begun. */
 void homes_remove(home *h);
-/* It has ended: its thread is to be joined by whoever comes next. */
+
+/* Leave it at the end: the thread is to be joined by whoever comes next. */
 void homes_retire(home *h);
+
+/* Tell the id. */
 void homes_set_id(home *h, int64_t id);
-/* Let nobody in any more. All homes, each with a reference: an array that the
+
+/* Let nobody in any more. Returns all homes, each with a reference: an array that the
  * caller frees, with a NULL at its end; NULL when out of memory. */
 home **homes_close(void);
+
 /* Join the threads of homes that have ended. Without a GIL. */
 void home_reap(void);
 
-/* --- interrupts (home/interrupt.c); all but home_interrupt attached, inside */
+/* ------------------------------------------------------ spares (home/spare.c) */
+
+/* Take one that is ready: its reference and its handle are the caller's. NULL if
+ * there is none. Any thread. */
+home *spare_take(const home_plan *plan, const char *name);
+
+/* Expect that such interpreters are needed: have spares of this kind soon. Keeps a copy
+ * of `plan`. Any thread; never fails, at worst there are none. */
+void spare_expect(const home_plan *plan);
+
+/* Close all, and make no more: the process exits. */
+void spare_end(void);
+
+void spare_fork_child(void);
+
+/* ------------------------------------------------ interrupts (home/interrupt.c) */
 
 /* Ask job `j` (NULL: any) to end with KeyboardInterrupt. False if it does not
  * run. Must be called without a GIL; does not wait for one. `unwanted`: its
  * caller has given up, so the error need not be described. */
 bool home_interrupt(home *h, const job *j, bool unwanted);
 
-/* The home whose own thread is the calling one, or NULL. */
-home *home_of_thread(core_state *state);
-/* At boot: what the module signal does where no signal arrives. -1 with an
+/* Find the home whose own thread is the calling one, or NULL. */
+home *home_of_thread(const core_state *state);
+
+/* Set up how the waits of the home's thread are interrupted. */
+void home_init_host(home *h);
+
+/* Replace what the module signal does where no signal arrives, at boot. -1 with an
  * exception. */
 int home_mend_signal(core_state *state);
-/* The job's code begins: from here on it can be interrupted. What comes before
+
+/* Begin the job's code: from here on it can be interrupted. What comes before
  * that (modules are imported when functions arrive) is left in peace, since an
  * import that is broken off leaves half of it behind. False, with
  * KeyboardInterrupt, if an interrupt has come already. */
 bool home_begin_code(home *h);
-/* Until the next home_begin_code it is left in peace again. */
+
+/* Leave it in peace again, until the next home_begin_code. */
 void home_pause_code(home *h);
-/* Called by the home thread before each wait. If an interrupt is due, raise
- * KeyboardInterrupt and return true; else note that a wait follows. */
-bool home_take_interrupt(home *h);
-/* That wait is over. */
-void home_wait_over(home *h);
-/* Where the calling thread's code is (home/place.c). Called attached, with no
- * exception set. */
+
+/* End the user's code of this job: no interrupt from here on. Returns whether anybody
+ * still wants the reply. */
+bool home_job_over(home *h);
+
+/* Add an event loop of the calling home thread's. */
+void home_add_loop(home *h, home_loop *loop);
+
+/* Take it out. */
+void home_remove_loop(home *h, home_loop *loop);
+
+/* Where the calling thread's code is (home/place.c). */
 typedef enum interrupt_place {
     PLACE_FREE,     /* KeyboardInterrupt may come */
     PLACE_DELICATE, /* it would break more than the task, here */
     PLACE_LOOP,     /* in an event loop that waits: cancel its task */
 } interrupt_place;
 
+/* Find out. Called attached, with no exception set. */
 interrupt_place interrupt_find_place(void);
-/* The user's code of this job is over: no interrupt from here on. Returns
- * whether anybody still wants the reply. */
-bool home_job_over(home *h);
+
+extern PyMethodDef interrupt_functions[];
+
+/* ------------------------------------------------------- in Python (home/object.c) */
+
+/* Make the atoll._core.Home of `h`: takes a reference and a handle of its own.
+ * NULL with MemoryError. */
+PyObject *home_object(core_state *state, home *h);
+
+/* Get the home of an atoll._core.Home, borrowed. NULL with TypeError. */
+home *home_of_object(core_state *state, PyObject *obj);
+
+/* Raise InterpreterNotFoundError. Returns NULL. */
+PyObject *home_raise_gone(core_state *state, const home *h);
+
+/* Make the type. 0, or -1 with an exception. */
+int home_add_type(core_state *state);
+
+/* Tell the wire about interpreters. */
+void home_start_handles(void);
+
+/* Tell the core which class stands for interpreters here. 0, or -1 with an exception. */
+int home_set_class(core_state *state, PyObject *cls);
+
+/* The functions about making and finding interpreters (home/make.c). */
+extern PyMethodDef home_functions[];
+
+/* ----------------------------------------------------- the process (home/exit.c) */
+
+/* Close all, interrupting what runs; called by main's atexit, with the GIL.
+ * What cannot be stopped within the grace is unlinked from the runtime. Returns
+ * -1 with an exception if a signal handler raised. */
+int home_shutdown_all(core_state *state);
 
 /* Ask it to end. Returns whether it was running something. Callers that are
  * left in the main interpreter are daemon threads: they stay blocked, as daemon
@@ -224,62 +372,24 @@ bool home_job_over(home *h);
  * their error, since their interpreters are still to end in good order. */
 bool home_ask_to_end(home *h);
 
-/* --- in Python */
-
-/* The atoll._core.Home of `h` (home/object.c): takes a reference and a handle of its own.
- * NULL with MemoryError. */
-PyObject *home_object(core_state *state, home *h);
-
-/* --- the process (home/exit.c) */
-
-/* Close all, interrupting what runs; called by main's atexit, with the GIL.
- * What cannot be stopped within the grace is unlinked from the runtime. Returns
- * -1 with an exception if a signal handler raised. */
-int home_shutdown_all(core_state *state);
-
 void home_fork_prepare(void);
 void home_fork_parent(void);
 void home_fork_child(void);
 
-/* --- callers in interpreters that are not ours (home/callers.c) */
+/* ------------------ callers in interpreters that are not ours (home/callers.c) */
 
-/* Around each job that somebody waits for; attached. */
+/* Begin to wait for a job; attached. */
 void callers_enter(const core_state *state);
+
+/* End that wait; attached. */
 void callers_leave(const core_state *state);
-/* At process exit, with no GIL held. Which threads wait for a job now? And: wait
- * until these have ended. */
+
+/* Note which threads wait for a job now, at process exit, with no GIL held. */
 void callers_note(void);
+
+/* Wait until these have ended. Likewise. */
 void callers_wait(int64_t deadline);
+
 void callers_fork_child(void);
-
-/* --- the memory of dead interpreters (cpython/arena.c) */
-
-/* Watch CPython's arenas. Once a process. */
-void arena_init(void);
-/* Unmap what interpreter `owner`, which has ended, has left behind. */
-void arena_release_all(int64_t owner);
-/* How much CPython's small-object allocator has taken for it from the system. */
-size_t arena_bytes(int64_t owner);
-void arena_fork_prepare(void);
-void arena_fork_parent(void);
-void arena_fork_child(void);
-
-/* --- CPython's list of interpreters (cpython/runtime.c) */
-
-/* Find the list; install the fork handlers. Once a process. -1 with an
- * exception. */
-int runtime_init(void);
-/* Between these, no thread state of any interpreter comes or goes; attached. Code that
- * holds another interpreter's GIL, or none, makes and deletes them: importing an
- * extension module elsewhere makes one of main's, and CPython deletes it without main's
- * GIL. No object may be freed meanwhile, and no other lock of CPython's be taken. */
-void runtime_lock_threads(void);
-void runtime_unlock_threads(void);
-/* Take one interpreter out of the list; what it owns is leaked. */
-void runtime_unlink(PyInterpreterState *interp);
-/* All that CPython has in its one static struct: the address, and how much. */
-const char *runtime_memory(size_t *size);
-/* In a forked child: leave only the main interpreter in it. */
-void runtime_unlink_all(void);
 
 #endif

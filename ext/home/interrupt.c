@@ -7,9 +7,7 @@
  * It does not come where it would break more than the task (home/place.c): there
  * the pending call queues itself again, until CPython looks elsewhere. */
 #include "cpython/version.h"
-#include "async/async.h"
 #include "home/home.h"
-#include "home/job.h"
 
 #include <signal.h>
 
@@ -25,7 +23,8 @@ static int on_pending(void *arg);
 static bool
 cancel_coroutine(void)
 {
-    PyObject *result = boot_call("cancel_coroutine", Py_None);
+    PyObject *result =
+        package_call(PACKAGE_BOOT, "cancel_coroutine", "(O)", Py_None);
     bool cancelled = result == Py_True;
     if (result == NULL) {
         PyErr_Clear(); /* no memory: so it is interrupted here */
@@ -67,7 +66,7 @@ static int
 on_pending(void *arg)
 {
     home *h = arg;
-    bool mine = atoll_thread_self() == h->thread;
+    bool mine = atoll_thread_self() == h->host.thread;
     /* Another thread leaves it to the home's, which takes its turn soon: what it
      * sets comes at the home's next look but one, and nobody knows where that is. */
     interrupt_place place = mine ? interrupt_find_place() : PLACE_DELICATE;
@@ -80,7 +79,7 @@ on_pending(void *arg)
     }
     if (due) {
         h->interrupt_due = false;
-        atoll_kick_clear(&h->kick);
+        atoll_kick_clear(&h->host.kick);
     }
     unsigned long ident = h->ident;
     atoll_lock_release(&h->lock);
@@ -113,13 +112,13 @@ home_interrupt(home *h, const job *j, bool unwanted)
         h->current->unwanted |= unwanted;
     }
     if (runs && h->interruptible) {
-        atoll_kick_set(&h->kick);
+        atoll_kick_set(&h->host.kick);
         if (!h->call_in_flight && h->interp != NULL) {
             /* If the ring is full, what is in it wakes the interpreter, but only
              * a wait of the home thread will notice us. */
             (void)queue_call_locked(h);
         }
-        for (cq_link *loop = h->loops; loop != NULL; loop = loop->next) {
+        for (home_loop *loop = h->loops; loop != NULL; loop = loop->next) {
             atoll_cq_poke(loop->cq);
         }
     }
@@ -128,10 +127,10 @@ home_interrupt(home *h, const job *j, bool unwanted)
 }
 
 home *
-home_of_thread(core_state *state)
+home_of_thread(const core_state *state)
 {
-    home *h = state->home;
-    return h != NULL && atoll_thread_self() == h->thread ? h : NULL;
+    home *h = state->home->self;
+    return h != NULL && atoll_thread_self() == h->host.thread ? h : NULL;
 }
 
 void
@@ -139,7 +138,7 @@ home_pause_code(home *h)
 {
     atoll_lock_acquire(&h->lock);
     h->interruptible = false;
-    atoll_kick_clear(&h->kick); /* or a wait would not wait */
+    atoll_kick_clear(&h->host.kick); /* or a wait would not wait */
     atoll_lock_release(&h->lock);
 }
 
@@ -157,13 +156,15 @@ home_begin_code(home *h)
     return !due;
 }
 
-bool
-home_take_interrupt(home *h)
+/* See wait_host.take_interrupt. */
+static bool
+interrupt_take(wait_host *host)
 {
+    home *h = (home *)host;
     atoll_lock_acquire(&h->lock);
     bool due = h->interrupt_due && h->interruptible;
     if (!h->interrupt_due || due) {
-        atoll_kick_clear(&h->kick);
+        atoll_kick_clear(&h->host.kick);
         h->interrupt_due = false;
     }
     h->waiting = !due;
@@ -174,9 +175,11 @@ home_take_interrupt(home *h)
     return due;
 }
 
-void
-home_wait_over(home *h)
+/* See wait_host.wait_over. */
+static void
+interrupt_wait_over(wait_host *host)
 {
+    home *h = (home *)host;
     atoll_lock_acquire(&h->lock);
     h->waiting = false;
     /* Another thread may have had the call and left it to the wait, which then
@@ -185,12 +188,42 @@ home_wait_over(home *h)
                !queue_call_locked(h);
     if (due) {
         h->interrupt_due = false;
-        atoll_kick_clear(&h->kick);
+        atoll_kick_clear(&h->host.kick);
     }
     atoll_lock_release(&h->lock);
     if (due) { /* the ring is full */
         PyThreadState_SetAsyncExc(h->ident, PyExc_KeyboardInterrupt);
     }
+}
+
+void
+home_init_host(home *h)
+{
+    h->host.take_interrupt = interrupt_take;
+    h->host.wait_over = interrupt_wait_over;
+}
+
+void
+home_add_loop(home *h, home_loop *loop)
+{
+    atoll_lock_acquire(&h->lock);
+    loop->next = h->loops;
+    if (h->loops != NULL) {
+        h->loops->prev = loop;
+    }
+    h->loops = loop;
+    atoll_lock_release(&h->lock);
+}
+
+void
+home_remove_loop(home *h, home_loop *loop)
+{
+    atoll_lock_acquire(&h->lock);
+    *(loop->prev != NULL ? &loop->prev->next : &h->loops) = loop->next;
+    if (loop->next != NULL) {
+        loop->next->prev = loop->prev;
+    }
+    atoll_lock_release(&h->lock);
 }
 
 /* Where exec() of a str is interrupted (an import makes a dataclass, say), CPython
@@ -220,7 +253,7 @@ home_job_over(home *h)
     h->interrupt_due = false;
     h->job_over = true;
     h->waiting = false;
-    atoll_kick_clear(&h->kick);
+    atoll_kick_clear(&h->host.kick);
     atoll_lock_release(&h->lock);
     /* One that was set for this job but not raised must not hit the next. */
     PyThreadState_SetAsyncExc(h->ident, NULL);
@@ -241,7 +274,7 @@ set_wakeup_fd(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"", "warn_on_full_buffer", NULL};
     core_state *state = PyModule_GetState(module);
-    int fd, warn = 1, before = state->wakeup_fd;
+    int fd, warn = 1, before = state->home->wakeup_fd;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|$p:set_wakeup_fd", names,
                                      &fd, &warn)) {
         return NULL;
@@ -252,7 +285,7 @@ set_wakeup_fd(PyObject *module, PyObject *args, PyObject *kwargs)
                         "interpreter");
         return NULL;
     }
-    state->wakeup_fd = fd < 0 ? -1 : fd;
+    state->home->wakeup_fd = fd < 0 ? -1 : fd;
     return PyLong_FromLong(before);
 }
 

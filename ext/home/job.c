@@ -1,13 +1,12 @@
 /* What runs inside an interpreter of atoll's: its preparation, and one job at
  * a time, in its home thread. */
 
+#include "atoll/trace.h"
+#include "cpython/runtime.h"
 #include "cpython/version.h"
 #include "home/home.h"
 #include "isolate/isolate.h"
-#include "wait/mail.h"
 #include "output/output.h"
-#include "pool/pool.h"
-#include "watch/trace.h"
 #include "wait/visit.h"
 #include "wire/wire.h"
 
@@ -16,18 +15,33 @@
 
 /* -------------------------------------------------------------------- jobs */
 
+/* Note for a timeline that it has been made: gives it its number. */
+static void
+job_trace_submit(job *j)
+{
+    int64_t now = atoll_now();
+    j->number = atoll_trace_number();
+    atoll_trace_note(TRACE_SUBMIT, now, now, j->number, NULL);
+}
+
+void
+job_init(job *j, job_op op, const atoll_msg *request)
+{
+    *j = (job){.refs = 1, .op = op, .status = JOB_PENDING};
+    if (request != NULL) {
+        j->request = *request;
+    }
+    if (atoll_trace_on(ATOLL_TRACE_ON) && op != JOB_CLOSE) {
+        job_trace_submit(j);
+    }
+}
+
 job *
 job_new(job_op op, const atoll_msg *request)
 {
     job *j = atoll_alloc(sizeof(*j));
     if (j != NULL) {
-        *j = (job){.refs = 1, .op = op, .status = JOB_PENDING};
-        if (request != NULL) {
-            j->request = *request;
-        }
-        if (atoll_trace_on(ATOLL_TRACE_ON) && op != JOB_CLOSE) {
-            trace_submit(j);
-        }
+        job_init(j, op, request);
     }
     return j;
 }
@@ -44,10 +58,12 @@ job_unref(job *j)
     if (atoll_count_down(&j->refs)) {
         atoll_msg_drop(&j->request);
         atoll_msg_drop(&j->reply);
-        if (j->pool != NULL) {
-            pool_unref(j->pool);
+        if (j->free != NULL) {
+            j->free(j);
         }
-        atoll_free(j);
+        else {
+            atoll_free(j);
+        }
     }
 }
 
@@ -84,67 +100,11 @@ job_await_announcement(job *j)
     }
 }
 
-/* Call atoll._boot.<name>(arg). */
-PyObject *
+/* Call a function of atoll._boot: a new reference, NULL with an exception. */
+static PyObject *
 boot_call(const char *name, PyObject *arg)
 {
-    PyObject *module = PyImport_ImportModule("atoll._boot");
-    PyObject *function =
-        module == NULL ? NULL : PyObject_GetAttrString(module, name);
-    PyObject *result =
-        function == NULL ? NULL : PyObject_CallOneArg(function, arg);
-    Py_XDECREF(function);
-    Py_XDECREF(module);
-    return result;
-}
-
-/* ------------------------------------------------------------------- plans */
-
-int
-plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan)
-{
-    PyObject *tuple;
-    const char *key;
-    Py_ssize_t size;
-    *plan = (home_plan){.isolated = isolated};
-    if (!PyArg_ParseTuple(setup, "O!y#", &PyTuple_Type, &tuple, &key, &size)) {
-        return -1;
-    }
-    plan->key_size = (size_t)size;
-    plan->key = atoll_alloc(plan->key_size + 1);
-    if (plan->key == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    memcpy(plan->key, key, plan->key_size);
-    if (xfer_encode(state, tuple, &plan->setup) < 0) {
-        atoll_free(plan->key);
-        return -1;
-    }
-    return 0;
-}
-
-atoll_err
-plan_clone(const home_plan *plan, home_plan *copy)
-{
-    *copy = *plan;
-    copy->key = atoll_alloc(plan->key_size + 1);
-    if (copy->key == NULL) {
-        return ATOLL_ERR_NOMEM;
-    }
-    memcpy(copy->key, plan->key, plan->key_size);
-    atoll_err err = xfer_clone(&plan->setup, &copy->setup);
-    if (err != ATOLL_OK) {
-        atoll_free(copy->key);
-    }
-    return err;
-}
-
-void
-plan_drop(home_plan *plan)
-{
-    atoll_msg_drop(&plan->setup);
-    atoll_free(plan->key);
+    return package_call(PACKAGE_BOOT, name, "(O)", arg);
 }
 
 /* -------------------------------------------------------------------- boot */
@@ -186,28 +146,10 @@ inherit(PyObject *setup)
     if (PyTuple_GET_SIZE(entries) == 0) {
         return 0;
     }
-    PyObject *registry = PyImport_ImportModule("atoll._registry");
     PyObject *done =
-        registry == NULL
-            ? NULL
-            : PyObject_CallMethod(registry, "inherit", "(O)", entries);
-    Py_XDECREF(registry);
+        package_call(PACKAGE_REGISTRY, "inherit", "(O)", entries);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
-}
-
-/* Private copies of extension modules, where atoll can make them. Where it
- * cannot, their import says so. */
-static int
-set_isolate(core_state *state)
-{
-    if (atoll_elf_supported()) {
-        state->home->isolate = isolate_new();
-        if (state->home->isolate == NULL) {
-            return -1;
-        }
-    }
-    return isolate_install(state);
 }
 
 /* What it is to have imported. */
@@ -223,11 +165,29 @@ preload(const home *h, PyObject *setup)
         }
     }
     if (h->spare) { /* there is time: what most first tasks need */
-        PyObject *module = PyImport_ImportModule("atoll._constant");
+        PyObject *module = package_import(PACKAGE_CONSTANT);
         Py_XDECREF(module);
         return module == NULL ? -1 : 0;
     }
     return 0;
+}
+
+/* What the setup says, after the package has been imported. Isolation comes first: what
+ * follows may import what is to be isolated. */
+static int
+set_up(home *h, core_state *state, PyObject *setup)
+{
+    bool failed = false;
+    if (h->isolated) {
+        h->isolate = isolate_boot(state, &failed);
+    }
+    if (failed || datetime_block() < 0 || home_mend_signal(state) < 0 ||
+        inherit(setup) < 0) {
+        return -1;
+    }
+    h->output = sink_boot(state, PyTuple_GET_ITEM(setup, 2),
+                          PyTuple_GET_ITEM(setup, 3));
+    return h->output == NULL ? -1 : preload(h, setup);
 }
 
 core_state *
@@ -240,14 +200,9 @@ job_boot(home *h)
     }
     if (state != NULL) {
         home_ref(h);
-        state->home = h; /* given back by the module's free function */
-        waits_party_set_home(state, h);
-        /* Isolation first: what follows may import what is to be isolated. */
-        if ((h->isolated && set_isolate(state) < 0) ||
-            datetime_block() < 0 || home_mend_signal(state) < 0 || inherit(setup) < 0 ||
-            sink_boot(PyTuple_GET_ITEM(setup, 2),
-                      PyTuple_GET_ITEM(setup, 3)) < 0 ||
-            preload(h, setup) < 0) {
+        state->home->self = h; /* given back at the end of the module */
+        wait_set_host(state, &h->host);
+        if (set_up(h, state, setup) < 0) {
             state = NULL;
         }
     }
@@ -343,6 +298,28 @@ run_coroutine(home *h, PyObject *coroutine)
     return result;
 }
 
+/* Note for a timeline that it has run since `start`: what it called is `function` (or
+ * NULL, for exec). Keeps the exception that is set, if any: then it has failed. */
+static void
+job_trace_run(const job *j, int64_t start, PyObject *function)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *name = NULL;
+    const char *text = "exec";
+    if (function != NULL) {
+        bool named = PyObject_GetOptionalAttrString(function, "__qualname__",
+                                                    &name) > 0 &&
+                     PyUnicode_Check(name);
+        text = named ? PyUnicode_AsUTF8(name) : NULL;
+        PyErr_Clear();
+        text = text == NULL ? Py_TYPE(function)->tp_name : text;
+    }
+    atoll_trace_note(exc == NULL ? TRACE_TASK : TRACE_FAILED, start,
+                     atoll_now(), j->number, text);
+    Py_XDECREF(name);
+    PyErr_SetRaisedException(exc);
+}
+
 static PyObject *
 run(home *h, core_state *state, job *j)
 {
@@ -372,7 +349,7 @@ run(home *h, core_state *state, job *j)
     if (start != 0) {
         bool calls = j->op == JOB_CALL && PyTuple_Check(request) &&
                      PyTuple_GET_SIZE(request) > 0;
-        trace_job(j, start, calls ? PyTuple_GET_ITEM(request, 0) : NULL);
+        job_trace_run(j, start, calls ? PyTuple_GET_ITEM(request, 0) : NULL);
     }
     Py_DECREF(request);
     return result;
@@ -408,7 +385,7 @@ reply_with_error(core_state *state, job *j, outcome *out)
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *info = boot_call("capture", exc);
     if (j->init) {
-        note_failed_init(state->home, exc, info);
+        note_failed_init(state->home->self, exc, info);
     }
     out->status = JOB_RAISED;
     if (info == NULL || xfer_encode_error(state, info, exc, &out->reply) < 0) {
@@ -485,17 +462,17 @@ join_threads(void)
 static bool
 run_close(core_state *state, outcome *out)
 {
-    struct isolate *iso = state->home->isolate;
+    struct isolate *iso = state->home->self->isolate;
     visit_close(state);
-    mailbox_close(state->mailbox); /* a thread state less, for good */
+    mailbox_close(state->wait->mailbox); /* a thread state less, for good */
     size_t others = join_threads();
-    if (others == 0 || state->home->isolated) {
+    if (others == 0 || state->home->self->isolated) {
         /* Exit handlers may start threads: not under Py_EndInterpreter. They
          * also end the daemon threads that packages have. */
         quiesce("run_exit_handlers");
         others = join_threads();
     }
-    if (others > 0 && state->home->isolated) {
+    if (others > 0 && state->home->self->isolated) {
         quiesce("join_daemons");
     }
     /* Last, since exit handlers may wait for threads that are to come in. */
@@ -508,7 +485,7 @@ run_close(core_state *state, outcome *out)
     if (closed && iso != NULL) {
         isolate_reopen(iso);
     }
-    mailbox_reopen(state->mailbox);
+    mailbox_reopen(state->wait->mailbox);
     visit_reopen(state);
     PyObject *count = PyLong_FromSize_t(others);
     out->status = JOB_REFUSED;
@@ -536,7 +513,7 @@ job_run(home *h, core_state *state, job *j, outcome *out)
     if (h->isolate != NULL) {
         threads_refresh(h->isolate);
     }
-    state->party->watched = h->pool != NULL && h->pool->watched;
+    state->wait->party->watched = h->employer != NULL && h->employer->watched;
     PyObject *result = run(h, state, j);
     int rc = result == NULL ? -1 : xfer_encode(state, result, &out->reply);
     compat_end_main();

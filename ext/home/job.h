@@ -22,25 +22,21 @@ typedef enum job_status {
     JOB_REFUSED,  /* close only; reply: how many threads are in the way */
     JOB_BUSY,     /* no reply: somebody else runs the interpreter */
     JOB_LOST,     /* no reply: out of memory there */
-    /* Of tasks only, and without a reply: */
+    /* Of tasks (pool/pool.h) only, and without a reply: */
     JOB_CANCELLED,
     JOB_LATE,     /* it ran longer than it was given */
     JOB_GONE,     /* its interpreter ended before it began */
-    JOB_BROKEN,   /* its pool has no workers any more, see pool_why */
+    JOB_BROKEN,   /* its pool has no workers any more */
 } job_status;
-
-/* Where a task is; of other jobs their home's `current` says it. */
-typedef enum job_phase { JOB_NEW, JOB_QUEUED, JOB_STARTED, JOB_OVER } job_phase;
-
-struct pool;
 
 typedef struct job {
     uint32_t refs; /* atomic */
     job_op op;
     bool from_main;    /* constant: its caller is in the main interpreter */
     bool task;         /* constant: of a pool; its caller does not wait for it */
-    bool init;         /* constant: prepares a worker; see pool/pool.h */
-    uint64_t number;   /* constant: of those that are traced, see watch/trace.h; or 0 */
+    bool init;         /* constant: prepares a worker, for an employer */
+    uint64_t number;   /* constant: of those that are traced; or 0 */
+    void (*free)(struct job *j); /* constant: frees it all; NULL: atoll_free does */
     atoll_lock lock;
     job_status status; /* guarded by lock; constant once settled */
     uint64_t printed;  /* constant once settled: see output/output.h */
@@ -50,21 +46,16 @@ typedef struct job {
     atoll_msg request; /* owned */
     atoll_event done;  /* it is settled */
     atoll_event over;  /* of tasks: its code does not run, and never will */
-
-    /* Of tasks only. */
-    struct pool *pool;      /* counted; constant */
-    struct job *prev, *next; /* guarded by the pool's lock: while QUEUED */
-    job_phase phase;        /* guarded by the pool's lock */
-    struct home *home;      /* guarded by the pool's lock: while STARTED */
-    int64_t limit;          /* constant: nanoseconds that it may run; 0: any */
-    atoll_timer limit_timer; /* has a reference of its own while it is set */
-    atoll_timer grace_timer; /* likewise */
-    uint32_t reminders;     /* the grace timer's own */
 } job;
 
-/* A job that owns `request` (NULL: none); NULL when out of memory, request
- * untouched. */
+/* Make a job that owns `request` (NULL: none), with one reference; NULL when out of
+ * memory, request untouched. */
 job *job_new(job_op op, const atoll_msg *request);
+
+/* Fill in a job that is part of something larger, as job_new. */
+void job_init(job *j, job_op op, const atoll_msg *request);
+
+/* Count a reference; give one back. Any thread. */
 void job_ref(job *j);
 void job_unref(job *j);
 
@@ -72,13 +63,12 @@ void job_unref(job *j);
  * none) is the job's then, and else still the caller's. Whoever settled it
  * announces it once what depends on that is done. Any thread. */
 bool job_settle(job *j, job_status status, atoll_msg *reply, uint64_t printed);
+
+/* Announce it: wake who waits for its outcome. Any thread. */
 void job_announce(job *j);
-/* If it has been cancelled, wait for the moment until that is announced. Without a
+
+/* Wait, if it has been cancelled, for the moment until that is announced. Without a
  * GIL, since whoever is about to announce it may want one. */
 void job_await_announcement(job *j);
-
-/* Call a function of atoll._boot with one argument: its result, or NULL with an
- * exception. Attached, inside. */
-PyObject *boot_call(const char *name, PyObject *arg);
 
 #endif

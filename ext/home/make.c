@@ -1,5 +1,4 @@
 /* Functions of atoll._core about interpreters: making, finding and keeping ready. */
-#include "wait/wait.h"
 #include "home/home.h"
 #include "home/spare.h"
 #include "wire/wire.h"
@@ -68,7 +67,8 @@ core_create(PyObject *module, PyObject *args)
                                    "interpreter creation failed: %s",
                                    h->start_error);
     }
-    xfer_handle_unref(HANDLE_HOME, h); /* home_new's; closes it on failure */
+    home_handle_unref(h); /* home_new's; closes it on failure */
+    home_unref(h);
     return result;
 }
 
@@ -114,6 +114,12 @@ PyDoc_STRVAR(find_home_doc,
 "The Home of an interpreter of atoll's, or None; with `any` also while it is\n"
 "being made or closed, or if the message that is being read has it.");
 
+static bool
+has_id(const void *h, int64_t id)
+{
+    return ((const home *)h)->id == id;
+}
+
 static PyObject *
 core_find_home(PyObject *module, PyObject *args)
 {
@@ -125,24 +131,17 @@ core_find_home(PyObject *module, PyObject *args)
     }
     home *h = home_find(id, any);
     if (h == NULL) {
-        h = any ? xfer_noted_home(state, id) : NULL;
+        h = any ? xfer_noted_handle(state, HANDLE_HOME, has_id, id) : NULL;
         if (h == NULL) {
             Py_RETURN_NONE;
         }
-        xfer_handle_ref(HANDLE_HOME, h);
+        home_ref(h);
+        home_handle_ref(h);
     }
     PyObject *obj = home_object(state, h);
-    xfer_handle_unref(HANDLE_HOME, h);
+    home_handle_unref(h);
+    home_unref(h);
     return obj;
-}
-
-PyDoc_STRVAR(token_doc,
-"_process_token()\n--\n\nA random number of this process, for pickles.");
-
-static PyObject *
-core_token(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
-{
-    return PyLong_FromUnsignedLongLong(xfer_process_token());
 }
 
 PyDoc_STRVAR(set_class_doc,
@@ -153,68 +152,13 @@ static PyObject *
 core_set_class(PyObject *module, PyObject *cls)
 {
     core_state *state = PyModule_GetState(module);
-    Py_XSETREF(state->interpreter_class, Py_NewRef(cls));
-    Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(register_doc,
-"_register(type, reduce, rebuild, /)\n--\n\nSee atoll.register.");
-
-static PyObject *
-core_register(PyObject *module, PyObject *args)
-{
-    core_state *state = PyModule_GetState(module);
-    PyObject *type, *reduce, *rebuild;
-    if (!PyArg_ParseTuple(args, "O!OO:register", &PyType_Type, &type, &reduce,
-                          &rebuild)) {
-        return NULL;
-    }
-    if (!PyCallable_Check(reduce) || !PyCallable_Check(rebuild)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "register() takes two callables after the type");
-        return NULL;
-    }
-    if (xfer_is_builtin(state, (PyTypeObject *)type)) {
-        PyErr_Format(PyExc_TypeError, "%R crosses by itself", type);
-        return NULL;
-    }
-    PyObject *pair = PyTuple_Pack(2, reduce, rebuild);
-    int rc = pair == NULL ? -1 : PyDict_SetItem(state->reducers, type, pair);
-    Py_XDECREF(pair);
-    return rc < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-PyDoc_STRVAR(set_inherit_doc,
-"_set_inherit(function, /)\n--\n\nSee atoll._registry.inherit.");
-
-static PyObject *
-core_set_inherit(PyObject *module, PyObject *function)
-{
-    core_state *state = PyModule_GetState(module);
-    Py_XSETREF(state->inherit, Py_NewRef(function));
-    Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(is_shareable_doc,
-"is_shareable(obj, /)\n--\n\n"
-"Is `obj` of a type that PEP 734 calls shareable: an immutable value without\n"
-"parts that are not, a memoryview, or a handle of atoll's? Such an object always\n"
-"crosses, and no code runs for it. Much more can be sent. Never raises.");
-
-static PyObject *
-core_is_shareable(PyObject *module, PyObject *obj)
-{
-    return PyBool_FromLong(xfer_is_shareable(PyModule_GetState(module), obj));
+    return home_set_class(state, cls) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyMethodDef home_functions[] = {
     {"_create", core_create, METH_VARARGS, create_doc},
     {"_find_home", core_find_home, METH_VARARGS, find_home_doc},
-    {"_process_token", core_token, METH_NOARGS, token_doc},
-    {"_register", core_register, METH_VARARGS, register_doc},
-    {"_set_inherit", core_set_inherit, METH_O, set_inherit_doc},
     {"_set_interpreter_class", core_set_class, METH_O, set_class_doc},
     {"_warm", core_warm, METH_VARARGS, warm_doc},
-    {"is_shareable", core_is_shareable, METH_O, is_shareable_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -1,10 +1,8 @@
 /* atoll._core.Home: what an atoll.Interpreter holds on to. The class that users
  * see is Python (atoll/interpreter.py); this is the part that waits. */
-#include "wait/wait.h"
 #include "home/home.h"
-#include "pool/task.h"
 #include "output/output.h"
-#include "wire/wire.h"
+#include "wire/kind.h"
 
 #include <marshal.h>
 
@@ -21,11 +19,12 @@ typedef struct homeobj {
 PyObject *
 home_object(core_state *state, home *h)
 {
-    homeobj *self = PyObject_New(homeobj, state->home_type);
+    homeobj *self = PyObject_New(homeobj, state->home->home_type);
     if (self != NULL) {
         self->state = state;
         self->home = h;
-        xfer_handle_ref(HANDLE_HOME, h);
+        home_ref(h);
+        home_handle_ref(h);
     }
     return (PyObject *)self;
 }
@@ -35,13 +34,14 @@ homeobj_dealloc(PyObject *obj)
 {
     homeobj *self = (homeobj *)obj;
     PyTypeObject *type = Py_TYPE(obj);
-    xfer_handle_unref(HANDLE_HOME, self->home);
+    home_handle_unref(self->home);
+    home_unref(self->home);
     PyObject_Free(self);
     Py_DECREF(type);
 }
 
-static PyObject *
-raise_gone(core_state *state, const home *h)
+PyObject *
+home_raise_gone(core_state *state, const home *h)
 {
     PyObject *id = PyLong_FromLongLong(h->id);
     if (id != NULL) {
@@ -54,34 +54,116 @@ raise_gone(core_state *state, const home *h)
 
 /* ------------------------------------------------------- as atoll.Interpreter */
 
-PyObject *
-interpreter_from_home(core_state *state, struct home *h)
+/* Make the Python object for a home: a new reference. There is one for each id and
+ * interpreter. */
+static PyObject *
+interpreter_from_home(core_state *state, void *h)
 {
-    if (state->interpreter_class == NULL) {
+    PyObject *cls = state->home->interpreter_class;
+    if (cls == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "atoll is not fully imported");
         return NULL;
     }
-    PyObject *handle = home_object(state, h);
-    if (handle == NULL) {
+    PyObject *own = home_object(state, h);
+    if (own == NULL) {
         return NULL;
     }
-    PyObject *interp = PyObject_CallMethod(state->interpreter_class,
-                                           "_from_handle", "O", handle);
-    Py_DECREF(handle);
+    PyObject *interp = PyObject_CallMethod(cls, "_from_handle", "O", own);
+    Py_DECREF(own);
     return interp;
 }
 
-struct home *
+/* Find the home behind an atoll.Interpreter (borrowed), or NULL if it has none; an
+ * exception may be set. */
+static home *
 interpreter_home(core_state *state, PyObject *obj)
 {
-    PyObject *handle = PyObject_GetAttrString(obj, "_handle");
-    if (handle == NULL) {
+    PyObject *own = PyObject_GetAttrString(obj, "_handle");
+    if (own == NULL) {
         return NULL;
     }
-    home *h = Py_TYPE(handle) == state->home_type ? ((homeobj *)handle)->home
-                                                  : NULL;
-    Py_DECREF(handle); /* the interpreter object keeps it */
+    home *h = Py_TYPE(own) == state->home->home_type ? ((homeobj *)own)->home
+                                                     : NULL;
+    Py_DECREF(own); /* the interpreter object keeps it */
     return h;
+}
+
+/* Append an interpreter: its home, or its id if that has none. */
+static int
+interpreter_encode(encoder *e, PyObject *obj)
+{
+    home *h = interpreter_home(e->state, obj);
+    if (h != NULL) {
+        return enc_put_handle(e, TAG_HANDLE, HANDLE_HOME, h);
+    }
+    PyObject *id = PyErr_Occurred() ? NULL : PyObject_GetAttrString(obj, "id");
+    int64_t value = id == NULL ? -1 : PyLong_AsLongLong(id);
+    Py_XDECREF(id);
+    if (value == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    return enc_put(e, TAG_FOREIGN, &value, sizeof(value));
+}
+
+/* Make an interpreter that has no home, of its id. */
+static PyObject *
+interpreter_decode(decoder *d, int Py_UNUSED(tag))
+{
+    int64_t id = (int64_t)dec_u64(d);
+    PyObject *cls = d->state->home->interpreter_class;
+    if (cls == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "atoll is not fully imported");
+        return NULL;
+    }
+    return PyObject_CallFunction(cls, "L", (long long)id);
+}
+
+static void
+home_ref_handle(void *ptr)
+{
+    home_ref(ptr);
+    home_handle_ref(ptr);
+}
+
+static void
+home_unref_handle(void *ptr)
+{
+    home_handle_unref(ptr);
+    home_unref(ptr);
+}
+
+static const wire_kind home_kind = {
+    .ref = home_ref_handle,
+    .unref = home_unref_handle,
+    .open = interpreter_from_home,
+};
+
+void
+home_start_handles(void)
+{
+    wire_set_kind(HANDLE_HOME, &home_kind);
+    wire_set_decoder(TAG_FOREIGN, interpreter_decode);
+}
+
+int
+home_set_class(core_state *state, PyObject *cls)
+{
+    if (!PyType_Check(cls)) {
+        PyErr_Format(PyExc_TypeError, "expected a class, not %T", cls);
+        return -1;
+    }
+    Py_XSETREF(state->home->interpreter_class, Py_NewRef(cls));
+    return wire_add_type(state, (PyTypeObject *)cls, interpreter_encode, true);
+}
+
+home *
+home_of_object(core_state *state, PyObject *obj)
+{
+    if (Py_TYPE(obj) != state->home->home_type) {
+        PyErr_Format(PyExc_TypeError, "expected a Home, not %T", obj);
+        return NULL;
+    }
+    return ((homeobj *)obj)->home;
 }
 
 /* -------------------------------------------------------------- running jobs */
@@ -171,7 +253,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
         raise_running(state);
     }
     else if (err == ATOLL_ERR_CLOSED) {
-        raise_gone(state, h);
+        home_raise_gone(state, h);
     }
     else {
         raise_err(state, err, "interpreter");
@@ -215,20 +297,6 @@ homeobj_call(PyObject *obj, PyObject *request)
     return run_job((homeobj *)obj, JOB_CALL, request);
 }
 
-PyDoc_STRVAR(submit_doc,
-"submit($self, target, function, args, kwargs, limit, /)\n--\n\n"
-"Queue a call there: as Pool.submit.");
-
-static PyObject *
-homeobj_submit(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
-{
-    homeobj *self = (homeobj *)obj;
-    if (has_ended(self->home)) {
-        return raise_gone(self->state, self->home);
-    }
-    return pool_submit_to_home(self->state, self->home, args, nargs);
-}
-
 PyDoc_STRVAR(prepare_doc,
 "prepare($self, names, /)\n--\n\n"
 "Bind the items of a dict in __main__ there. Returns as exec does.");
@@ -251,7 +319,7 @@ homeobj_interrupt(PyObject *obj, PyObject *Py_UNUSED(ignored))
     runs = home_interrupt(h, NULL, false);
     Py_END_ALLOW_THREADS
     if (!runs && has_ended(h)) {
-        return raise_gone(((homeobj *)obj)->state, h);
+        return home_raise_gone(((homeobj *)obj)->state, h);
     }
     return PyBool_FromLong(runs);
 }
@@ -269,7 +337,7 @@ homeobj_is_running(PyObject *obj, PyObject *Py_UNUSED(ignored))
         Py_RETURN_TRUE;
     case HOME_LINGERING:
     case HOME_ENDED:
-        return raise_gone(self->state, self->home);
+        return home_raise_gone(self->state, self->home);
     default:
         Py_RETURN_FALSE;
     }
@@ -327,7 +395,7 @@ begin_close(homeobj *self, int64_t deadline)
         job_unref(j);
         j = home_current(h);
         if (j == NULL && has_ended(h)) {
-            raise_gone(self->state, h);
+            home_raise_gone(self->state, h);
             return NULL;
         }
         if (err != ATOLL_ERR_AGAIN && err != ATOLL_ERR_CLOSED) {
@@ -436,8 +504,6 @@ homeobj_note(PyObject *obj, PyObject *Py_UNUSED(ignored))
 static PyMethodDef homeobj_methods[] = {
     {"exec", homeobj_exec, METH_O, exec_doc},
     {"call", homeobj_call, METH_O, call_doc},
-    {"submit", (PyCFunction)(void (*)(void))homeobj_submit, METH_FASTCALL,
-     submit_doc},
     {"prepare", homeobj_prepare, METH_O, prepare_doc},
     {"interrupt", homeobj_interrupt, METH_NOARGS, interrupt_doc},
     {"is_running", homeobj_is_running, METH_NOARGS, is_running_doc},
@@ -471,9 +537,6 @@ static PyType_Spec homeobj_spec = {
 int
 home_add_type(core_state *state)
 {
-    state->home_type = (PyTypeObject *)PyType_FromModuleAndSpec(
-        state->module, &homeobj_spec, NULL);
-    return state->home_type == NULL
-               ? -1
-               : PyModule_AddType(state->module, state->home_type);
+    state->home->home_type = core_add_type(state, &homeobj_spec);
+    return state->home->home_type == NULL ? -1 : 0;
 }

@@ -20,33 +20,11 @@
  * In the importer's own code, where it holds the lock of a module, or is one of those
  * callbacks. The bodies of the modules can be interrupted.
  */
-#include "cpython/version.h"
 #include "home/home.h"
 
-#include <opcode_ids.h>
 #include <string.h>
 
-#ifdef COMPAT_ENTER_SPECIAL
-/* Is the instruction `at` of `code` the call of __enter__ by a `with`? Called with
- * no exception set. */
-static bool
-calls_enter(PyCodeObject *code, int at)
-{
-    PyObject *bytes = PyCode_GetCode(code);
-    if (bytes == NULL) {
-        PyErr_Clear();
-        return false;
-    }
-    const unsigned char *ops =
-        (const unsigned char *)PyBytes_AS_STRING(bytes);
-    bool calls = at >= 2 && at + 1 < PyBytes_GET_SIZE(bytes) &&
-                 ops[at - 2] == LOAD_SPECIAL &&
-                 ops[at - 1] == COMPAT_ENTER_SPECIAL && ops[at] == CALL &&
-                 ops[at + 1] == 0;
-    Py_DECREF(bytes);
-    return calls;
-}
-#endif
+#include "cpython/runtime.h"
 
 static bool
 is_at_door(PyFrameObject *frame)
@@ -54,9 +32,7 @@ is_at_door(PyFrameObject *frame)
     PyCodeObject *code = PyFrame_GetCode(frame);
     bool is = PyUnicode_EqualToUTF8(code->co_name, "__enter__") ||
               PyUnicode_EqualToUTF8(code->co_name, "__exit__");
-#ifdef COMPAT_ENTER_SPECIAL
-    is = is || calls_enter(code, PyFrame_GetLasti(frame));
-#endif
+    is = is || frames_call_enter(code, PyFrame_GetLasti(frame));
     Py_DECREF(code);
     return is;
 }

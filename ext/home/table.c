@@ -72,7 +72,7 @@ home_reap(void)
     atoll_lock_release(&table_lock);
     while (list != NULL) {
         home *next = list->next;
-        atoll_thread_join(list->thread); /* it is on its last lines */
+        atoll_thread_join(list->host.thread); /* it is on its last lines */
         home_unref(list);
         list = next;
     }
@@ -162,7 +162,7 @@ home_fork_child(void)
     table_lock.word = 0;
     for (home *h = table; h != NULL; h = h->next) {
         h->lock.word = 0;
-        h->kick = (atoll_kick){0};
+        h->host.kick = (atoll_kick){0};
         h->state = HOME_ENDED;
         h->interp = NULL;
         h->current = NULL;

@@ -33,6 +33,10 @@ int api_at_process_exit(void (*destructor)(void *), void *object,
 char *api_get_env(const char *name, isolate *iso);
 char *api_secure_get_env(const char *name, isolate *iso);
 
+/* The C++ runtime's, which no header declares. */
+extern int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
+extern int __cxa_atexit(void (*)(void *), void *, void *);
+
 /* --- isolate/fork.c */
 int api_register_atfork(void (*prepare)(void), void (*parent)(void),
                         void (*child)(void), void *library, isolate *iso);

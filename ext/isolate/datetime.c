@@ -15,7 +15,6 @@
 #include "isolate/isolate.h"
 
 #include "cpython/version.h"
-#include "home/home.h"
 
 #if COMPAT_NO_C_DATETIME
 
@@ -74,11 +73,8 @@ is_blocked(void)
 static int
 change_over(core_state *state)
 {
-    state->home->endless = true;
-    PyObject *boot = PyImport_ImportModule("atoll._boot");
-    PyObject *done =
-        boot == NULL ? NULL : PyObject_CallMethod(boot, "use_c_datetime", NULL);
-    Py_XDECREF(boot);
+    state->isolate->endless = true;
+    PyObject *done = package_call(PACKAGE_BOOT, "use_c_datetime", "()");
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "cpython/version.h"
-#include "home/home.h"
 
 /* Of the standard library, but CPython refuses them here; they work, or fail as
  * they do in main. */
@@ -112,8 +111,8 @@ create_extension(PyObject *module, PyObject *const *args, Py_ssize_t count)
         }
     }
     result = is_lifted(name)
-                 ? call_lifted(state->create_extension, args, 2)
-                 : PyObject_Vectorcall(state->create_extension, args, 2, NULL);
+                 ? call_lifted(state->isolate->create_extension, args, 2)
+                 : PyObject_Vectorcall(state->isolate->create_extension, args, 2, NULL);
 done:
     Py_XDECREF(full);
     Py_XDECREF(origin);
@@ -129,8 +128,8 @@ create_builtin(PyObject *module, PyObject *spec)
     const char *text = name == NULL ? NULL : PyUnicode_AsUTF8(name);
     PyObject *result = NULL;
     if (text != NULL) {
-        result = is_lifted(text) ? call_lifted(state->create_builtin, &spec, 1)
-                                 : PyObject_CallOneArg(state->create_builtin,
+        result = is_lifted(text) ? call_lifted(state->isolate->create_builtin, &spec, 1)
+                                 : PyObject_CallOneArg(state->isolate->create_builtin,
                                                        spec);
     }
     Py_XDECREF(name);
@@ -163,7 +162,7 @@ ctypes_dlopen(PyObject *module, PyObject *args)
          (mode = PyLong_AsInt(PyTuple_GET_ITEM(args, 1))) == -1)) {
         PyErr_Clear(); /* CPython's function says what is wrong */
         Py_XDECREF(bytes);
-        return PyObject_CallObject(state->ctypes_dlopen, args);
+        return PyObject_CallObject(state->isolate->ctypes_dlopen, args);
     }
     /* What is to be visible to all is not to be private; and who asks for what
      * is there already is not to get something new. */
@@ -172,15 +171,15 @@ ctypes_dlopen(PyObject *module, PyObject *args)
                 realpath(PyBytes_AS_STRING(bytes), path) != NULL &&
                 is_of_a_package(path);
     Py_DECREF(bytes);
-    if (!ours || state->home->isolate == NULL) {
-        return PyObject_CallObject(state->ctypes_dlopen, args);
+    if (!ours || state->isolate->isolate == NULL) {
+        return PyObject_CallObject(state->isolate->ctypes_dlopen, args);
     }
     if (PySys_Audit("ctypes.dlopen", "O", name) < 0) {
         return NULL;
     }
     atoll_why why;
     bool fresh;
-    void *handle = atoll_elf_space_load(state->home->isolate->space, path,
+    void *handle = atoll_elf_space_load(state->isolate->isolate->space, path,
                                         mode | RTLD_NOW, &fresh, &why);
     if (handle == NULL) {
         PyErr_Format(PyExc_OSError, "cannot load a private copy of %s for "
@@ -188,7 +187,7 @@ ctypes_dlopen(PyObject *module, PyObject *args)
         return NULL;
     }
     if (fresh) {
-        threads_found(state->home->isolate, handle);
+        threads_found(state->isolate->isolate, handle);
     }
     return PyLong_FromVoidPtr(handle);
 }
@@ -202,7 +201,7 @@ mend_ctypes(core_state *state, PyObject *ctypes)
     int rc = -1;
     if (ours != NULL && theirs != NULL) {
         if (ours != theirs) {
-            Py_XSETREF(state->ctypes_dlopen, Py_NewRef(theirs));
+            Py_XSETREF(state->isolate->ctypes_dlopen, Py_NewRef(theirs));
         }
         rc = PyObject_SetAttrString(ctypes, "dlopen", ours);
     }
@@ -215,10 +214,7 @@ mend_ctypes(core_state *state, PyObject *ctypes)
 static int
 limit(PyObject *module)
 {
-    PyObject *boot = PyImport_ImportModule("atoll._boot");
-    PyObject *done =
-        boot == NULL ? NULL : PyObject_CallMethod(boot, "limit", "O", module);
-    Py_XDECREF(boot);
+    PyObject *done = package_call(PACKAGE_BOOT, "limit", "(O)", module);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
@@ -262,7 +258,7 @@ exec_extension(PyObject *module, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "exec_module() takes a module");
         return NULL;
     }
-    return exec_and_mend(state, state->exec_extension, args, 2);
+    return exec_and_mend(state, state->isolate->exec_extension, args, 2);
 }
 
 /* BuiltinImporter.exec_module(module) */
@@ -270,7 +266,7 @@ static PyObject *
 exec_builtin(PyObject *module, PyObject *arg)
 {
     core_state *state = PyModule_GetState(module);
-    return exec_and_mend(state, state->exec_builtin, &arg, 1);
+    return exec_and_mend(state, state->isolate->exec_builtin, &arg, 1);
 }
 
 /* SourceLoader.exec_module(self, module), and that of bytecode files */
@@ -281,7 +277,7 @@ exec_source(PyObject *module, PyObject *const *args, Py_ssize_t count)
     if (count == 2 && datetime_foresee(state, args[1]) < 0) {
         return NULL;
     }
-    return PyObject_Vectorcall(state->exec_source, args, (size_t)count, NULL);
+    return PyObject_Vectorcall(state->isolate->exec_source, args, (size_t)count, NULL);
 }
 
 #define FAST(f) ((PyCFunction)(void (*)(void))(f))
@@ -339,20 +335,20 @@ isolate_install(core_state *state)
     /* The frozen modules behind importlib.machinery, which are there. */
     PyObject *files = PyImport_ImportModule("_frozen_importlib_external");
     PyObject *builtins = PyImport_ImportModule("_frozen_importlib");
-    state->single_phase = PyDict_New();
+    state->isolate->single_phase = PyDict_New();
     int rc = -1;
-    if (files != NULL && builtins != NULL && state->single_phase != NULL &&
+    if (files != NULL && builtins != NULL && state->isolate->single_phase != NULL &&
         replace(state, files, "ExtensionFileLoader", "create_module",
-                "_create_extension", true, &state->create_extension) == 0 &&
+                "_create_extension", true, &state->isolate->create_extension) == 0 &&
         replace(state, files, "ExtensionFileLoader", "exec_module",
-                "_exec_extension", true, &state->exec_extension) == 0 &&
+                "_exec_extension", true, &state->isolate->exec_extension) == 0 &&
         (!datetime_is_isolated("_datetime") ||
          replace(state, files, "_LoaderBasics", "exec_module", "_exec_source",
-                 true, &state->exec_source) == 0) &&
+                 true, &state->isolate->exec_source) == 0) &&
         replace(state, builtins, "BuiltinImporter", "create_module",
-                "_create_builtin", false, &state->create_builtin) == 0) {
+                "_create_builtin", false, &state->isolate->create_builtin) == 0) {
         rc = replace(state, builtins, "BuiltinImporter", "exec_module",
-                     "_exec_builtin", false, &state->exec_builtin);
+                     "_exec_builtin", false, &state->isolate->exec_builtin);
     }
     Py_XDECREF(files);
     Py_XDECREF(builtins);

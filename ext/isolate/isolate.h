@@ -83,12 +83,34 @@ typedef struct isolate {
     int thread_count_due; /* for thread_setter, in the home thread; 0: none */
 } isolate;
 
-/* For the current interpreter. NULL with an exception. */
+/* What an interpreter has of the room: of CPython's functions, those that ours are in
+ * the place of. NULLs in interpreters that are not isolated. */
+typedef struct isolate_data {
+    isolate *isolate; /* borrowed from the home; NULL: there are no copies */
+    PyObject *single_phase; /* see isolate/import.c */
+    PyObject *create_extension, *create_builtin, *exec_extension,
+        *exec_builtin, *exec_source, *ctypes_dlopen;
+    bool endless; /* the interpreter must not be ended: see isolate/datetime.c */
+} isolate_data;
+
+extern const core_room isolate_room;
+
+/* Make the current interpreter load extension modules as private copies, where atoll
+ * can make them; where it cannot, their import says so. Returns its isolate, which the
+ * caller ends with isolate_end(), NULL if there are no copies; *failed: with an
+ * exception. */
+isolate *isolate_boot(core_state *state, bool *failed);
+
+/* Make an isolate for the current interpreter. NULL with an exception. */
 isolate *isolate_new(void);
 
-/* Make the current interpreter load extension modules through `state`'s home's
- * isolate. -1 with an exception. */
+/* Replace the methods of importlib's loaders. -1 with an exception. */
 int isolate_install(core_state *state);
+
+/* Must the interpreter not be ended before the process does? */
+bool isolate_is_endless(const core_state *state);
+
+extern PyMethodDef isolate_functions[];
 
 /* Let nobody in any more and wait, until `deadline`, for those that are in.
  * Attached; the GIL is released meanwhile. True: nobody is; else it is open

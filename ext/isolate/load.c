@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 
 #include "cpython/version.h"
-#include "home/home.h"
 
 /* Files of which it is known that CPython can load them here: they declare
  * support for own GILs, and use no other extension's C API. Those that do keep
@@ -213,7 +212,7 @@ from_init(request *r, PyObject *module)
     if (def->m_size == -1) {
         PyObject *now = PyDict_Copy(dict);
         int rc = now == NULL ? -1
-                             : PyDict_SetItem(r->state->single_phase, r->name,
+                             : PyDict_SetItem(r->state->isolate->single_phase, r->name,
                                               now);
         Py_XDECREF(now);
         if (rc < 0) {
@@ -281,7 +280,7 @@ make_module(request *r, void *handle, bool *theirs)
         return NULL;
     }
     PyObject *remembered =
-        PyDict_GetItemWithError(r->state->single_phase, r->name);
+        PyDict_GetItemWithError(r->state->isolate->single_phase, r->name);
     if (remembered != NULL || PyErr_Occurred()) {
         return remembered == NULL ? NULL : from_memory(r, remembered);
     }
@@ -356,7 +355,7 @@ isolate_load(core_state *state, PyObject *spec, PyObject *name,
              PyObject *origin)
 {
     request r = {.state = state,
-                 .iso = state->home->isolate,
+                 .iso = state->isolate->isolate,
                  .spec = spec,
                  .name = name,
                  .origin = origin};

@@ -123,8 +123,6 @@ api_thread_create(void *thread, const void *attributes, void *(*run)(void *),
     return rc;
 }
 
-extern int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
-
 /* Destructors of C++'s and Rust's thread-local objects. Those of the home thread
  * would run when the interpreter is gone, and greenlet's would look for objects
  * in it; in a process's main thread they mostly do not run before the end. */
@@ -162,8 +160,6 @@ destroy(void *arg)
         e->destructor(e->object);
     }
 }
-
-extern int __cxa_atexit(void (*)(void *), void *, void *);
 
 /* Destructors of C++'s static objects, and the functions of atexit. They run at the
  * end of the process, or when the library is unloaded. */

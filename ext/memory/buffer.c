@@ -1,5 +1,4 @@
 /* atoll.Buffer: memory that belongs to no interpreter. */
-#include "chan/chan.h"
 #include "memory/memory.h"
 
 #include <stddef.h>
@@ -7,7 +6,7 @@
 PyObject *
 buffer_from_region(core_state *state, atoll_region *region)
 {
-    bufferobj *self = PyObject_New(bufferobj, state->buffer_type);
+    bufferobj *self = PyObject_New(bufferobj, state->memory->buffer_type);
     if (self != NULL) {
         self->region = atoll_region_ref(region);
         self->exports = 0;
@@ -126,6 +125,6 @@ static PyType_Spec buffer_spec = {
 int
 buffer_add_type(core_state *state)
 {
-    state->buffer_type = chanobj_make_type(state, &buffer_spec);
-    return state->buffer_type == NULL ? -1 : 0;
+    state->memory->buffer_type = core_add_type(state, &buffer_spec);
+    return state->memory->buffer_type == NULL ? -1 : 0;
 }

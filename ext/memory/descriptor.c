@@ -1,7 +1,8 @@
 /* File descriptors inside messages: duplicated when they are sent, and closed
  * if the message is dropped. The receiver gets the number of its own copy. */
-#include "wire/encode/encoder.h"
 #include "memory/memory.h"
+
+#include "wire/kind.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,7 @@ typedef struct descriptorobj {
     int fd; /* borrowed from whoever sends */
 } descriptorobj;
 
-int
+static int
 descriptor_encode(encoder *e, PyObject *obj)
 {
     int fd = fcntl(((descriptorobj *)obj)->fd, F_DUPFD_CLOEXEC, 3);
@@ -73,13 +74,47 @@ static PyType_Spec descriptor_spec = {
     .slots = descriptor_slots,
 };
 
+static PyObject *
+descriptor_decode(decoder *d, int Py_UNUSED(tag))
+{
+    handle *h = &d->handles[dec_u32(d)];
+    PyObject *number = PyLong_FromLong((int)(intptr_t)h->ptr);
+    if (number != NULL) {
+        h->kind = HANDLE_NONE; /* the receiver's now */
+    }
+    return number;
+}
+
+static void
+descriptor_close(void *ptr)
+{
+    close((int)(intptr_t)ptr);
+}
+
+static atoll_err
+descriptor_clone(void *ptr, void **copy)
+{
+    int fd = fcntl((int)(intptr_t)ptr, F_DUPFD_CLOEXEC, 0);
+    *copy = (void *)(intptr_t)fd;
+    return fd < 0 ? ATOLL_ERR_NOMEM : ATOLL_OK;
+}
+
+static const wire_kind descriptor_kind = {.unref = descriptor_close,
+                                          .clone = descriptor_clone};
+
+void
+descriptor_start(void)
+{
+    wire_set_kind(HANDLE_FD, &descriptor_kind);
+    wire_set_decoder(TAG_FD, descriptor_decode);
+}
+
 int
 descriptor_add_type(core_state *state)
 {
-    state->fd_type = (PyTypeObject *)PyType_FromModuleAndSpec(
-        state->module, &descriptor_spec, NULL);
-    return state->fd_type == NULL ||
-                   PyModule_AddType(state->module, state->fd_type) < 0
+    PyTypeObject *type = core_add_type(state, &descriptor_spec);
+    state->memory->fd_type = type;
+    return type == NULL
                ? -1
-               : 0;
+               : wire_add_type(state, type, descriptor_encode, false);
 }

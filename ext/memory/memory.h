@@ -13,19 +13,22 @@
 
 #include "base/base.h"
 
-struct encoder;
-struct decoder;
-struct handle;
+/* What an interpreter has of the room. */
+typedef struct memory_data {
+    PyTypeObject *buffer_type, *view_type, *moved_type, *fd_type;
+} memory_data;
 
-/* Append a memoryview, PickleBuffer, Buffer, Moved or _Descriptor. 1; or 0 when
- * `obj`, whose exact type is `type`, is none; -1 with an exception. */
-int view_encode(struct encoder *e, PyObject *obj, PyTypeObject *type);
-/* The object of one of their tags. A new reference. */
-PyObject *view_decode(struct decoder *d, int tag);
-/* Is it one of those that cross without a copy? */
-bool view_is_plain(core_state *state, PyTypeObject *type);
+extern const core_room memory_room;
 
+/* --- memoryviews (memory/view.c) */
+
+/* Tell the wire about regions and views. */
+void view_start(void);
+
+/* Make the type of the exporter; tell the wire about memoryviews, PickleBuffers and
+ * Buffers. 0, or -1 with an exception. */
 int view_add_types(core_state *state);
+
 extern PyMethodDef view_functions[];
 
 /* --- atoll.Buffer (memory/buffer.c) */
@@ -37,15 +40,21 @@ typedef struct bufferobj {
     PyObject *weakrefs;
 } bufferobj;
 
+/* Make the type. 0, or -1 with an exception. */
 int buffer_add_type(core_state *state);
+
+/* Make a Buffer that takes a reference of its own to the region. A new reference; NULL
+ * with MemoryError. */
 PyObject *buffer_from_region(core_state *state, atoll_region *region);
 
 /* --- what atoll.move() took (memory/moved.c) */
 
+/* Tell the wire about what was moved. */
+void moved_start(void);
+
+/* Make the type, and tell the wire. 0, or -1 with an exception. */
 int moved_add_type(core_state *state);
-int moved_encode(struct encoder *e, PyObject *obj);
-PyObject *moved_decode(struct decoder *d, struct handle *h);
-void moved_drop(void *ptr);
+
 extern PyMethodDef moved_functions[];
 
 /* --- NumPy arrays (memory/ndarray.c) */
@@ -58,7 +67,10 @@ PyObject *ndarray_take(PyObject *array);
 
 /* --- file descriptors (memory/descriptor.c) */
 
+/* Tell the wire about descriptors. */
+void descriptor_start(void);
+
+/* Make the type, and tell the wire. 0, or -1 with an exception. */
 int descriptor_add_type(core_state *state);
-int descriptor_encode(struct encoder *e, PyObject *obj);
 
 #endif

@@ -1,10 +1,8 @@
 /* Memoryviews that cross without a copy. See memory/memory.h. */
-#include "frozen/view/view.h"
 #include "memory/memory.h"
 
-#include "wire/decode/decoder.h"
-#include "wire/encode/encoder.h"
-#include "wait/mail.h"
+#include "wait/wait.h"
+#include "wire/kind.h"
 
 /* ----------------------------------------------------- what the owner holds */
 
@@ -42,7 +40,7 @@ release_export(atoll_region *region)
 static atoll_region *
 export_new(core_state *state, PyObject *view)
 {
-    mailbox_drain(state->mailbox); /* who sends many gets many back */
+    mailbox_drain(state->wait->mailbox); /* who sends many gets many back */
     export *x = atoll_alloc(sizeof(*x));
     if (x == NULL) {
         PyErr_NoMemory();
@@ -61,7 +59,7 @@ export_new(core_state *state, PyObject *view)
                                .size = (size_t)x->buffer.len,
                                .release = release_export};
     x->mail = (mail){.open = open_export};
-    x->owner = mailbox_ref(state->mailbox);
+    x->owner = mailbox_ref(state->wait->mailbox);
     mailbox_expect(x->owner);
     return &x->region;
 }
@@ -205,10 +203,10 @@ enc_memoryview(encoder *e, PyObject *obj)
     }
     PyObject *of = PyMemoryView_GET_BUFFER(obj)->obj;
     atoll_region *region;
-    if (of != NULL && Py_IS_TYPE(of, state->view_type)) {
+    if (of != NULL && Py_IS_TYPE(of, state->memory->view_type)) {
         region = atoll_region_ref(((viewobj *)of)->region);
     }
-    else if (of != NULL && Py_IS_TYPE(of, state->buffer_type)) {
+    else if (of != NULL && Py_IS_TYPE(of, state->memory->buffer_type)) {
         region = atoll_region_ref(((bufferobj *)of)->region);
     }
     else {
@@ -226,7 +224,7 @@ enc_memoryview(encoder *e, PyObject *obj)
 }
 
 static PyObject *
-dec_memoryview(decoder *d)
+dec_memoryview(decoder *d, int Py_UNUSED(tag))
 {
     const handle *h = &d->handles[dec_u32(d)];
     geometry g;
@@ -234,7 +232,7 @@ dec_memoryview(decoder *d)
     const unsigned char *format = dec_take(d, g.format);
     size_t arrays = 3 * (size_t)g.ndim * sizeof(Py_ssize_t);
     const unsigned char *numbers = dec_take(d, arrays);
-    viewobj *self = PyObject_New(viewobj, d->state->view_type);
+    viewobj *self = PyObject_New(viewobj, d->state->memory->view_type);
     if (self == NULL) {
         return NULL;
     }
@@ -327,7 +325,7 @@ enc_buffer(encoder *e, PyObject *obj)
 }
 
 static PyObject *
-dec_memory(decoder *d)
+dec_memory(decoder *d, int Py_UNUSED(tag))
 {
     const handle *h = &d->handles[dec_u32(d)];
     bool readonly = dec_u8(d) != 0;
@@ -342,70 +340,42 @@ dec_memory(decoder *d)
     return obj;
 }
 
-/* ---------------------------------------------------------------- dispatch */
+/* --------------------------------------------------------------- for the wire */
 
-int
-view_encode(encoder *e, PyObject *obj, PyTypeObject *type)
+static void
+view_ref_region(void *ptr)
 {
-    core_state *state = e->state;
-    int rc;
-    if (type == &PyMemoryView_Type) {
-        rc = enc_memoryview(e, obj);
-    }
-    else if (type == &PyPickleBuffer_Type) {
-        rc = enc_picklebuffer(e, obj);
-    }
-    else if (type == state->buffer_type) {
-        rc = enc_buffer(e, obj);
-    }
-    else if (type == state->moved_type) {
-        rc = moved_encode(e, obj);
-    }
-    else if (type == state->fd_type) {
-        rc = descriptor_encode(e, obj);
-    }
-    else {
-        return 0;
-    }
-    return rc < 0 ? -1 : 1;
+    atoll_region_ref(ptr);
 }
 
-PyObject *
-view_decode(decoder *d, int tag)
+static void
+view_unref_region(void *ptr)
 {
-    if (tag == TAG_VIEW) {
-        return dec_memoryview(d);
-    }
-    if (tag == TAG_MEMORY) {
-        return dec_memory(d);
-    }
-    handle *h = &d->handles[dec_u32(d)];
-    if (tag == TAG_FD) {
-        int fd = (int)(intptr_t)h->ptr;
-        PyObject *number = PyLong_FromLong(fd);
-        if (number != NULL) {
-            h->kind = HANDLE_NONE; /* the receiver's now */
-        }
-        return number;
-    }
-    return moved_decode(d, h);
+    atoll_region_unref(ptr);
 }
 
-bool
-view_is_plain(core_state *state, PyTypeObject *type)
+static const wire_kind view_region_kind = {.ref = view_ref_region,
+                                           .unref = view_unref_region};
+
+void
+view_start(void)
 {
-    return type == &PyMemoryView_Type || type == state->buffer_type ||
-           type == state->moved_type || type == state->frozen_type ||
-           frozen_is_view(state, type) || type == state->element_type;
+    wire_set_kind(HANDLE_REGION, &view_region_kind);
+    wire_set_decoder(TAG_VIEW, dec_memoryview);
+    wire_set_decoder(TAG_MEMORY, dec_memory);
 }
 
 int
 view_add_types(core_state *state)
 {
-    state->view_type = (PyTypeObject *)PyType_FromModuleAndSpec(
-        state->module, &view_spec, NULL);
-    return state->view_type == NULL || buffer_add_type(state) < 0 ||
-                   moved_add_type(state) < 0 || descriptor_add_type(state) < 0
+    memory_data *data = state->memory;
+    data->view_type = core_make_type(state, &view_spec);
+    return data->view_type == NULL ||
+                   wire_add_type(state, &PyMemoryView_Type, enc_memoryview,
+                                 true) < 0 ||
+                   wire_add_type(state, &PyPickleBuffer_Type, enc_picklebuffer,
+                                 false) < 0 ||
+                   wire_add_type(state, data->buffer_type, enc_buffer, true) < 0
                ? -1
                : 0;
 }

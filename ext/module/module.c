@@ -1,39 +1,30 @@
-/* The module atoll._core: one state per interpreter, multi-phase. */
-#include "cpython/adopt.h"
-#include "atoll/sync.h"
-#include "cpython/version.h"
-#include "async/async.h"
-#include "wait/wait.h"
-#include "cpython/dict.h"
-#include "frozen/frozen.h"
-#include "frozen/mold.h"
-#include "frozen/xml/xml.h"
-#include "home/home.h"
-#include "pool/task.h"
-#include "wait/mail.h"
-#include "output/output.h"
-#include "async/select.h"
-#include "home/spare.h"
-#include "base/base.h"
-#include "watch/trace.h"
-#include "memory/memory.h"
-#include "wait/visit.h"
+/* The module atoll._core: one state per interpreter, multi-phase; all rooms, from the
+ * lowest floor to the highest. */
+#include "module/module.h"
 
-core_state *
-core_state_import(void)
-{
-    /* The package first: it tells the core its classes. */
-    PyObject *package = PyImport_ImportModule("atoll");
-    Py_XDECREF(package);
-    PyObject *module =
-        package == NULL ? NULL : PyImport_ImportModule("atoll._core");
-    if (module == NULL) {
-        return NULL;
-    }
-    core_state *state = PyModule_GetState(module);
-    Py_DECREF(module); /* sys.modules keeps it; the types do as well */
-    return state;
-}
+#include "async/async.h"
+#include "chan/chan.h"
+#include "atoll/sync.h"
+#include "cpython/dict.h"
+#include "cpython/version.h"
+#include "frozen/frozen.h"
+#include "home/home.h"
+#include "isolate/isolate.h"
+#include "memory/memory.h"
+#include "output/output.h"
+#include "pool/pool.h"
+#include "sync/sync.h"
+#include "wait/visit.h"
+#include "watch/watch.h"
+#include "wire/wire.h"
+
+static const core_room *const rooms[] = {
+    &cpython_room, &wait_room,   &wire_room,   &isolate_room, &output_room,
+    &memory_room,  &frozen_room, &chan_room,   &sync_room,    &home_room,
+    &pool_room,    &async_room,  &watch_room,
+};
+
+/* ---------------------------------------------------------------- functions */
 
 PyDoc_STRVAR(shutdown_doc,
 "_shutdown()\n--\n\n"
@@ -91,7 +82,7 @@ core_close_mailbox(PyObject *module, PyObject *Py_UNUSED(ignored))
     core_state *state = PyModule_GetState(module);
     cq_end_all(state); /* loops of its threads, if any are left, end with it */
     visit_close(state);
-    (void)mailbox_close(state->mailbox); /* what is still due stays valid */
+    (void)mailbox_close(state->wait->mailbox); /* what is still due stays valid */
     Py_RETURN_NONE;
 }
 
@@ -145,30 +136,61 @@ ask_main_to_import(void)
     }
 }
 
-/* The types and functions of all files. */
-static int
-add_all(core_state *state)
+/* ---------------------------------------------------------------- the rooms */
+
+/* Let each room tell the others, once in the process, what they ask of it. */
+static void
+start_rooms(void)
 {
-    static int (*const types[])(core_state *) = {
-        view_add_types, queue_add_type, channel_add_types, home_add_type,
-        job_add_type,   pool_add_type,  sink_add_type,     cq_add_types,
-        frozen_add_type, sync_add_types, xml_add_types,
-    };
-    static PyMethodDef *const tables[] = {
-        moved_functions,   layout_functions,    view_functions,
-        queue_functions,   channel_functions,   home_functions,
-        output_functions,  sink_functions,      cq_functions,
-        isolate_functions, interrupt_functions, select_functions,
-        sync_functions,    survey_functions,  frozen_functions,
-        trace_functions,   xml_functions,
-    };
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
-        if (types[i](state) < 0) {
-            return -1;
+    static bool started; /* guarded by lock */
+    static atoll_lock lock;
+    atoll_lock_acquire(&lock);
+    if (!started) {
+        started = true;
+        for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
+            if (rooms[i]->start != NULL) {
+                rooms[i]->start();
+            }
         }
     }
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(tables); i++) {
-        if (PyModule_AddFunctions(state->module, tables[i]) < 0) {
+    atoll_lock_release(&lock);
+}
+
+static void **
+data_of(core_state *state, const core_room *room)
+{
+    return (void **)(void *)((char *)state + room->data);
+}
+
+/* Is there something that the room could do for `state`? */
+static bool
+is_there(core_state *state, const core_room *room)
+{
+    return room->size == 0 || *data_of(state, room) != NULL;
+}
+
+/* The data of all rooms are there before the first begins. */
+static int
+furnish_rooms(core_state *state)
+{
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
+        if (rooms[i]->size > 0) {
+            void *data = PyMem_RawCalloc(1, rooms[i]->size);
+            if (data == NULL) {
+                PyErr_NoMemory();
+                return -1;
+            }
+            *data_of(state, rooms[i]) = data;
+        }
+    }
+    return 0;
+}
+
+static int
+begin_rooms(core_state *state)
+{
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
+        if (rooms[i]->begin(state) < 0) {
             return -1;
         }
     }
@@ -180,22 +202,15 @@ core_exec(PyObject *module)
 {
     core_state *state = PyModule_GetState(module);
     PyInterpreterState *interp = PyInterpreterState_Get();
+    start_rooms();
     state->module = module;
-    state->wakeup_fd = -1;
     state->interp_id = PyInterpreterState_GetID(interp);
     state->is_main = interp == PyInterpreterState_Main();
     state->handles = PyDict_New();
     state->errors = PyDict_New();
-    state->reducers = PyDict_New();
-    state->mailbox = mailbox_new(interp);
-    if (waits_party_begin(state) < 0) {
-        return -1;
-    }
-    state->can_adopt = adopt_possible();
-    layout_init(state);
     if (state->handles == NULL || state->errors == NULL ||
-        state->reducers == NULL || state->mailbox == NULL ||
-        runtime_init() < 0 || sys_mend_frames() < 0 || add_all(state) < 0 ||
+        furnish_rooms(state) < 0 || begin_rooms(state) < 0 ||
+        fork_start() < 0 ||
         PyModule_AddStringConstant(module, "__version__", ATOLL_VERSION) < 0) {
         return -1;
     }
@@ -204,72 +219,63 @@ core_exec(PyObject *module)
         /* Harmless where atoll does the same itself, before it ends one. */
         return register_exit(module, "_close_mailbox");
     }
-    if (detach_init() < 0 || register_exit(module, "_shutdown") < 0) {
+    if (register_exit(module, "_shutdown") < 0) {
         return -1;
     }
     output_main_ready();
     return 0;
 }
 
-#define STATE_OBJECTS(X)                                                    \
-    X(queue_type) X(send_type) X(recv_type) X(home_type) X(job_type)        \
-    X(interpreter_class) X(handles) X(errors) X(constant) X(by_value)      \
-    X(reduce) X(exception_state)                                            \
-    X(traceback_text) X(loads) X(rebuild_exception) X(copyreg_table)        \
-    X(reducers) X(inherit) X(buffer_type) X(view_type) X(moved_type)        \
-    X(fd_type) X(sink_type) X(failure) X(drain) X(single_phase)             \
-    X(create_extension) X(create_builtin) X(exec_extension)                 \
-    X(exec_builtin) X(exec_source) X(ctypes_dlopen) X(cq_type) X(op_type)   \
-    X(aio) X(sync_types[0]) X(sync_types[1]) X(sync_types[2])               \
-    X(sync_types[3]) X(sync_types[4]) X(sync_types[5]) X(sync_types[6])     \
-    X(sync_types[7]) X(sync_types[8]) X(frozen_type)                        \
-    X(frozen_views[0]) X(frozen_views[1]) X(frozen_views[2])                \
-    X(frozen_views[3]) X(frozen_views[4]) X(frozen_views[5])                \
-    X(element_type) X(walk_type) X(xml_parse_type)
-
 static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
 {
     core_state *state = PyModule_GetState(module);
-#define VISIT(field) Py_VISIT(state->field);
-    STATE_OBJECTS(VISIT)
-#undef VISIT
-    return frozen_visit(state, visit, arg);
+    Py_VISIT(state->handles);
+    Py_VISIT(state->errors);
+    Py_VISIT(state->aio);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
+        if (rooms[i]->visit != NULL && is_there(state, rooms[i])) {
+            int rc = rooms[i]->visit(state, visit, arg);
+            if (rc != 0) {
+                return rc;
+            }
+        }
+    }
+    return 0;
 }
 
 static int
 core_clear(PyObject *module)
 {
     core_state *state = PyModule_GetState(module);
-#define CLEAR(field) Py_CLEAR(state->field);
-    STATE_OBJECTS(CLEAR)
-#undef CLEAR
-    frozen_forget(state);
+    Py_CLEAR(state->handles);
+    Py_CLEAR(state->errors);
+    Py_CLEAR(state->aio);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
+        if (rooms[i]->clear != NULL && is_there(state, rooms[i])) {
+            rooms[i]->clear(state);
+        }
+    }
     return 0;
 }
 
+/* Those who look at the interpreter from outside have to stop before what they look at
+ * goes: so the rooms end from the lowest floor up, too. */
 static void
 core_free(void *module)
 {
     core_state *state = PyModule_GetState(module);
     core_clear(module);
-    sink_forget(state);
-    waits_party_end(state);
-    selection_forget(state);
-    atoll_free(state->elements);
-    if (state->mailbox != NULL) {
-        mailbox_kill(state->mailbox);
-        mailbox_unref(state->mailbox);
-        state->mailbox = NULL;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
+        if (rooms[i]->end != NULL && is_there(state, rooms[i])) {
+            rooms[i]->end(state);
+        }
     }
-    if (state->home != NULL) {
-        home_unref(state->home);
-        state->home = NULL;
-    }
-    else if (!state->is_main && state->module != NULL) {
-        /* An interpreter that somebody else made is ending. */
-        atoll_chan_orphan_all(state->interp_id);
-        atoll_sync_orphan_all(state->interp_id);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
+        if (rooms[i]->size > 0) {
+            PyMem_RawFree(*data_of(state, rooms[i]));
+            *data_of(state, rooms[i]) = NULL;
+        }
     }
 }
 
@@ -279,7 +285,7 @@ static PyModuleDef_Slot slots[] = {
     {0, NULL},
 };
 
-PyModuleDef core_module = {
+static PyModuleDef core_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "atoll._core",
     .m_doc = "The compiled part of atoll. Use the package, not this.",
@@ -294,5 +300,6 @@ PyModuleDef core_module = {
 PyMODINIT_FUNC
 PyInit__core(void)
 {
+    core_state_define(&core_module);
     return PyModuleDef_Init(&core_module);
 }

@@ -172,9 +172,9 @@ output_piece(output_kind kind, bool binary, size_t size)
 }
 
 uint64_t
-output_send(const home *h, piece *p)
+output_send(const output_source *source, piece *p)
 {
-    p->interp = h->id;
+    p->interp = source->id;
     atoll_lock_acquire(&list.lock);
     bool closed = list.closed;
     uint64_t seq = 0;
@@ -309,20 +309,12 @@ drop_pieces(uint64_t upto)
 static int
 drain(core_state *state, uint64_t upto, bool live)
 {
-    if (state->drain == NULL) {
-        PyObject *module = PyImport_ImportModule("atoll._output");
-        if (module == NULL) {
-            return -1;
-        }
-        state->drain = PyObject_GetAttrString(module, "drain");
-        Py_DECREF(module);
-    }
-    PyObject *done =
-        state->drain == NULL
-            ? NULL
-            : PyObject_CallFunction(state->drain, "KO",
-                                    (unsigned long long)upto,
-                                    live ? Py_True : Py_False);
+    PyObject *function = package_keep(&state->output->drain, PACKAGE_OUTPUT, "drain");
+    PyObject *done = function == NULL
+                         ? NULL
+                         : PyObject_CallFunction(function, "KO",
+                                                 (unsigned long long)upto,
+                                                 live ? Py_True : Py_False);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
@@ -330,12 +322,13 @@ drain(core_state *state, uint64_t upto, bool live)
 int
 output_catch_up(core_state *state, uint64_t last)
 {
-    if (last <= state->caught_up) {
+    if (last <= state->output->caught_up) {
         return 0; /* the usual case: nothing was printed */
     }
     if (!state->is_main) {
-        if (state->home != NULL && last > state->home->printed) {
-            state->home->printed = last;
+        output_source *source = state->output->source;
+        if (source != NULL && last > source->printed) {
+            source->printed = last;
         }
         return 0;
     }
@@ -343,8 +336,8 @@ output_catch_up(core_state *state, uint64_t last)
     if (drain(state, last, false) < 0) {
         return -1;
     }
-    if (last > state->caught_up && !is_behind(last)) {
-        state->caught_up = last;
+    if (last > state->output->caught_up && !is_behind(last)) {
+        state->output->caught_up = last;
     }
     return 0;
 }
@@ -502,3 +495,14 @@ output_fork_child(void)
     list.closed = closed;
     sink_fork_child();
 }
+
+/* --------------------------------------------------------------------- waits */
+
+static void
+output_describe_output(const void *object, char *text, size_t size)
+{
+    (void)object;
+    snprintf(text, size, "what has been printed to be written out");
+}
+
+const wait_type wait_output = {output_describe_output, NULL, false};

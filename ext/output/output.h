@@ -12,13 +12,37 @@
  * of what they called; and at any other time a thread of the core's own, which
  * has no thread state while there is nothing to write.
  *
- * Pieces are numbered from 1 in the order of the list. Lock order: a home, list
- * of buffers, a buffer, list of pieces, then the core's locks.
+ * Pieces are numbered from 1 in the order of the list. Lock order: list of buffers, a
+ * buffer, list of pieces, then the core's locks.
  */
 #ifndef EXT_OUTPUT_OUTPUT_H
 #define EXT_OUTPUT_OUTPUT_H
 
-#include "home/home.h"
+#include "base/base.h"
+#include "wait/record.h"
+
+/* Who prints: an interpreter, for as long as anything that it began to print is there.
+ * Belongs to the process. */
+typedef struct output_source {
+    uint32_t refs;    /* atomic */
+    int64_t id;       /* constant: of the interpreter */
+    uint64_t printed; /* guarded by its GIL: the last piece that anybody in it, or in an
+                         interpreter that it has waited for, has sent; 0: none */
+} output_source;
+
+/* What an interpreter has of the room. */
+typedef struct output_data {
+    PyTypeObject *sink_type;
+    PyObject *drain;        /* main: of atoll._output, on demand */
+    struct buffer *buffers; /* lines that its threads have begun */
+    uint64_t caught_up;     /* main: all output up to this one is written */
+    output_source *source;  /* counted; NULL: it is none of atoll's */
+} output_data;
+
+extern const core_room output_room;
+
+/* What one waits for; there is no object. */
+extern const wait_type wait_output;
 
 /* Numbers that atoll/_stream.py and _output.py know as well. */
 typedef enum output_kind {
@@ -47,9 +71,9 @@ piece *output_piece(output_kind kind, bool binary, size_t size);
 /* Main has imported atoll: it can be written to. */
 void output_main_ready(void);
 
-/* Take over `p`, from interpreter h. Returns its number, or 0 if nobody will
- * ever write it. */
-uint64_t output_send(const home *h, piece *p);
+/* Take over `p`, from `source`. Returns its number, or 0 if nobody will ever write
+ * it. */
+uint64_t output_send(const output_source *source, piece *p);
 
 /* After a send: wait a moment if too much is waiting to be written. -1 with an
  * exception. */
@@ -70,14 +94,18 @@ void output_fork_child(void);
 
 /* --- the sinks of an interpreter (output/sink.c); attached to it */
 
-/* Give the new interpreter its streams. `streams` and `logging` are those of
- * the setup; see atoll/_stream.py. */
-int sink_boot(PyObject *streams, PyObject *logging);
+/* Give the new interpreter its streams. `streams` and `logging` are those of the setup;
+ * see atoll/_stream.py. Returns what stands for it here, with a reference for the
+ * caller; NULL with an exception. */
+output_source *sink_boot(core_state *state, PyObject *streams,
+                         PyObject *logging);
 
-/* The job is over: send what is left of a line. Returns the number of the last
- * piece that anybody in this interpreter, or an interpreter that it has waited
- * for, has sent. In the home's thread. */
-uint64_t sink_job_over(core_state *state, home *h);
+/* Give a reference back. Any thread. */
+void output_source_unref(output_source *source);
+
+/* Send what is left of a line, at the end of a job. Returns the number of the last
+ * piece: output_source.printed. In the home's thread. */
+uint64_t sink_job_over(core_state *state);
 
 /* Give up the buffers of an interpreter whose module goes. */
 void sink_forget(core_state *state);
@@ -85,6 +113,11 @@ void sink_forget(core_state *state);
 /* At process exit, in main: send the lines that were begun by interpreters
  * that could not be ended. */
 void sink_send_all(void);
+
+/* Make the type. 0, or -1 with an exception. */
+int sink_add_type(core_state *state);
+
+extern PyMethodDef output_functions[], sink_functions[];
 
 void sink_fork_prepare(void);
 void sink_fork_parent(void);

@@ -27,7 +27,7 @@ typedef struct line {
 typedef struct buffer {
     atoll_lock lock;
     line lines[LINES];         /* guarded by lock */
-    home *home;            /* counted */
+    output_source *source; /* counted */
     uint64_t thread;       /* constant: of PyThreadState_GetID */
     struct buffer *next;   /* in core_state.buffers; guarded by its GIL */
     struct buffer **link;  /* NULL: not in it (any more) */
@@ -39,12 +39,12 @@ static buffer *buffers; /* guarded by buffers_lock: all of the process */
 
 static const char buffer_key[] = "atoll output";
 
-/* `seq` (0: none) was sent by h, whose GIL is held. */
+/* Note that `seq` (0: none) was sent by the source, whose GIL is held. */
 static void
-note(home *h, uint64_t seq)
+sink_note(output_source *source, uint64_t seq)
 {
     if (seq != 0) {
-        h->printed = seq;
+        source->printed = seq;
     }
 }
 
@@ -67,7 +67,7 @@ send_rest_locked(buffer *b, output_kind kind, bool flush)
     l->size = 0;
     l->unflushed = !flush;
     p->flush = flush;
-    return output_send(b->home, p);
+    return output_send(b->source, p);
 }
 
 static void
@@ -96,10 +96,10 @@ buffer_end(PyObject *capsule)
     atoll_lock_release(&buffers_lock);
     for (output_kind kind = 0; kind < LINES; kind++) {
         /* Nobody else has it now. */
-        note(b->home, send_rest_locked(b, kind, false));
+        sink_note(b->source, send_rest_locked(b, kind, false));
         atoll_free(b->lines[kind].data);
     }
-    home_unref(b->home);
+    output_source_unref(b->source);
     atoll_free(b);
 }
 
@@ -112,7 +112,7 @@ buffer_new(core_state *state, uint64_t thread)
         PyErr_NoMemory();
         return NULL;
     }
-    *b = (buffer){.thread = thread, .home = state->home};
+    *b = (buffer){.thread = thread, .source = state->output->source};
     PyObject *capsule = PyCapsule_New(b, buffer_key, NULL);
     if (capsule == NULL ||
         PyDict_SetItemString(dict, buffer_key, capsule) < 0) {
@@ -120,13 +120,13 @@ buffer_new(core_state *state, uint64_t thread)
         atoll_free(b);
         return NULL;
     }
-    home_ref(b->home);
-    b->next = state->buffers;
-    b->link = &state->buffers;
+    atoll_count_up(&b->source->refs);
+    b->next = state->output->buffers;
+    b->link = &state->output->buffers;
     if (b->next != NULL) {
         b->next->link = &b->next;
     }
-    state->buffers = b;
+    state->output->buffers = b;
     atoll_lock_acquire(&buffers_lock);
     b->after = buffers;
     if (buffers != NULL) {
@@ -145,7 +145,7 @@ static buffer *
 buffer_find(const core_state *state)
 {
     uint64_t thread = PyThreadState_GetID(PyThreadState_Get());
-    buffer *b = state->buffers;
+    buffer *b = state->output->buffers;
     while (b != NULL && b->thread != thread) {
         b = b->next;
     }
@@ -164,8 +164,8 @@ buffer_here(core_state *state)
 void
 sink_forget(core_state *state)
 {
-    while (state->buffers != NULL) {
-        unlink_here(state->buffers);
+    while (state->output->buffers != NULL) {
+        unlink_here(state->output->buffers);
     }
 }
 
@@ -195,7 +195,7 @@ add_locked(buffer *b, output_kind kind, bool binary, const char *data, size_t si
     const char *newline = memrchr(data, '\n', size);
     size_t head = newline == NULL ? 0 : (size_t)(newline - data) + 1;
     if (l->size > 0 && l->binary != binary) {
-        note(b->home, send_rest_locked(b, kind, false));
+        sink_note(b->source, send_rest_locked(b, kind, false));
         if (l->size > 0) {
             return -1;
         }
@@ -215,7 +215,7 @@ add_locked(buffer *b, output_kind kind, bool binary, const char *data, size_t si
         memcpy(p->data + l->size, data, head);
         l->size = 0;
         l->unflushed = true;
-        note(b->home, output_send(b->home, p));
+        sink_note(b->source, output_send(b->source, p));
     }
     if (size > head) {
         memcpy(l->data + l->size, data + head, size - head);
@@ -242,17 +242,18 @@ add(core_state *state, output_kind kind, bool binary, const char *data, size_t s
 }
 
 uint64_t
-sink_job_over(core_state *state, home *h)
+sink_job_over(core_state *state)
 {
-    if (state->buffers != NULL) {
+    output_source *source = state->output->source;
+    if (state->output->buffers != NULL) {
         buffer *b = buffer_find(state);
         for (output_kind kind = 0; b != NULL && kind < LINES; kind++) {
             atoll_lock_acquire(&b->lock);
-            note(h, send_rest_locked(b, kind, false));
+            sink_note(source, send_rest_locked(b, kind, false));
             atoll_lock_release(&b->lock);
         }
     }
-    return h->printed;
+    return source->printed;
 }
 
 /* ------------------------------------------------------------------- sinks */
@@ -323,7 +324,7 @@ sink_flush(PyObject *obj, PyObject *Py_UNUSED(ignored))
     buffer *b = buffer_find(self->state);
     if (b != NULL) {
         atoll_lock_acquire(&b->lock);
-        note(b->home, send_rest_locked(b, self->kind, true));
+        sink_note(b->source, send_rest_locked(b, self->kind, true));
         atoll_lock_release(&b->lock);
     }
     Py_RETURN_NONE;
@@ -373,32 +374,44 @@ static PyType_Spec sink_spec = {
 int
 sink_add_type(core_state *state)
 {
-    state->sink_type = (PyTypeObject *)PyType_FromModuleAndSpec(
-        state->module, &sink_spec, NULL);
-    return state->sink_type == NULL
-               ? -1
-               : PyModule_AddType(state->module, state->sink_type);
+    state->output->sink_type = core_add_type(state, &sink_spec);
+    return state->output->sink_type == NULL ? -1 : 0;
 }
 
-int
-sink_boot(PyObject *streams, PyObject *logging)
+void
+output_source_unref(output_source *source)
 {
-    PyObject *module = PyImport_ImportModule("atoll._stream");
+    if (atoll_count_down(&source->refs)) {
+        atoll_free(source);
+    }
+}
+
+output_source *
+sink_boot(core_state *state, PyObject *streams, PyObject *logging)
+{
+    output_source *source = atoll_alloc(sizeof(*source));
+    if (source == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    *source = (output_source){.refs = 2, .id = state->interp_id};
+    state->output->source = source;
     PyObject *done =
-        module == NULL ? NULL
-                       : PyObject_CallMethod(module, "install", "OO", streams,
-                                             logging);
-    Py_XDECREF(done);
-    Py_XDECREF(module);
-    return done == NULL ? -1 : 0;
+        package_call(PACKAGE_STREAM, "install", "(OO)", streams, logging);
+    if (done == NULL) {
+        output_source_unref(source);
+        return NULL;
+    }
+    Py_DECREF(done);
+    return source;
 }
 
 /* --------------------------------------------------------- in interpreters */
 
 static int
-check_has_home(const core_state *state)
+sink_check_source(const core_state *state)
 {
-    if (state->home == NULL) {
+    if (state->output->source == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "not an interpreter of atoll's");
         return -1;
     }
@@ -416,10 +429,10 @@ core_sink(PyObject *module, PyObject *arg)
     if (kind == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (check_has_home(state) < 0) {
+    if (sink_check_source(state) < 0) {
         return NULL;
     }
-    sink *self = PyObject_GC_New(sink, state->sink_type);
+    sink *self = PyObject_GC_New(sink, state->output->sink_type);
     if (self != NULL) {
         self->state = state;
         self->kind = kind == OUTPUT_STDERR ? OUTPUT_STDERR : OUTPUT_STDOUT;
@@ -437,7 +450,7 @@ core_send_record(PyObject *module, PyObject *data)
     core_state *state = PyModule_GetState(module);
     char *bytes;
     Py_ssize_t size;
-    if (check_has_home(state) < 0 ||
+    if (sink_check_source(state) < 0 ||
         PyBytes_AsStringAndSize(data, &bytes, &size) < 0) {
         return NULL;
     }
@@ -446,7 +459,7 @@ core_send_record(PyObject *module, PyObject *data)
         return PyErr_NoMemory();
     }
     memcpy(p->data, bytes, (size_t)size);
-    note(state->home, output_send(state->home, p));
+    sink_note(state->output->source, output_send(state->output->source, p));
     if (output_hold_up(state) < 0) {
         return NULL;
     }

@@ -1,9 +1,6 @@
 /* atoll._core.Pool: what an executor holds on to. See pool/pool.h. */
-#include "async/async.h"
-#include "wait/wait.h"
-#include "home/home.h"
+#include "cpython/runtime.h"
 #include "pool/task.h"
-#include "pool/pool.h"
 #include "wire/wire.h"
 
 typedef struct poolobj {
@@ -145,22 +142,20 @@ submit(core_state *state, pool *p, jobobj *future, PyObject *request,
     if (xfer_encode(state, request, &msg) < 0) {
         return -1;
     }
-    job *j = job_new(JOB_CALL, &msg);
-    if (j == NULL) {
+    task *t = task_new(p, &msg);
+    if (t == NULL) {
         atoll_msg_drop(&msg);
         PyErr_NoMemory();
         return -1;
     }
-    j->task = true;
-    j->from_main = state->is_main;
-    j->limit = limit == ATOLL_FOREVER ? 0 : limit;
-    j->pool = p;
-    pool_ref(p);
-    if (pool_submit(p, j) == ATOLL_OK) {
-        future->job = j;
+    t->job.task = true;
+    t->job.from_main = state->is_main;
+    t->limit = limit == ATOLL_FOREVER ? 0 : limit;
+    if (pool_submit(p, t) == ATOLL_OK) {
+        future->task = t;
         return 0;
     }
-    job_unref(j);
+    task_unref(t);
     if (p->fixed) {
         raise_error(state, "InterpreterNotFoundError",
                     "the interpreter has been closed");
@@ -223,10 +218,21 @@ poolobj_submit(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
                : submit_args(((poolobj *)obj)->state, p, args, nargs);
 }
 
-PyObject *
-pool_submit_to_home(core_state *state, home *h, PyObject *const *args,
-                    Py_ssize_t nargs)
+PyDoc_STRVAR(submit_to_home_doc,
+"_submit(home, target, function, args, kwargs, limit, /)\n--\n\n"
+"Queue a call in the interpreter of a Home; as Pool.submit.");
+
+static PyObject *
+core_submit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
+    core_state *state = PyModule_GetState(module);
+    home *h = nargs < 1 ? NULL : home_of_object(state, args[0]);
+    if (h == NULL) {
+        return nargs < 1 ? submit_args(state, NULL, args, nargs) : NULL;
+    }
+    if (has_ended(h)) {
+        return home_raise_gone(state, h);
+    }
     atoll_err err;
     pool *p = pool_of_home(h, &err);
     if (p == NULL) {
@@ -235,10 +241,16 @@ pool_submit_to_home(core_state *state, home *h, PyObject *const *args,
                                  "the interpreter works for an executor")
                    : raise_err(state, err, "interpreter");
     }
-    PyObject *future = submit_args(state, p, args, nargs);
+    PyObject *future = submit_args(state, p, args + 1, nargs - 1);
     pool_unref(p);
     return future;
 }
+
+PyMethodDef pool_functions[] = {
+    {"_submit", (PyCFunction)(void (*)(void))core_submit, METH_FASTCALL,
+     submit_to_home_doc},
+    {NULL, NULL, 0, NULL},
+};
 
 /* --------------------------------------------------------------------- ends */
 
@@ -331,36 +343,28 @@ poolobj_wait(PyObject *obj, PyObject *timeout)
 }
 
 static void
-release_pool(void *p)
+release_pool(PyObject *capsule)
 {
-    pool_unref(p);
+    pool_unref(PyCapsule_GetContext(capsule));
 }
 
-PyDoc_STRVAR(watch_doc,
-"watch($self, cq, token, /)\n--\n\n"
-"Have cq.drain() return `token` when wait() would return True. Returns the\n"
-"Operation, or None if that is so already.");
+PyDoc_STRVAR(event_doc,
+"event($self, /)\n--\n\n"
+"A capsule for CompletionQueue.watch: set when wait() would return True.");
 
 static PyObject *
-poolobj_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+poolobj_event(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     pool *p = pool_of(obj);
     if (p == NULL) {
         return NULL;
     }
-    if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "watch() takes two arguments");
-        return NULL;
-    }
-    PyObject *op;
     pool_ref(p);
-    int rc = cq_watch(((poolobj *)obj)->state, args[0], &p->ended, args[1],
-                      release_pool, p, &op);
-    if (rc > 0) {
-        return op;
+    PyObject *capsule = core_event_capsule(&p->ended, release_pool, p);
+    if (capsule == NULL) {
+        pool_unref(p);
     }
-    pool_unref(p);
-    return rc < 0 ? NULL : Py_NewRef(Py_None);
+    return capsule;
 }
 
 /* -------------------------------------------------------------------- looking */
@@ -374,8 +378,8 @@ PyDoc_STRVAR(state_doc,
 static PyObject *
 describe_worker(const worker *w, int64_t id, int64_t now)
 {
-    int64_t runs = w->job == NULL ? 0 : now - w->since;
-    PyObject *running = w->job == NULL
+    int64_t runs = w->task == NULL ? 0 : now - w->since;
+    PyObject *running = w->task == NULL
                             ? Py_NewRef(Py_None)
                             : PyFloat_FromDouble((double)runs * 1e-9);
     PyObject *number =
@@ -425,8 +429,7 @@ static PyMethodDef poolobj_methods[] = {
     {"stop", poolobj_stop, METH_NOARGS, stop_doc},
     {"grow", poolobj_grow, METH_O, grow_doc},
     {"wait", poolobj_wait, METH_O, wait_doc},
-    {"watch", (PyCFunction)(void (*)(void))poolobj_watch, METH_FASTCALL,
-     watch_doc},
+    {"event", poolobj_event, METH_NOARGS, event_doc},
     {"state", poolobj_state, METH_NOARGS, state_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -449,9 +452,7 @@ static PyType_Spec poolobj_spec = {
 int
 pool_add_type(core_state *state)
 {
-    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(
-        state->module, &poolobj_spec, NULL);
-    int rc = type == NULL ? -1 : PyModule_AddType(state->module, type);
-    Py_XDECREF(type);
-    return rc;
+    PyTypeObject *type = core_add_type(state, &poolobj_spec);
+    Py_XDECREF(type); /* the module has it */
+    return type == NULL ? -1 : 0;
 }

@@ -7,23 +7,25 @@
 
 /* --- the queue */
 
-/* Take `j`, which is in it, out. It is over, unless it is begun now. */
-void pool_unlink(pool *p, job *j);
+/* Take `t`, which is in it, out. It is over, unless it is begun now. */
+void pool_unlink(pool *p, task *t);
 /* The same if it is in it: returns whether, and then the queue's reference is the
  * caller's. */
-bool pool_withdraw(pool *p, job *j);
-/* Empty it: the jobs as a chain. And settle such a chain, with no lock held. */
-job *pool_take_all(pool *p);
-void pool_settle_all(job *chain, job_status status, uint64_t printed);
+bool pool_withdraw(pool *p, task *t);
+/* Empty it: returns the tasks as a chain. */
+task *pool_take_all(pool *p);
+
+/* Settle such a chain, with no lock held. */
+void pool_settle_all(task *chain, job_status status, uint64_t printed);
 /* Give its first job to one of the idle workers. True if it was taken. */
 bool pool_give(pool *p);
 
 /* --- places */
 
-/* `j`, just taken from the queue, is to run at `w`. */
-void pool_begin(worker *w, job *j);
+/* `t`, just taken from the queue, is to run at `w`. */
+void pool_begin(worker *w, task *t);
 /* It does not, since the home has not taken it: as before pool_begin. */
-void pool_unbegin(worker *w, job *j);
+void pool_unbegin(worker *w, task *t);
 void pool_idle_push(pool *p, worker *w);
 /* Take the home out of its place; the caller then lets go of it, with no lock
  * held. */
@@ -34,10 +36,15 @@ void pool_let_go(pool *p, struct home *h);
 void pool_release_idle(pool *p);
 /* Release the lock; if that was the last that was to do, say so. */
 void pool_release(pool *p);
-/* Reserve a place if the queue needs one more worker; NULL: no. And make an
- * interpreter for a place that has been reserved, with no lock held. */
+/* Reserve a place if the queue needs one more worker; NULL: no. */
 worker *pool_reserve(pool *p);
+
+/* Make an interpreter for a place that has been reserved, with no lock held. */
 void pool_start(pool *p, worker *w);
+/* Let the home take its place, which was a spare; from the thread that has taken it
+ * (pool/worker.c). With no lock held. */
+void pool_adopt(home *h);
+
 /* Leave `w`, whose task does not obey, to itself (pool/worker.c). Releases the
  * lock. */
 void pool_abandon(pool *p, worker *w);

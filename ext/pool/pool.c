@@ -58,6 +58,27 @@ pools_fork_child(void)
     all_lock.word = 0;
 }
 
+/* See job.free. */
+static void
+task_free(job *j)
+{
+    pool_unref(((task *)j)->pool);
+    atoll_free(j);
+}
+
+task *
+task_new(pool *p, const atoll_msg *request)
+{
+    task *t = atoll_alloc(sizeof(*t));
+    if (t != NULL) {
+        *t = (task){.pool = p};
+        job_init(&t->job, JOB_CALL, request);
+        t->job.free = task_free;
+        pool_ref(p);
+    }
+    return t;
+}
+
 pool *
 pool_new(const pool_config *config)
 {
@@ -75,8 +96,9 @@ pool_new(const pool_config *config)
     p->max_workers = config->max_workers;
     p->max_tasks = config->max_tasks;
     p->grace = config->grace;
-    p->nice = config->nice;
-    p->watched = config->watched;
+    p->employer = (home_employer){.ops = &pool_employer,
+                                  .nice = config->nice,
+                                  .watched = config->watched};
     p->fixed = config->plan == NULL;
     if (config->plan != NULL) {
         p->plan = *config->plan;
@@ -124,7 +146,7 @@ pool_of_home(home *h, atoll_err *err)
 {
     *err = ATOLL_ERR_NOMEM;
     atoll_lock_acquire(&h->lock);
-    pool *p = h->pool;
+    pool *p = pool_of_worker(h);
     atoll_lock_release(&h->lock);
     if (p == NULL) {
         pool_config config = {.name = h->name,
@@ -137,12 +159,12 @@ pool_of_home(home *h, atoll_err *err)
         fresh->live = 1;
         fresh->workers[0].home = h;
         atoll_lock_acquire(&h->lock);
-        if (h->pool == NULL) {
-            h->worker = &fresh->workers[0];
+        if (h->employer == NULL) {
+            h->place = &fresh->workers[0];
             h->counted = true;
-            h->pool = fresh;
+            h->employer = &fresh->employer; /* with the reference */
         }
-        p = h->pool;
+        p = pool_of_worker(h);
         atoll_lock_release(&h->lock);
         if (p != fresh) {
             pool_unref(fresh);
@@ -159,48 +181,48 @@ pool_of_home(home *h, atoll_err *err)
 /* ----------------------------------------------------------------- the queue */
 
 static void
-push(pool *p, job *j)
+push(pool *p, task *t)
 {
-    j->prev = p->last;
-    j->next = NULL;
-    *(p->last == NULL ? &p->first : &p->last->next) = j;
-    p->last = j;
+    t->prev = p->last;
+    t->next = NULL;
+    *(p->last == NULL ? &p->first : &p->last->next) = t;
+    p->last = t;
     p->pending++;
-    j->phase = JOB_QUEUED;
+    t->phase = TASK_QUEUED;
 }
 
 void
-pool_unlink(pool *p, job *j)
+pool_unlink(pool *p, task *t)
 {
-    *(j->prev == NULL ? &p->first : &j->prev->next) = j->next;
-    *(j->next == NULL ? &p->last : &j->next->prev) = j->prev;
-    j->prev = j->next = NULL;
+    *(t->prev == NULL ? &p->first : &t->prev->next) = t->next;
+    *(t->next == NULL ? &p->last : &t->next->prev) = t->prev;
+    t->prev = t->next = NULL;
     p->pending--;
-    j->phase = JOB_OVER;
+    t->phase = TASK_OVER;
 }
 
-/* `j`, just taken from the queue, is to run at `w`. */
+/* `t`, just taken from the queue, is to run at `w`. */
 void
-pool_begin(worker *w, job *j)
+pool_begin(worker *w, task *t)
 {
-    job_ref(j);
-    w->job = j;
+    task_ref(t);
+    w->task = t;
     w->since = atoll_now();
-    j->phase = JOB_STARTED;
+    t->phase = TASK_STARTED;
     home_ref(w->home);
-    j->home = w->home;
-    pool_watch(j);
+    t->home = w->home;
+    pool_watch(t);
 }
 
 void
-pool_unbegin(worker *w, job *j)
+pool_unbegin(worker *w, task *t)
 {
-    pool_unwatch(j);
-    w->job = NULL;
-    home_unref(j->home); /* never the last: it is the place's */
-    j->home = NULL;
-    j->phase = JOB_OVER;
-    job_unref(j); /* the place's */
+    pool_unwatch(t);
+    w->task = NULL;
+    home_unref(t->home); /* never the last: it is the place's */
+    t->home = NULL;
+    t->phase = TASK_OVER;
+    task_unref(t); /* the place's */
 }
 
 void
@@ -265,7 +287,7 @@ pool_vacate(pool *p, worker *w)
     idle_remove(p, w);
     w->home = NULL;
     w->served = 0;
-    h->worker = NULL;
+    h->place = NULL;
     return h;
 }
 
@@ -297,11 +319,26 @@ vacancy(pool *p)
     return NULL;
 }
 
+/* A spare, or a new interpreter, for a place that has been reserved for it. The
+ * reference and the handle are the place's. */
+static atoll_err
+employ(pool *p, worker *w)
+{
+    home *h = spare_take(&p->plan, p->name);
+    spare_expect(&p->plan);
+    if (h == NULL) {
+        return home_new_employed(p->name, &p->plan, &p->employer, w);
+    }
+    home_employ(h, &p->employer, w);
+    pool_adopt(h);
+    return ATOLL_OK;
+}
+
 /* Make an interpreter for a place that has been reserved. No lock held. */
 void
 pool_start(pool *p, worker *w)
 {
-    atoll_err err = home_start(p, w);
+    atoll_err err = employ(p, w);
     if (err == ATOLL_OK) {
         return;
     }
@@ -357,22 +394,22 @@ pool_give(pool *p)
 {
     while (p->idle != NULL) {
         worker *w = p->idle;
-        job *j = p->first;
+        task *t = p->first;
         idle_remove(p, w);
-        pool_unlink(p, j);
-        pool_begin(w, j); /* before it can be over */
-        if (home_submit(w->home, j) == ATOLL_OK) {
-            job_unref(j); /* the queue's; the home has its own */
+        pool_unlink(p, t);
+        pool_begin(w, t); /* before it can be over */
+        if (home_submit(w->home, &t->job) == ATOLL_OK) {
+            task_unref(t); /* the queue's; the home has its own */
             return true;
         }
         /* Somebody else has it run something, or has closed it, or there is no
          * memory to tell it: it will come again by itself, or be replaced. */
-        pool_unbegin(w, j);
-        j->next = p->first;
-        *(p->first == NULL ? &p->last : &p->first->prev) = j;
-        p->first = j;
+        pool_unbegin(w, t);
+        t->next = p->first;
+        *(p->first == NULL ? &p->last : &p->first->prev) = t;
+        p->first = t;
         p->pending++;
-        j->phase = JOB_QUEUED;
+        t->phase = TASK_QUEUED;
     }
     return false;
 }
@@ -389,7 +426,7 @@ is_open(pool *p)
 }
 
 atoll_err
-pool_submit(pool *p, job *j)
+pool_submit(pool *p, task *t)
 {
     atoll_lock_acquire(&p->lock);
     if (!is_open(p)) {
@@ -400,8 +437,8 @@ pool_submit(pool *p, job *j)
         home_state_now(p->workers[0].home) == HOME_IDLE) {
         pool_idle_push(p, &p->workers[0]); /* nobody has told us yet */
     }
-    job_ref(j);
-    push(p, j);
+    task_ref(t);
+    push(p, t);
     worker *w = pool_give(p) ? NULL : pool_reserve(p);
     atoll_lock_release(&p->lock);
     if (w != NULL) {
@@ -414,28 +451,28 @@ pool_submit(pool *p, job *j)
 
 /* Settle a chain of jobs that were taken from the queue. */
 void
-pool_settle_all(job *chain, job_status status, uint64_t printed)
+pool_settle_all(task *chain, job_status status, uint64_t printed)
 {
     while (chain != NULL) {
-        job *next = chain->next;
+        task *next = chain->next;
         chain->next = NULL;
-        if (job_settle(chain, status, NULL, printed)) {
-            job_announce(chain);
+        if (job_settle(&chain->job, status, NULL, printed)) {
+            job_announce(&chain->job);
         }
-        atoll_event_set(&chain->over);
-        job_unref(chain);
+        atoll_event_set(&chain->job.over);
+        task_unref(chain);
         chain = next;
     }
 }
 
 /* Empty the queue: returns the chain. */
-job *
+task *
 pool_take_all(pool *p)
 {
-    job *chain = p->first;
-    for (job *j = chain; j != NULL; j = j->next) {
-        j->prev = NULL;
-        j->phase = JOB_OVER;
+    task *chain = p->first;
+    for (task *t = chain; t != NULL; t = t->next) {
+        t->prev = NULL;
+        t->phase = TASK_OVER;
     }
     p->first = p->last = NULL;
     p->pending = 0;
@@ -447,7 +484,7 @@ pool_close(pool *p, bool cancel)
 {
     atoll_lock_acquire(&p->lock);
     p->closed = true;
-    job *chain = cancel ? pool_take_all(p) : NULL;
+    task *chain = cancel ? pool_take_all(p) : NULL;
     if (p->pending > 0) {
         atoll_lock_release(&p->lock);
     }
@@ -467,18 +504,18 @@ pool_break(pool *p, const char *why, uint64_t printed)
         text = NULL;
     }
     p->closed = true;
-    job *chain = pool_take_all(p);
+    task *chain = pool_take_all(p);
     pool_release_idle(p);
     pool_settle_all(chain, JOB_BROKEN, printed);
     atoll_free(text);
 }
 
 bool
-pool_withdraw(pool *p, job *j)
+pool_withdraw(pool *p, task *t)
 {
-    bool queued = j->phase == JOB_QUEUED;
+    bool queued = t->phase == TASK_QUEUED;
     if (queued) {
-        pool_unlink(p, j);
+        pool_unlink(p, t);
     }
     return queued;
 }

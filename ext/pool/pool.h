@@ -10,20 +10,67 @@
  * idle last, since that one may still be spinning; else it stands in the queue,
  * and whoever becomes free takes it without a message.
  *
- *     NEW -> QUEUED -> STARTED -> OVER        (job_phase, under the pool's lock)
+ *     NEW -> QUEUED -> STARTED -> OVER        (task_phase, under the pool's lock)
  *
  * A worker's home that is abandoned (it does not obey), worn out (max_tasks) or
  * closed by somebody leaves its place in the pool, which another one takes. What
  * was abandoned is a stray: nobody has a handle of it, so it closes when its task
  * comes to an end after all.
  *
- * Lock order: that of all pools, a pool, then a home, then the core's locks. No lock is held while
- * an interpreter is made, a job is announced, or anything is freed.
+ * Lock order: that of all pools, a pool, then a home, then the core's locks. No lock is
+ * held while an interpreter is made, a job is announced, or anything is freed.
  */
 #ifndef EXT_POOL_POOL_H
 #define EXT_POOL_POOL_H
 
 #include "home/home.h"
+
+struct pool;
+
+/* Where a task is; of other jobs their home's `current` says it. */
+typedef enum task_phase {
+    TASK_NEW,
+    TASK_QUEUED,
+    TASK_STARTED,
+    TASK_OVER,
+} task_phase;
+
+/* A job on its way to a worker; or, with job.init, one that prepares a worker. */
+typedef struct task {
+    job job;           /* first */
+    struct pool *pool; /* counted; constant */
+    int64_t limit;     /* constant: nanoseconds that it may run; 0: any */
+    struct task *prev, *next; /* guarded by the pool's lock: while QUEUED */
+    task_phase phase;         /* guarded by the pool's lock */
+    home *home;               /* guarded by the pool's lock: while STARTED */
+    atoll_timer limit_timer;  /* has a reference of its own while it is set */
+    atoll_timer grace_timer;  /* likewise */
+    uint32_t reminders;       /* the grace timer's own */
+} task;
+
+/* Make a task that owns `request`, for `p`, with one reference; NULL when out of
+ * memory, request untouched. */
+task *task_new(struct pool *p, const atoll_msg *request);
+
+/* Get the task that a job is, or NULL. */
+static inline task *
+task_of(job *j)
+{
+    return j != NULL && (j->task || j->init) ? (task *)j : NULL;
+}
+
+/* Count a reference; give one back. Any thread. */
+static inline void
+task_ref(task *t)
+{
+    job_ref(&t->job);
+}
+
+static inline void
+task_unref(task *t)
+{
+    job_unref(&t->job);
+}
 
 /* A place for a home. Guarded by the pool's lock. */
 typedef struct worker {
@@ -32,7 +79,7 @@ typedef struct worker {
     bool starting;      /* it is being made */
     bool idle;          /* it stands in the pool's list of these */
     struct worker *next_idle;
-    job *job;           /* counted: the task that it runs, or NULL */
+    task *task;         /* counted: what it runs, or NULL */
     int64_t since;      /* when that began */
     uint64_t served;    /* tasks of this home */
     uint64_t tasks;     /* of all that have been here */
@@ -41,21 +88,20 @@ typedef struct worker {
 } worker;
 
 typedef struct pool {
+    home_employer employer; /* first */
     uint32_t refs; /* atomic */
     struct pool *before, *after; /* guarded by the lock of all pools */
     atoll_lock lock;
     uint64_t process;    /* constant: xfer_process_token() */
     char *name;          /* constant */
     uint32_t max_workers; /* constant */
-    bool watched;        /* constant: deadlocks of its tasks are found */
     bool fixed;          /* constant: its one worker is somebody's interpreter */
     bool prepares;       /* constant: there is an `init` */
     uint64_t max_tasks;  /* constant: for one home; 0: any number */
     int64_t grace;       /* constant: nanoseconds to obey an interrupt */
-    int nice;            /* constant: of its workers' threads */
     struct home_plan plan; /* constant: of its workers */
     atoll_msg init;      /* constant: the request of the first job of each */
-    job *first, *last;   /* the queue: a reference to each */
+    task *first, *last;  /* the queue: a reference to each */
     size_t pending;      /* its length */
     worker *idle;        /* that became so last */
     uint32_t live;       /* homes that are in a place, begin or end */
@@ -96,10 +142,10 @@ void pools_fork_child(void);
  * (NOMEM), or it works for another pool (CLOSED). */
 pool *pool_of_home(struct home *h, atoll_err *err);
 
-/* Queue `j` (new, with j->pool set), or give it to a worker. OK: the pool has
+/* Queue `t`, which is new, or give it to a worker. OK: the pool has
  * taken a reference of its own; CLOSED when it is closed or broken, or the
  * interpreter gone. Starts workers as needed. Any thread, without a GIL or with. */
-atoll_err pool_submit(pool *p, job *j);
+atoll_err pool_submit(pool *p, task *t);
 
 /* Have `count` workers, at most its maximum, even with nothing to do. */
 void pool_start_workers(pool *p, uint32_t count);
@@ -118,27 +164,48 @@ void pool_break(pool *p, const char *why, uint64_t printed);
  * code: take it from the queue, or interrupt it, again and again during the
  * pool's grace, after which its worker is abandoned. Returns whether it was this
  * call. Any thread, without a GIL. */
-bool pool_cancel(job *j, job_status how);
-/* The same, if it has not begun. */
-bool pool_cancel_queued(job *j);
-/* The same with all that run. */
+bool pool_cancel(task *t, job_status how);
+
+/* Cancel it, if it has not begun; as pool_cancel. */
+bool pool_cancel_queued(task *t);
+
+/* Cancel all that run. */
 void pool_cancel_started(pool *p);
-/* Called when it begins and when it is over; the first with the pool's lock
- * held. */
-void pool_watch(job *j);
-void pool_unwatch(job *j);
+/* Begin to watch its time limit; with the pool's lock held. */
+void pool_watch(task *t);
 
-/* --- called by the home's thread (pool/worker.c) */
+/* End that: it is over. */
+void pool_unwatch(task *t);
 
-/* The interpreter is ready. Returns its first job, now its current one, or
- * NULL. */
-job *pool_hello(struct home *h);
-/* The same for one that was a spare, from the thread that has taken it. */
-void pool_adopt(struct home *h);
-/* `j` has ended (its outcome is `status`, its last piece of output `printed`): the next one, now its current one,
- * or NULL: it is idle then. */
-job *pool_next(struct home *h, job *j, job_status status, uint64_t printed);
-/* It has ended, or never begun. */
-void pool_home_ended(struct home *h);
+/* --- what homes ask of their employer (pool/worker.c) */
+
+extern const home_employer_ops pool_employer;
+
+/* The pool that a home works for; borrowed. */
+static inline pool *
+pool_of_worker(const home *h)
+{
+    return (pool *)h->employer;
+}
+
+/* --- as a room */
+
+/* What an interpreter has of it. */
+typedef struct pool_data {
+    PyTypeObject *job_type;
+    PyObject *failure; /* of atoll._future, on demand */
+} pool_data;
+
+extern const core_room pool_room;
+
+/* What one waits for: the outcome of a task, its end; the end of a pool. The object is
+ * the task, or the pool. */
+extern const wait_type wait_task, wait_task_over, wait_pool;
+
+/* Is it a future of this interpreter's? */
+bool pool_is_future(const core_state *state, PyObject *obj);
+
+/* Get the task of a future, begun in this process: borrowed. NULL with an exception. */
+task *pool_future_task(PyObject *future);
 
 #endif

@@ -11,22 +11,22 @@
 
 #define REMINDERS 4
 
-static job *
+static task *
 of_timer(atoll_timer *timer, size_t offset)
 {
-    return (job *)(void *)((char *)timer - offset);
+    return (task *)(void *)((char *)timer - offset);
 }
 
-/* The home that runs `j`, with a reference, or NULL. */
+/* The home that runs `t`, with a reference, or NULL. */
 static home *
-runs_at(job *j)
+runs_at(task *t)
 {
-    atoll_lock_acquire(&j->pool->lock);
-    home *h = j->phase == JOB_STARTED ? j->home : NULL;
+    atoll_lock_acquire(&t->pool->lock);
+    home *h = t->phase == TASK_STARTED ? t->home : NULL;
     if (h != NULL) {
         home_ref(h);
     }
-    atoll_lock_release(&j->pool->lock);
+    atoll_lock_release(&t->pool->lock);
     return h;
 }
 
@@ -34,93 +34,93 @@ static void grace_fires(atoll_timer *timer);
 
 /* Come back in a part of the grace; takes over a reference of the job. */
 static void
-set_grace(job *j)
+set_grace(task *t)
 {
-    j->grace_timer.fire = grace_fires;
-    int64_t part = j->pool->grace / REMINDERS;
-    if (j->pool->grace == ATOLL_FOREVER ||
-        atoll_timer_start(&j->grace_timer, atoll_now() + part) != ATOLL_OK) {
-        job_unref(j);
+    t->grace_timer.fire = grace_fires;
+    int64_t part = t->pool->grace / REMINDERS;
+    if (t->pool->grace == ATOLL_FOREVER ||
+        atoll_timer_start(&t->grace_timer, atoll_now() + part) != ATOLL_OK) {
+        task_unref(t);
     }
 }
 
 static void
 grace_fires(atoll_timer *timer)
 {
-    job *j = of_timer(timer, offsetof(job, grace_timer));
-    home *h = runs_at(j);
+    task *t = of_timer(timer, offsetof(task, grace_timer));
+    home *h = runs_at(t);
     if (h == NULL) {
-        job_unref(j);
+        task_unref(t);
         return;
     }
-    if (++j->reminders < REMINDERS) {
-        home_interrupt(h, j, true);
-        set_grace(j);
+    if (++t->reminders < REMINDERS) {
+        home_interrupt(h, &t->job, true);
+        set_grace(t);
     }
     else {
-        pool *p = j->pool;
+        pool *p = t->pool;
         atoll_lock_acquire(&p->lock);
-        if (j->phase == JOB_STARTED && h->worker != NULL) {
-            pool_abandon(p, h->worker);
+        if (t->phase == TASK_STARTED && h->place != NULL) {
+            pool_abandon(p, h->place);
         }
         else {
             atoll_lock_release(&p->lock);
         }
-        job_unref(j);
+        task_unref(t);
     }
     home_unref(h);
 }
 
 bool
-pool_cancel(job *j, job_status how)
+pool_cancel(task *t, job_status how)
 {
-    pool *p = j->pool;
-    if (!job_settle(j, how, NULL, 0)) {
+    pool *p = t->pool;
+    if (!job_settle(&t->job, how, NULL, 0)) {
         return false;
     }
     atoll_lock_acquire(&p->lock);
-    bool queued = pool_withdraw(p, j);
-    bool never = queued || j->phase == JOB_NEW;
+    bool queued = pool_withdraw(p, t);
+    bool never = queued || t->phase == TASK_NEW;
     if (never) {
-        j->phase = JOB_OVER;
+        t->phase = TASK_OVER;
     }
-    home *h = j->phase == JOB_STARTED ? j->home : NULL;
+    home *h = t->phase == TASK_STARTED ? t->home : NULL;
     if (h != NULL) {
         home_ref(h);
     }
     pool_release(p);
-    job_announce(j);
+    job_announce(&t->job);
     if (never) {
-        atoll_event_set(&j->over);
+        atoll_event_set(&t->job.over);
     }
     if (queued) {
-        job_unref(j); /* the queue's */
+        task_unref(t); /* the queue's */
     }
     if (h != NULL) {
-        home_interrupt(h, j, true);
-        job_ref(j);
-        set_grace(j);
+        home_interrupt(h, &t->job, true);
+        task_ref(t);
+        set_grace(t);
         home_unref(h);
     }
     return true;
 }
 
 bool
-pool_cancel_queued(job *j)
+pool_cancel_queued(task *t)
 {
-    pool *p = j->pool;
+    pool *p = t->pool;
     atoll_lock_acquire(&p->lock);
-    bool queued = pool_withdraw(p, j);
+    bool queued = pool_withdraw(p, t);
     pool_release(p);
     if (!queued) {
         return false;
     }
-    bool mine = job_settle(j, JOB_CANCELLED, NULL, 0);
+    bool mine = job_settle(&t->job, JOB_CANCELLED, NULL, 0);
     if (mine) {
-        job_announce(j);
+        job_announce(&t->job);
     }
-    atoll_event_set(&j->over);
-    job_unref(j); /* the queue's */
+    atoll_event_set(&t->job.over);
+    task_unref(t); /* the queue's */
     return mine;
 }
 
@@ -129,14 +129,14 @@ pool_cancel_started(pool *p)
 {
     for (uint32_t i = 0; i < p->max_workers; i++) {
         atoll_lock_acquire(&p->lock);
-        job *j = p->workers[i].job;
-        if (j != NULL) {
-            job_ref(j);
+        task *t = p->workers[i].task;
+        if (t != NULL) {
+            task_ref(t);
         }
         atoll_lock_release(&p->lock);
-        if (j != NULL) {
-            pool_cancel(j, JOB_CANCELLED);
-            job_unref(j);
+        if (t != NULL) {
+            pool_cancel(t, JOB_CANCELLED);
+            task_unref(t);
         }
     }
 }
@@ -146,35 +146,35 @@ pool_cancel_started(pool *p)
 static void
 limit_fires(atoll_timer *timer)
 {
-    job *j = of_timer(timer, offsetof(job, limit_timer));
-    pool_cancel(j, JOB_LATE);
-    job_unref(j);
+    task *t = of_timer(timer, offsetof(task, limit_timer));
+    pool_cancel(t, JOB_LATE);
+    task_unref(t);
 }
 
 void
-pool_watch(job *j)
+pool_watch(task *t)
 {
-    if (j->limit > 0) {
-        job_ref(j);
-        j->limit_timer.fire = limit_fires;
-        if (atoll_timer_start(&j->limit_timer, atoll_now() + j->limit) !=
+    if (t->limit > 0) {
+        task_ref(t);
+        t->limit_timer.fire = limit_fires;
+        if (atoll_timer_start(&t->limit_timer, atoll_now() + t->limit) !=
             ATOLL_OK) {
-            job_unref(j);
+            task_unref(t);
         }
     }
 }
 
 void
-pool_unwatch(job *j)
+pool_unwatch(task *t)
 {
-    if (j->limit > 0 && atoll_timer_stop(&j->limit_timer)) {
-        job_unref(j);
+    if (t->limit > 0 && atoll_timer_stop(&t->limit_timer)) {
+        task_unref(t);
     }
-    atoll_lock_acquire(&j->lock);
-    bool stopped = j->status == JOB_CANCELLED || j->status == JOB_LATE;
-    atoll_lock_release(&j->lock);
+    atoll_lock_acquire(&t->job.lock);
+    bool stopped = t->job.status == JOB_CANCELLED || t->job.status == JOB_LATE;
+    atoll_lock_release(&t->job.lock);
     /* One that is set only after this will find the task over. */
-    if (stopped && atoll_timer_stop(&j->grace_timer)) {
-        job_unref(j);
+    if (stopped && atoll_timer_stop(&t->grace_timer)) {
+        task_unref(t);
     }
 }

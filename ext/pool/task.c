@@ -2,11 +2,7 @@
  * future is Python (atoll/_future.py). */
 #include "pool/task.h"
 
-#include "async/async.h"
-#include "wait/wait.h"
-#include "home/home.h"
 #include "output/output.h"
-#include "pool/pool.h"
 #include "wire/wire.h"
 
 PyObject *
@@ -23,9 +19,8 @@ static PyObject *
 jobobj_tp_new(PyTypeObject *cls, PyObject *Py_UNUSED(args),
               PyObject *Py_UNUSED(kwargs))
 {
-    PyObject *module = PyType_GetModuleByDef(cls, &core_module);
-    return module == NULL ? NULL
-                          : jobobj_new(PyModule_GetState(module), cls);
+    core_state *state = core_state_of_type(cls);
+    return state == NULL ? NULL : jobobj_new(state, cls);
 }
 
 static int
@@ -53,51 +48,63 @@ jobobj_dealloc(PyObject *obj)
     PyObject_GC_UnTrack(obj);
     Py_CLEAR(self->value);
     Py_CLEAR(self->reply);
-    if (self->job != NULL) {
-        job_unref(self->job);
+    if (self->task != NULL) {
+        task_unref(self->task);
     }
     type->tp_free(obj);
     Py_DECREF(type);
 }
 
+bool
+pool_is_future(const core_state *state, PyObject *obj)
+{
+    return PyObject_TypeCheck(obj, state->pool->job_type);
+}
+
 /* --------------------------------------------------------------- its state */
 
 /* Its job, begun in this process; else NULL with an exception. */
-static job *
-job_of(jobobj *self)
+static task *
+task_begun(jobobj *self)
 {
-    if (self->job == NULL) {
+    if (self->task == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the task has not been started");
         return NULL;
     }
-    if (self->job->pool->process != xfer_process_token()) {
+    if (self->task->pool->process != xfer_process_token()) {
         raise_err(self->state, ATOLL_ERR_FORKED, "task");
         return NULL;
     }
-    return self->job;
+    return self->task;
+}
+
+task *
+pool_future_task(PyObject *future)
+{
+    return task_begun((jobobj *)future);
 }
 
 static bool
 is_done(const jobobj *self)
 {
-    return self->job != NULL && atoll_event_is_set(&self->job->done);
+    return self->task != NULL && atoll_event_is_set(&self->task->job.done);
 }
 
 static bool
 is_cancelled(const jobobj *self)
 {
-    return is_done(self) && self->job->status == JOB_CANCELLED;
+    return is_done(self) && self->task->job.status == JOB_CANCELLED;
 }
 
 static bool
 is_started(jobobj *self)
 {
-    if (self->job == NULL) {
+    if (self->task == NULL) {
         return false;
     }
-    pool *p = self->job->pool;
+    pool *p = self->task->pool;
     atoll_lock_acquire(&p->lock);
-    bool started = self->job->phase == JOB_STARTED;
+    bool started = self->task->phase == TASK_STARTED;
     atoll_lock_release(&p->lock);
     return started;
 }
@@ -139,8 +146,8 @@ static PyObject *
 jobobj_is_alive(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     jobobj *self = (jobobj *)obj;
-    return PyBool_FromLong(self->job != NULL &&
-                           !atoll_event_is_set(&self->job->over));
+    return PyBool_FromLong(self->task != NULL &&
+                           !atoll_event_is_set(&self->task->job.over));
 }
 
 /* ---------------------------------------------------------------- waiting */
@@ -148,13 +155,13 @@ jobobj_is_alive(PyObject *obj, PyObject *Py_UNUSED(ignored))
 static atoll_err
 wait_done(void *arg, const atoll_wait *wait)
 {
-    return atoll_event_wait(&((job *)arg)->done, wait);
+    return atoll_event_wait(&((task *)arg)->job.done, wait);
 }
 
 static atoll_err
 wait_over(void *arg, const atoll_wait *wait)
 {
-    return atoll_event_wait(&((job *)arg)->over, wait);
+    return atoll_event_wait(&((task *)arg)->job.over, wait);
 }
 
 static atoll_err
@@ -189,19 +196,19 @@ wait_for(jobobj *self, detach_op op, PyObject *timeout)
 {
     int64_t deadline;
     atoll_err err;
-    job *j = job_of(self);
-    if (j == NULL || parse_timeout(timeout, &deadline) < 0) {
+    task *t = task_begun(self);
+    if (t == NULL || parse_timeout(timeout, &deadline) < 0) {
         return -1;
     }
-    job_ref(j);
+    task_ref(t);
     callers_enter(self->state);
     const wait_type *what = op == wait_over ? &wait_task_over : &wait_task;
-    int rc = detach_wait_one(self->state, op, j, deadline, &j->pool->spin, what,
-                             j, &err);
+    int rc = detach_wait_one(self->state, op, t, deadline, &t->pool->spin, what,
+                             t, &err);
     PyObject *exc = PyErr_GetRaisedException();
     callers_leave(self->state);
     PyErr_SetRaisedException(exc);
-    job_unref(j);
+    task_unref(t);
     return rc < 0 ? -1 : err == ATOLL_OK;
 }
 
@@ -232,19 +239,13 @@ static PyObject *
 failure(jobobj *self, PyObject *value)
 {
     core_state *state = self->state;
-    if (state->failure == NULL) {
-        PyObject *module = PyImport_ImportModule("atoll._future");
-        if (module != NULL) {
-            state->failure = PyObject_GetAttrString(module, "failure");
-            Py_DECREF(module);
-        }
-    }
-    const pool *p = self->job->pool;
-    return state->failure == NULL
+    PyObject *make = package_keep(&state->pool->failure, PACKAGE_FUTURE, "failure");
+    const pool *p = self->task->pool;
+    return make == NULL
                ? NULL
                : PyObject_CallFunction(
-                     state->failure, "iOsLz", (int)self->job->status, value,
-                     p->name, (long long)self->job->limit, p->why);
+                     make, "iOsLz", (int)self->task->job.status, value,
+                     p->name, (long long)self->task->limit, p->why);
 }
 
 /* What is in its reply: self->reply. -1 with an exception; *kept: it can be asked
@@ -252,14 +253,14 @@ failure(jobobj *self, PyObject *value)
 static int
 decode_reply(jobobj *self, bool *kept)
 {
-    job *j = self->job;
+    task *t = self->task;
     *kept = self->reply != NULL;
     if (self->reply != NULL) {
         return 0;
     }
-    self->reply = j->status == JOB_RETURNED || j->status == JOB_RAISED ||
-                          j->status == JOB_UNSENT
-                      ? xfer_decode_kept(self->state, &j->reply, kept)
+    self->reply = t->job.status == JOB_RETURNED || t->job.status == JOB_RAISED ||
+                          t->job.status == JOB_UNSENT
+                      ? xfer_decode_kept(self->state, &t->job.reply, kept)
                       : Py_NewRef(Py_None);
     *kept = *kept || self->reply != NULL;
     return self->reply == NULL ? -1 : 0;
@@ -271,7 +272,7 @@ decode_reply(jobobj *self, bool *kept)
 static int
 open_reply(jobobj *self)
 {
-    bool kept, raised = self->job->status != JOB_RETURNED;
+    bool kept, raised = self->task->job.status != JOB_RETURNED;
     PyObject *value = NULL;
     if (decode_reply(self, &kept) == 0) {
         value = raised ? failure(self, self->reply) : Py_NewRef(self->reply);
@@ -300,7 +301,7 @@ resolve(jobobj *self, PyObject *timeout)
     if (rc <= 0 || is_cancelled(self)) {
         return rc;
     }
-    if (output_catch_up(self->state, self->job->printed) < 0) {
+    if (output_catch_up(self->state, self->task->job.printed) < 0) {
         return -1;
     }
     while (self->value == NULL && self->opening) {
@@ -409,55 +410,46 @@ static PyObject *
 jobobj_cancel(PyObject *obj, PyObject *queued)
 {
     jobobj *self = (jobobj *)obj;
-    job *j = job_of(self);
-    int only = j == NULL ? -1 : PyObject_IsTrue(queued);
+    task *t = task_begun(self);
+    int only = t == NULL ? -1 : PyObject_IsTrue(queued);
     if (only < 0) {
         return NULL;
     }
     bool mine;
-    job_ref(j);
+    task_ref(t);
     Py_BEGIN_ALLOW_THREADS
-    mine = only ? pool_cancel_queued(j) : pool_cancel(j, JOB_CANCELLED);
+    mine = only ? pool_cancel_queued(t) : pool_cancel(t, JOB_CANCELLED);
     if (!mine) {
-        job_await_announcement(j); /* so that cancelled() says true */
+        job_await_announcement(&t->job); /* so that cancelled() says true */
     }
     Py_END_ALLOW_THREADS
-    job_unref(j);
+    task_unref(t);
     return PyBool_FromLong(mine);
 }
 
 static void
-release_job(void *j)
+release_task(PyObject *capsule)
 {
-    job_unref(j);
+    task_unref(PyCapsule_GetContext(capsule));
 }
 
-PyDoc_STRVAR(watch_doc,
-"_watch($self, cq, token, /)\n--\n\n"
-"Have cq.drain() return `token` when it is done. Returns the Operation, or None if\n"
-"it is done already.");
+PyDoc_STRVAR(event_doc,
+"_event($self, /)\n--\n\n"
+"A capsule for CompletionQueue.watch: set when it is done.");
 
 static PyObject *
-jobobj_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+jobobj_event(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    jobobj *self = (jobobj *)obj;
-    job *j = job_of(self);
-    if (j == NULL) {
+    task *t = task_begun((jobobj *)obj);
+    if (t == NULL) {
         return NULL;
     }
-    if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "_watch() takes two arguments");
-        return NULL;
+    task_ref(t);
+    PyObject *capsule = core_event_capsule(&t->job.done, release_task, t);
+    if (capsule == NULL) {
+        task_unref(t);
     }
-    PyObject *op;
-    job_ref(j);
-    int rc = cq_watch(self->state, args[0], &j->done, args[1], release_job, j,
-                      &op);
-    if (rc > 0) {
-        return op;
-    }
-    job_unref(j);
-    return rc < 0 ? NULL : Py_NewRef(Py_None);
+    return capsule;
 }
 
 PyDoc_STRVAR(failed_doc,
@@ -468,7 +460,7 @@ jobobj_failed(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     jobobj *self = (jobobj *)obj;
     return PyBool_FromLong(is_done(self) &&
-                           self->job->status != JOB_RETURNED);
+                           self->task->job.status != JOB_RETURNED);
 }
 
 static PyMethodDef jobobj_methods[] = {
@@ -482,8 +474,7 @@ static PyMethodDef jobobj_methods[] = {
      METH_FASTCALL | METH_KEYWORDS, exception_doc},
     {"_wait", jobobj_wait, METH_O, wait_doc},
     {"_cancel", jobobj_cancel, METH_O, cancel_doc},
-    {"_watch", (PyCFunction)(void (*)(void))jobobj_watch, METH_FASTCALL,
-     watch_doc},
+    {"_event", jobobj_event, METH_NOARGS, event_doc},
     {"_failed", jobobj_failed, METH_NOARGS, failed_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -509,9 +500,6 @@ static PyType_Spec jobobj_spec = {
 int
 job_add_type(core_state *state)
 {
-    state->job_type = (PyTypeObject *)PyType_FromModuleAndSpec(
-        state->module, &jobobj_spec, NULL);
-    return state->job_type == NULL
-               ? -1
-               : PyModule_AddType(state->module, state->job_type);
+    state->pool->job_type = core_add_type(state, &jobobj_spec);
+    return state->pool->job_type == NULL ? -1 : 0;
 }

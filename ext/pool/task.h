@@ -3,12 +3,12 @@
 #ifndef EXT_POOL_TASK_H
 #define EXT_POOL_TASK_H
 
-#include "home/job.h"
+#include "pool/pool.h"
 
 typedef struct jobobj {
     PyObject_HEAD
     core_state *state; /* the type keeps its module, and so this, alive */
-    job *job;          /* counted; NULL: not begun */
+    task *task;        /* counted; NULL: not begun */
     PyObject *value;   /* what its reply became, or NULL */
     PyObject *reply;   /* what was in it, while that becomes an exception */
     bool raised;       /* value is an exception */
@@ -16,15 +16,13 @@ typedef struct jobobj {
     atoll_event opened; /* it has */
 } jobobj;
 
-/* A new object of `cls`, which derives from Job, without a job. */
+/* Make an object of `cls`, which derives from Job, without a task. A new reference. */
 PyObject *jobobj_new(core_state *state, PyTypeObject *cls);
 
-/* Interpreter.submit: arguments as of Pool.submit. */
-struct home;
-PyObject *pool_submit_to_home(core_state *state, struct home *h,
-                              PyObject *const *args, Py_ssize_t nargs);
-
+/* Make the types. 0, or -1 with an exception. */
 int job_add_type(core_state *state);
 int pool_add_type(core_state *state);
+
+extern PyMethodDef pool_functions[];
 
 #endif

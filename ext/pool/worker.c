@@ -9,85 +9,84 @@
 /* A pool with more strays than this, and two for each place, is broken. */
 #define STRAYS_MAX 8
 
-/* Make `j` the current job of `h`, in whose thread this is. */
+/* Make `t` the current job of `h`, in whose thread this is. */
 static void
-set_current(home *h, job *j)
+set_current(home *h, task *t)
 {
     atoll_lock_acquire(&h->lock);
-    h->current = j;
+    h->current = &t->job;
     h->job_over = false;
     h->state = HOME_RUNNING;
     atoll_lock_release(&h->lock);
 }
 
 /* The next one of the queue, begun; the caller gets the queue's reference. */
-static job *
+static task *
 take(pool *p, worker *w)
 {
-    job *j = p->first;
-    if (j != NULL) {
-        pool_unlink(p, j);
-        pool_begin(w, j);
+    task *t = p->first;
+    if (t != NULL) {
+        pool_unlink(p, t);
+        pool_begin(w, t);
     }
-    return j;
+    return t;
 }
 
-/* The job that prepares a worker, with a reference of the pool's. NULL when out of
+/* The task that prepares a worker, with a reference of the pool's. NULL when out of
  * memory. */
-static job *
-init_job(pool *p)
+static task *
+init_task(pool *p)
 {
     atoll_msg msg;
-    job *j = NULL;
+    task *t = NULL;
     if (xfer_clone(&p->init, &msg) == ATOLL_OK) {
-        j = job_new(JOB_CALL, &msg);
-        if (j == NULL) {
+        t = task_new(p, &msg);
+        if (t == NULL) {
             atoll_msg_drop(&msg);
         }
         else {
-            j->init = true;
-            j->pool = p;
-            pool_ref(p);
+            t->job.init = true;
         }
     }
-    return j;
+    return t;
 }
 
 /* The home takes its place; with the lock held on return. *first is the job that
  * prepares it, begun so that it can be stopped like a task, or NULL. */
 static worker *
-arrive(home *h, job **first)
+arrive(home *h, task **first)
 {
-    pool *p = h->pool;
+    pool *p = pool_of_worker(h);
     bool prepare = p->prepares && !home_is_exiting(h);
-    job *j = prepare ? init_job(p) : NULL;
-    if (prepare && j == NULL) {
+    task *t = prepare ? init_task(p) : NULL;
+    if (prepare && t == NULL) {
         pool_break(p, "not enough memory for the initializer", 0);
     }
     atoll_lock_acquire(&p->lock);
-    worker *w = h->worker;
+    worker *w = h->place;
     w->starting = false;
     w->home = h;
-    if (j != NULL) {
-        pool_begin(w, j);
+    if (t != NULL) {
+        pool_begin(w, t);
     }
-    *first = j;
+    *first = t;
     return w;
 }
 
-job *
-pool_hello(home *h)
+/* See home_employer_ops.hello. */
+static job *
+worker_hello(home *h)
 {
-    pool *p = h->pool;
-    job *j;
-    worker *w = arrive(h, &j);
-    if (j == NULL && !home_is_exiting(h)) {
-        j = take(p, w);
+    pool *p = pool_of_worker(h);
+    task *t;
+    worker *w = arrive(h, &t);
+    if (t == NULL && !home_is_exiting(h)) {
+        t = take(p, w);
     }
-    if (j != NULL) {
-        set_current(h, j);
+    if (t != NULL) {
+        set_current(h, t);
         atoll_lock_release(&p->lock);
-        return j;
+        return &t->job;
     }
     home_becomes_idle(h, NULL);
     pool_idle_push(p, w);
@@ -103,14 +102,14 @@ pool_hello(home *h)
 void
 pool_adopt(home *h)
 {
-    pool *p = h->pool;
-    job *j;
-    worker *w = arrive(h, &j);
-    if (j != NULL && home_submit(h, j) != ATOLL_OK) {
+    pool *p = pool_of_worker(h);
+    task *t;
+    worker *w = arrive(h, &t);
+    if (t != NULL && home_submit(h, &t->job) != ATOLL_OK) {
         /* It is about to end, and will say so. */
-        pool_unbegin(w, j);
+        pool_unbegin(w, t);
     }
-    else if (j == NULL) {
+    else if (t == NULL) {
         pool_idle_push(p, w);
         if (p->pending > 0) {
             pool_give(p);
@@ -122,31 +121,33 @@ pool_adopt(home *h)
     else {
         pool_release(p);
     }
-    if (j != NULL) {
-        job_unref(j);
+    if (t != NULL) {
+        task_unref(t);
     }
 }
 
 /* Its task is over: for the books. Returns whether `w` had a reference to it. */
 static bool
-account(worker *w, job *j)
+account(worker *w, task *t)
 {
-    bool known = w != NULL && w->job == j;
+    bool known = w != NULL && w->task == t;
     if (known) {
         w->busy += atoll_now() - w->since;
-        w->tasks += j->task;
-        w->served += j->task;
-        w->job = NULL;
+        w->tasks += t->job.task;
+        w->served += t->job.task;
+        w->task = NULL;
     }
-    j->phase = JOB_OVER;
+    t->phase = TASK_OVER;
     return known;
 }
 
-job *
-pool_next(home *h, job *j, job_status status, uint64_t printed)
+/* See home_employer_ops.next. What has run may also be no task, but what somebody has
+ * had the interpreter of a fixed pool run. */
+static job *
+worker_next(home *h, job *j, job_status status, uint64_t printed)
 {
-    pool *p = h->pool;
-    job *next = NULL;
+    pool *p = pool_of_worker(h);
+    task *t = task_of(j), *next = NULL;
     home *left = NULL, *at = NULL;
     worker *vacant = NULL;
     bool dropped = false;
@@ -157,11 +158,11 @@ pool_next(home *h, job *j, job_status status, uint64_t printed)
         pool_break(p, why, printed);
     }
     atoll_lock_acquire(&p->lock);
-    worker *w = h->worker;
-    if (j->pool != NULL) {
-        dropped = account(w, j);
-        at = j->home;
-        j->home = NULL;
+    worker *w = h->place;
+    if (t != NULL) {
+        dropped = account(w, t);
+        at = t->home;
+        t->home = NULL;
     }
     bool keep = w != NULL && !(p->max_tasks > 0 && w->served >= p->max_tasks);
     if (keep && !home_is_exiting(h)) {
@@ -187,29 +188,32 @@ pool_next(home *h, job *j, job_status status, uint64_t printed)
         }
     }
     pool_release(p);
-    pool_unwatch(j);
+    if (t != NULL) {
+        pool_unwatch(t);
+    }
     pool_let_go(p, left);
     if (at != NULL) {
         home_unref(at);
     }
     if (dropped) {
-        job_unref(j);
+        task_unref(t);
     }
     if (vacant != NULL) {
         pool_start(p, vacant);
     }
-    return next;
+    return next == NULL ? NULL : &next->job;
 }
 
-void
-pool_home_ended(home *h)
+/* See home_employer_ops.ended. */
+static void
+worker_ended(home *h)
 {
-    pool *p = h->pool;
+    pool *p = pool_of_worker(h);
     home *left = NULL;
-    job *chain = NULL;
+    task *chain = NULL;
     worker *vacant = NULL;
     atoll_lock_acquire(&p->lock);
-    worker *w = h->worker;
+    worker *w = h->place;
     if (w != NULL) {
         w->home = h; /* it may not have come to say so */
         w->starting = false;
@@ -246,8 +250,8 @@ pool_home_ended(home *h)
 void
 pool_abandon(pool *p, worker *w)
 {
-    job *dropped = w->job;
-    w->job = NULL;
+    task *dropped = w->task;
+    w->task = NULL;
     home *h = pool_vacate(p, w);
     h->stray = true;
     h->counted = false;
@@ -265,7 +269,7 @@ pool_abandon(pool *p, worker *w)
     pool_release(p);
     home_is_hopeless(h);
     pool_let_go(p, h);
-    job_unref(dropped);
+    task_unref(dropped);
     if (many) {
         pool_break(p, "too many tasks could not be stopped", 0);
     }
@@ -273,3 +277,25 @@ pool_abandon(pool *p, worker *w)
         pool_start(p, vacant);
     }
 }
+
+/* ------------------------------------------------------------- as an employer */
+
+static void
+worker_ref_pool(home_employer *employer)
+{
+    pool_ref((pool *)employer);
+}
+
+static void
+worker_unref_pool(home_employer *employer)
+{
+    pool_unref((pool *)employer);
+}
+
+const home_employer_ops pool_employer = {
+    .ref = worker_ref_pool,
+    .unref = worker_unref_pool,
+    .hello = worker_hello,
+    .next = worker_next,
+    .ended = worker_ended,
+};

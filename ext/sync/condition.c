@@ -17,8 +17,8 @@ cond_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (lock == NULL || lock == Py_None) {
         err = atoll_sync_new(ATOLL_RLOCK, &mutex);
     }
-    else if (Py_IS_TYPE(lock, state->sync_types[ATOLL_LOCK]) ||
-             Py_IS_TYPE(lock, state->sync_types[ATOLL_RLOCK])) {
+    else if (Py_IS_TYPE(lock, state->sync->types[ATOLL_LOCK]) ||
+             Py_IS_TYPE(lock, state->sync->types[ATOLL_RLOCK])) {
         mutex = atoll_sync_ref(((syncobj *)lock)->sync);
     }
     else {

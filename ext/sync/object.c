@@ -4,17 +4,10 @@
 #include <math.h>
 #include <stddef.h>
 
-#include "async/async.h"
 #include "wait/wait.h"
+#include "wire/kind.h"
 
 /* ------------------------------------------------------ one object per id */
-
-/* The key in state->handles; those of channels are positive. */
-static PyObject *
-key_of(const atoll_sync *sync)
-{
-    return PyLong_FromLongLong(-(long long)atoll_sync_id(sync));
-}
 
 static PyTypeObject *
 type_of(core_state *state, const atoll_sync *sync)
@@ -23,11 +16,11 @@ type_of(core_state *state, const atoll_sync *sync)
     if (kind == ATOLL_SEMAPHORE && atoll_sem_limit(sync) >= 0) {
         kind = ATOLL_SYNC_KINDS;
     }
-    return state->sync_types[kind];
+    return state->sync->types[kind];
 }
 
 static PyObject *
-new_object(core_state *state, atoll_sync *sync, PyObject *key)
+new_object(core_state *state, atoll_sync *sync, long long key)
 {
     PyTypeObject *type = type_of(state, sync);
     bool gc = PyType_IS_GC(type);
@@ -44,30 +37,19 @@ new_object(core_state *state, atoll_sync *sync, PyObject *key)
     if (gc) {
         PyObject_GC_Track((PyObject *)self);
     }
-    PyObject *address = PyLong_FromVoidPtr(self);
-    if (address == NULL || PyDict_SetItem(state->handles, key, address) < 0) {
+    if (core_handle_add(state, key, (PyObject *)self) < 0) {
         Py_CLEAR(self);
     }
-    Py_XDECREF(address);
     return (PyObject *)self;
 }
 
 PyObject *
 sync_get(core_state *state, atoll_sync *sync)
 {
-    PyObject *self = NULL, *key = key_of(sync);
-    if (key == NULL) {
-        return NULL;
-    }
-    PyObject *known = PyDict_GetItemWithError(state->handles, key);
-    if (known != NULL) {
-        self = Py_NewRef((PyObject *)PyLong_AsVoidPtr(known));
-    }
-    else if (!PyErr_Occurred()) {
-        self = new_object(state, sync, key);
-    }
-    Py_DECREF(key);
-    return self;
+    long long key = core_lock_key(atoll_sync_id(sync));
+    PyObject *self = core_handle_find(state, key);
+    return self != NULL || PyErr_Occurred() ? self
+                                            : new_object(state, sync, key);
 }
 
 PyObject *
@@ -91,17 +73,7 @@ sync_dealloc(PyObject *obj)
     if (gc) {
         PyObject_GC_UnTrack(obj);
     }
-    PyObject *exc = PyErr_GetRaisedException();
-    /* First of all: a weak reference's callback must not find us again. */
-    if (self->state->handles != NULL) {
-        PyObject *key = key_of(self->sync);
-        if (key == NULL ||
-            PyDict_Pop(self->state->handles, key, NULL) < 0) {
-            PyErr_WriteUnraisable(NULL);
-        }
-        Py_XDECREF(key);
-    }
-    PyErr_SetRaisedException(exc);
+    core_handle_forget(self->state, core_lock_key(atoll_sync_id(self->sync)));
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
@@ -121,10 +93,10 @@ sync_is(PyTypeObject *type)
 bool
 sync_can_wait(const core_state *state, PyTypeObject *type)
 {
-    return type == state->sync_types[ATOLL_FLAG] ||
-           type == state->sync_types[ATOLL_LOCK] ||
-           type == state->sync_types[ATOLL_SEMAPHORE] ||
-           type == state->sync_types[ATOLL_SYNC_KINDS];
+    return type == state->sync->types[ATOLL_FLAG] ||
+           type == state->sync->types[ATOLL_LOCK] ||
+           type == state->sync->types[ATOLL_SEMAPHORE] ||
+           type == state->sync->types[ATOLL_SYNC_KINDS];
 }
 
 Py_hash_t
@@ -167,25 +139,52 @@ PyObject *
 sync_reduce(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     syncobj *self = (syncobj *)obj;
-    if (sync_prepare(self) < 0 ||
-        xfer_note_handle(self->state, HANDLE_SYNC, self->sync) < 0) {
-        return NULL;
-    }
-    PyObject *find = PyObject_GetAttrString(self->state->module, "_find_sync");
-    if (find == NULL) {
-        return NULL;
-    }
-    return Py_BuildValue("N(KK)", find,
-                         (unsigned long long)atoll_sync_id(self->sync),
-                         (unsigned long long)xfer_process_token());
+    return sync_prepare(self) < 0
+               ? NULL
+               : xfer_reduce_handle(self->state, HANDLE_SYNC, self->sync,
+                                    atoll_sync_id(self->sync), "_find_sync");
 }
+
+/* Append a lock to a message. */
+static int
+sync_encode(encoder *e, PyObject *obj)
+{
+    syncobj *self = (syncobj *)obj;
+    return sync_prepare(self) < 0
+               ? -1
+               : enc_put_handle(e, TAG_HANDLE, HANDLE_SYNC, self->sync);
+}
+
+static void
+sync_ref_handle(void *ptr)
+{
+    atoll_sync_ref(ptr);
+}
+
+static void
+sync_unref_handle(void *ptr)
+{
+    atoll_sync_unref(ptr);
+}
+
+static PyObject *
+sync_open_handle(core_state *state, void *ptr)
+{
+    return sync_get(state, ptr);
+}
+
+static const wire_kind sync_kind = {
+    .ref = sync_ref_handle,
+    .unref = sync_unref_handle,
+    .open = sync_open_handle,
+};
 
 static PyObject *
 core_find_sync(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
     unsigned long long id;
-    if (chanobj_parse_find(state, args, "lock", "AtollError", &id) < 0) {
+    if (xfer_parse_find(state, args, "lock", "AtollError", &id) < 0) {
         return NULL;
     }
     atoll_sync *sync;
@@ -215,7 +214,7 @@ core_take_now(PyObject *module, PyObject *obj)
     return sync_answer(self->state, self->sync, err);
 }
 
-PyMethodDef sync_functions[] = {
+static PyMethodDef sync_functions[] = {
     {"_find_sync", core_find_sync, METH_VARARGS, NULL},
     {"_take_now", core_take_now, METH_O, take_now_doc},
     {NULL, NULL, 0, NULL},
@@ -323,12 +322,18 @@ sync_deadline(PyObject *timeout, int64_t *deadline)
     return detach_deadline(timeout, deadline);
 }
 
-/* --------------------------------------------------------------- the types */
+/* ----------------------------------------------------------------- the room */
 
-int
-sync_add_types(core_state *state)
+static void
+sync_start(void)
 {
-    PyType_Spec *const specs[ATOLL_SYNC_KINDS + 1] = {
+    wire_set_kind(HANDLE_SYNC, &sync_kind);
+}
+
+static int
+sync_begin(core_state *state)
+{
+    PyType_Spec *const specs[SYNC_TYPES] = {
         [ATOLL_LOCK] = &lock_spec,
         [ATOLL_RLOCK] = &rlock_spec,
         [ATOLL_SEMAPHORE] = &semaphore_spec,
@@ -339,14 +344,38 @@ sync_add_types(core_state *state)
         [ATOLL_CELL] = &cell_spec,
         [ATOLL_SYNC_KINDS] = &bounded_spec,
     };
-    static_assert(sizeof(state->sync_types) / sizeof(PyTypeObject *) ==
-                      ATOLL_SYNC_KINDS + 1,
-                  "a type for each kind");
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(specs); i++) {
-        state->sync_types[i] = chanobj_make_type(state, specs[i]);
-        if (state->sync_types[i] == NULL) {
+    for (size_t i = 0; i < SYNC_TYPES; i++) {
+        PyTypeObject *type = core_add_type(state, specs[i]);
+        state->sync->types[i] = type;
+        if (type == NULL ||
+            wire_add_type(state, type, sync_encode, true) < 0) {
             return -1;
         }
     }
+    return PyModule_AddFunctions(state->module, sync_functions);
+}
+
+static int
+sync_visit(core_state *state, visitproc visit, void *arg)
+{
+    for (size_t i = 0; i < SYNC_TYPES; i++) {
+        Py_VISIT(state->sync->types[i]);
+    }
     return 0;
 }
+
+static void
+sync_clear(core_state *state)
+{
+    for (size_t i = 0; i < SYNC_TYPES; i++) {
+        Py_CLEAR(state->sync->types[i]);
+    }
+}
+
+const core_room sync_room = {
+    CORE_ROOM_DATA(sync),
+    .start = sync_start,
+    .begin = sync_begin,
+    .visit = sync_visit,
+    .clear = sync_clear,
+};

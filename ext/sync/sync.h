@@ -9,8 +9,21 @@
 #define EXT_SYNC_SYNC_H
 
 #include "atoll/sync.h"
-#include "chan/chan.h"
 #include "base/base.h"
+#include "wait/record.h"
+#include "wire/wire.h"
+
+enum { SYNC_TYPES = ATOLL_SYNC_KINDS + 1 }; /* the last: a bounded semaphore */
+
+/* What an interpreter has of the room. */
+typedef struct sync_data {
+    PyTypeObject *types[SYNC_TYPES];
+} sync_data;
+
+extern const core_room sync_room;
+
+/* What one waits for: a lock or what is like it; the object is an atoll_sync. */
+extern const wait_type wait_sync;
 
 typedef struct syncobj {
     PyObject_HEAD

@@ -3,10 +3,17 @@
 
 #include <string.h>
 
-#include "home/home.h"
+#include "wait/wait.h"
 
 static atoll_lock table_lock;
 static party *table; /* guarded by table_lock */
+static const waits_watcher *table_watcher; /* constant once begun */
+
+void
+waits_set_watcher(const waits_watcher *watcher)
+{
+    table_watcher = watcher;
+}
 
 /* ----------------------------------------------------------------- parties */
 
@@ -21,9 +28,9 @@ waits_party_begin(core_state *state)
     *p = (party){.interp = PyInterpreterState_Get(),
                  .id = state->interp_id,
                  .is_main = state->is_main};
-    state->party = p;
+    state->wait->party = p;
     atoll_lock_acquire(&table_lock);
-    p->watch_all = watch_all(); /* watch_set_all has the table locked */
+    p->watch_all = table_watcher->wants_all(); /* who sets it locks the table */
     p->next = table;
     if (table != NULL) {
         table->prev = p;
@@ -34,11 +41,11 @@ waits_party_begin(core_state *state)
 }
 
 void
-waits_party_set_home(core_state *state, home *h)
+waits_party_set_host(core_state *state, wait_host *host)
 {
-    party *p = state->party;
+    party *p = state->wait->party;
     atoll_lock_acquire(&p->lock);
-    p->home = h;
+    p->host = host;
     atoll_lock_release(&p->lock);
 }
 
@@ -56,11 +63,11 @@ remove_party(party *p)
 void
 waits_party_end(core_state *state)
 {
-    party *p = state->party;
+    party *p = state->wait->party;
     if (p == NULL) {
         return;
     }
-    state->party = NULL;
+    state->wait->party = NULL;
     atoll_lock_acquire(&table_lock);
     remove_party(p);
     atoll_lock_acquire(&p->lock);
@@ -73,11 +80,11 @@ waits_party_end(core_state *state)
 }
 
 void
-waits_party_gone(const home *h)
+waits_party_gone(const wait_host *host)
 {
     atoll_lock_acquire(&table_lock);
     party *p = table;
-    while (p != NULL && p->home != h) {
+    while (p != NULL && p->host != host) {
         p = p->next;
     }
     if (p == NULL) {
@@ -110,23 +117,23 @@ waits_unlock_all(void)
 /* ----------------------------------------------------------------- records */
 
 void
-waits_init(wait_record *r, core_state *state, home *h,
+waits_init(wait_record *r, core_state *state, wait_host *host,
            const wait_case *cases, size_t count, int64_t deadline)
 {
-    *r = (wait_record){.party = state->party,
+    *r = (wait_record){.party = state->wait->party,
                        .cases = cases,
                        .count = count,
                        .since = atoll_now(),
                        .deadline = deadline,
                        .ident = PyThread_get_thread_ident(),
-                       .at_home = h != NULL};
-    if (h != NULL) {
-        r->kick = &h->kick;
+                       .at_home = host != NULL};
+    if (host != NULL) {
+        r->kick = &host->kick;
     }
     else if (deadline == ATOLL_FOREVER) {
         r->kick = &r->own_kick;
     }
-    r->of_task = state->party->watched;
+    r->of_task = state->wait->party->watched;
 }
 
 void
@@ -150,7 +157,7 @@ waits_enter(wait_record *r)
     }
     atoll_lock_release(&p->lock);
     if (tell) {
-        watch_notify();
+        table_watcher->notify();
     }
 }
 
@@ -172,7 +179,7 @@ waits_leave(wait_record *r)
 void
 waits_hold(core_state *state, wait_hold *hold, const void *object, int side)
 {
-    party *p = state->party;
+    party *p = state->wait->party;
     if (p == NULL) {
         return;
     }
@@ -191,7 +198,7 @@ waits_hold(core_state *state, wait_hold *hold, const void *object, int side)
 void
 waits_unhold(core_state *state, wait_hold *hold)
 {
-    party *p = state->party;
+    party *p = state->wait->party;
     if (p == NULL) {
         return; /* the module has ended; nobody looks any more */
     }

@@ -22,18 +22,30 @@
 
 #include "base/base.h"
 
-struct home;
-struct waits_view;
+struct wait_host;
 
-/* A kind of thing that one can wait for. All functions are called with every
- * party locked, from any thread, without a GIL; the object is alive since whoever
- * waits for it holds it. */
+/* What the watch for deadlocks sees while it looks: the questions that the kinds of
+ * waits ask it. */
+typedef struct waits_view {
+    /* Is the interpreter `id` live? True also if nothing is known about it. */
+    bool (*live)(struct waits_view *view, int64_t id);
+    /* Is any of them? */
+    bool (*any_live)(struct waits_view *view);
+    /* How many holds of `object` are there, of one side or (side < 0) of all? */
+    size_t (*held)(struct waits_view *view, const void *object, int side);
+    /* Does a party have one that does not wait for ever? */
+    bool (*held_live)(struct waits_view *view, const void *object, int side);
+} waits_view;
+
+/* A kind of thing that one can wait for; each is in the room of the thing. All
+ * functions are called with every party locked, from any thread, without a GIL; the
+ * object is alive since whoever waits for it holds it. */
 typedef struct wait_type {
     /* What the wait is, for people: "recv on channel 7". */
     void (*describe)(const void *object, char *text, size_t size);
-    /* Could somebody end this wait who does not wait for ever himself? Asks
-     * waits_live() or waits_held_live(). NULL: yes, at any time. */
-    bool (*may_end)(const void *object, struct waits_view *view);
+    /* Could somebody end this wait who does not himself wait without end? NULL: yes,
+     * at any time. */
+    bool (*may_end)(const void *object, waits_view *view);
     /* It ends when a task or interpreter does: so with a DeadlockError there. */
     bool for_task;
 } wait_type;
@@ -73,13 +85,13 @@ typedef struct party {
     PyInterpreterState *interp; /* constant; valid until waits_party_end */
     int64_t id;
     bool is_main;
-    struct home *home;    /* guarded by lock; borrowed from the module's state */
+    struct wait_host *host; /* guarded by lock; borrowed: whose thread serves it */
     wait_record *records; /* guarded by lock */
     wait_hold *holds;     /* guarded by lock */
     uint64_t epoch;       /* guarded by lock: records that came or went */
     int64_t notified;     /* guarded by lock: when the watch was last told */
     bool watched;         /* guarded by its GIL: a task of spawn() runs */
-    bool watch_all;       /* guarded by lock: as watch_all() */
+    bool watch_all;       /* guarded by lock: all waits are watched */
     bool closing;         /* guarded by lock: no more visits, see wait/visit.h */
     uint32_t visitors;    /* guarded by lock */
     atoll_event *alone;   /* guarded by lock: whom the last visitor tells */
@@ -89,19 +101,23 @@ typedef struct party {
 
 /* Enter the current interpreter: 0, or -1 with MemoryError. */
 int waits_party_begin(core_state *state);
-void waits_party_set_home(core_state *state, struct home *h);
+/* Its home thread is `host`'s. */
+void waits_party_set_host(core_state *state, struct wait_host *host);
 /* Nothing of it is looked at any more. */
 void waits_party_end(core_state *state);
 /* The same once the interpreter has ended, if its module has leaked, and with it
  * perhaps what held something: that memory may be given back now. */
-void waits_party_gone(const struct home *h);
+void waits_party_gone(const struct wait_host *host);
 
-/* Fill in a record: what detach_wait does. `home` is the calling thread's own, or
+/* Fill in a record: what detach_wait does. `host` is the calling thread's own, or
  * NULL; cases and what they point at stay until it is over. */
-void waits_init(wait_record *r, core_state *state, struct home *home,
+void waits_init(wait_record *r, core_state *state, struct wait_host *host,
                 const wait_case *cases, size_t count, int64_t deadline);
-/* The wait begins; attached. And it is over: attached or not. */
+
+/* Begin the wait: enter the record into its party's list. Attached. */
 void waits_enter(wait_record *r);
+
+/* End it: take the record out. Attached or not. */
 void waits_leave(wait_record *r);
 
 /* It holds `object` from now on, having counted it before; and not any more, before
@@ -116,46 +132,29 @@ void waits_unhold(core_state *state, wait_hold *hold);
 party *waits_lock_all(void);
 void waits_unlock_all(void);
 
-/* How many holds of `object` there are, of one side or (side < 0) of all; and does
- * a party have one that does not wait for ever? */
-size_t waits_held(struct waits_view *view, const void *object, int side);
-bool waits_held_live(struct waits_view *view, const void *object, int side);
-/* The interpreter `id`; true also if nothing is known about it. */
-bool waits_live(struct waits_view *view, int64_t id);
-/* Any of them. */
-bool waits_any_live(struct waits_view *view);
+/* --- who looks at the records: the watch for deadlocks */
 
-/* --- what is waited for (wait/kinds.c) */
+typedef struct waits_watcher {
+    /* Are all waits of a new party to be watched? Called with the table locked. */
+    bool (*wants_all)(void);
+    /* Somebody has begun to wait for ever who wants to know. Any thread, no lock
+     * held. */
+    void (*notify)(void);
+} waits_watcher;
 
-extern const wait_type wait_recv, wait_send; /* atoll_chan */
-extern const wait_type wait_sync; /* atoll_sync: a lock or what is like it */
-extern const wait_type wait_task, wait_task_over; /* job, of a pool */
-extern const wait_type wait_home_job; /* home: what runs there now */
-extern const wait_type wait_home_start; /* home */
-extern const wait_type wait_pool;     /* pool: its end */
-extern const wait_type wait_events;   /* a completion queue: no object */
-extern const wait_type wait_output;   /* no object */
+/* Tell who watches. In a room's `start`; there is one. */
+void waits_set_watcher(const waits_watcher *watcher);
+
+/* --- what is waited for that is of no room (wait/kinds.c) */
+
 extern const wait_type wait_unknown;  /* no object: may end at any time */
 extern const wait_type wait_never;    /* no object: a case that is never ready */
 
-/* --- the watch for deadlocks (watch/watch.c) */
-
-/* Is it on for all waits? And: turn it on or off; returns what it was. */
-bool watch_all(void);
-bool watch_set_all(bool on);
-/* For tests: look all the time, with so short pauses, in nanoseconds; 0: as usual. */
-void watch_hurry(int64_t pause);
-/* Somebody has begun to wait for ever who wants to know. Any thread. */
-void watch_notify(void);
-/* Main is leaving. Waits, detached. */
-void watch_stop(void);
+/* How long a wait lasts before anybody looks at it, in nanoseconds. */
+#define WATCH_GRACE INT64_C(50000000)
 
 void waits_fork_prepare(void);
 void waits_fork_parent(void);
 void waits_fork_child(void);
-void watch_fork_child(void);
-
-/* How long a wait lasts before anybody looks at it, in nanoseconds. */
-#define WATCH_GRACE INT64_C(50000000)
 
 #endif

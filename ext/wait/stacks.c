@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "home/home.h"
+#include "cpython/runtime.h"
 #include "wait/visit.h"
 
 #define FRAMES_MAX 100 /* of one thread; deep recursion is not worth more */

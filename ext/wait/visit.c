@@ -1,6 +1,8 @@
 /* Visitors. See wait/visit.h; what they look at is in wait/stacks.c. */
 #include "wait/visit.h"
 
+#include "wait/wait.h"
+
 typedef enum phase { COMING, INSIDE, DONE, LEFT } phase;
 
 typedef struct visit {
@@ -49,7 +51,7 @@ visit_end(party *p)
 void
 visit_close(core_state *state)
 {
-    party *p = state->party;
+    party *p = state->wait->party;
     atoll_event alone = {0};
     atoll_lock_acquire(&p->lock);
     p->closing = true;
@@ -67,7 +69,7 @@ visit_close(core_state *state)
 void
 visit_reopen(core_state *state)
 {
-    party *p = state->party;
+    party *p = state->wait->party;
     atoll_lock_acquire(&p->lock);
     p->closing = false;
     atoll_lock_release(&p->lock);

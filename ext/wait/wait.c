@@ -11,9 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "home/home.h"
-#include "wait/mail.h"
-#include "watch/trace.h"
+#include "atoll/trace.h"
 
 /* --------------------------------------------------- the signal thread */
 
@@ -108,6 +106,41 @@ forward_signals(int to)
     }
 }
 
+/* ------------------------------------------------------------------- waiting */
+
+void
+wait_set_host(core_state *state, wait_host *host)
+{
+    state->wait->host = host;
+    waits_party_set_host(state, host);
+}
+
+wait_host *
+wait_host_here(const core_state *state)
+{
+    wait_host *host = state->wait->host;
+    return host != NULL && atoll_thread_self() == host->thread ? host : NULL;
+}
+
+/* What takes less is a hand-over to somebody who is awake: too short to be seen on
+ * a timeline, and too frequent to be noted at a price that nobody notices. */
+#define TRACED_NS 10000
+
+/* Note a wait that has ended, for a timeline. The record is still the caller's. */
+static void
+wait_trace(const wait_record *record, int64_t end)
+{
+    if (end - record->since < TRACED_NS) {
+        return;
+    }
+    char text[64] = "";
+    const wait_case *first = record->count > 0 ? record->cases : NULL;
+    if (first != NULL && first->type->describe != NULL) {
+        first->type->describe(first->object, text, sizeof(text));
+    }
+    atoll_trace_note(TRACE_WAIT, record->since, end, record->count, text);
+}
+
 /* One attempt. The record goes before the GIL comes back, since at the end of the
  * process it may not, and this thread's stack may go. */
 static void
@@ -124,7 +157,7 @@ wait_detached(detach_op op, void *arg, const atoll_wait *wait,
     waits_leave(record);
     Py_END_ALLOW_THREADS
     if (end != 0) {
-        trace_wait(record, end);
+        wait_trace(record, end);
     }
 }
 
@@ -159,12 +192,12 @@ wait_with_signals(detach_op op, void *arg, atoll_wait *wait,
 
 /* It has been found that nobody will ever end this wait. */
 static int
-raise_deadlock(core_state *state, home *h, wait_record *record)
+raise_deadlock(core_state *state, wait_host *host, wait_record *record)
 {
     char *text = record->verdict;
     record->verdict = NULL;
-    if (h != NULL) {
-        home_wait_over(h);
+    if (host != NULL) {
+        host->wait_over(host);
     }
     if (!PyErr_Occurred()) {
         raise_error(state, "DeadlockError", "%s", text);
@@ -180,12 +213,12 @@ detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
 {
     wait_record record;
     bool signals = detach_is_signal_thread(state);
-    home *h = signals ? NULL : home_of_thread(state);
-    waits_init(&record, state, h, cases, count, deadline);
+    wait_host *host = signals ? NULL : wait_host_here(state);
+    waits_init(&record, state, host, cases, count, deadline);
     atoll_wait wait = {
         .deadline = deadline, .spin = spin, .kick = record.kick};
     for (;;) {
-        if (h != NULL && home_take_interrupt(h)) {
+        if (host != NULL && host->take_interrupt(host)) {
             return -1;
         }
         if (!signals) {
@@ -197,14 +230,14 @@ detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
         }
         if (*err != ATOLL_ERR_INTERRUPTED) {
             atoll_free(record.verdict); /* it came to an end after all */
-            if (h != NULL) {
-                home_wait_over(h);
+            if (host != NULL) {
+                host->wait_over(host);
             }
-            mailbox_drain(state->mailbox);
+            mailbox_drain(state->wait->mailbox);
             return 0;
         }
         if (record.verdict != NULL) {
-            return raise_deadlock(state, h, &record);
+            return raise_deadlock(state, host, &record);
         }
         if (signals) {
             waits_enter(&record); /* for dump(), as a handler */
@@ -223,12 +256,12 @@ detach_look(core_state *state)
     if (detach_is_signal_thread(state)) {
         return PyErr_CheckSignals();
     }
-    home *h = home_of_thread(state);
-    if (h != NULL) {
-        if (home_take_interrupt(h)) {
+    wait_host *host = wait_host_here(state);
+    if (host != NULL) {
+        if (host->take_interrupt(host)) {
             return -1;
         }
-        home_wait_over(h);
+        host->wait_over(host);
     }
     return 0;
 }

@@ -4,7 +4,35 @@
 #define EXT_WAIT_WAIT_H
 
 #include "base/base.h"
+#include "wait/mail.h"
 #include "wait/record.h"
+
+/* What an interpreter has of the room. */
+typedef struct wait_data {
+    mailbox *mailbox; /* counted: what comes home to be released */
+    party *party;     /* see wait/record.h; NULL once the module has ended */
+    struct wait_host *host; /* borrowed; NULL: atoll has not made the interpreter */
+} wait_data;
+
+extern const core_room wait_room;
+
+/* Whoever runs the code of an interpreter, for the waits of that one thread: its home,
+ * which embeds this. The functions are called in the thread, attached. */
+typedef struct wait_host {
+    atoll_thread thread; /* constant once `host` is set anywhere */
+    atoll_kick kick;     /* interrupts the thread's waits */
+    /* Called before each wait. If an interrupt is due, raise KeyboardInterrupt and
+     * return true; else note that a wait follows. */
+    bool (*take_interrupt)(struct wait_host *host);
+    /* That wait is over. */
+    void (*wait_over)(struct wait_host *host);
+} wait_host;
+
+/* Tell the current interpreter, and those who look at it, whose thread it is. */
+void wait_set_host(core_state *state, wait_host *host);
+
+/* Find the host whose own thread is the calling one, or NULL. */
+wait_host *wait_host_here(const core_state *state);
 
 /* A blocking operation of the core. Called without the GIL. */
 typedef atoll_err (*detach_op)(void *arg, const atoll_wait *wait);
@@ -27,7 +55,7 @@ int detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
 int detach_wait_for(core_state *state, detach_op op, void *arg,
                     int64_t deadline, atoll_spin *spin, const wait_case *cases,
                     size_t count, atoll_err *err);
-/* For one thing. */
+/* Wait for one thing; as detach_wait_for. */
 static inline int
 detach_wait_one(core_state *state, detach_op op, void *arg, int64_t deadline,
                 atoll_spin *spin, const wait_type *type, const void *object,

@@ -1,12 +1,12 @@
-/* Who is live, and who is not. See watch/watch.c and watch/watch.h; what these are told is in
- * watch/tell.c. */
+/* Who is live, and who is not. See watch/watch.c and watch/watch.h; what these are told
+ * is in watch/tell.c. */
 #include "watch/watch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "home/home.h"
 #include "isolate/isolate.h"
+#include "pool/pool.h"
 
 /* --------------------------------------------------------- the first answer */
 
@@ -21,10 +21,11 @@ waits_for_ever(wait_record *r)
 static bool
 is_being_stopped(job *j)
 {
+    const task *t = task_of(j);
     atoll_lock_acquire(&j->lock);
     bool settled = j->status != JOB_PENDING; /* cancelled: it is interrupted */
     atoll_lock_release(&j->lock);
-    return settled || j->limit > 0;
+    return settled || (t != NULL && t->limit > 0);
 }
 
 /* Has its home nothing to do (*idle), or nothing but to run its job? */
@@ -48,10 +49,9 @@ is_busy(party_look *l)
     if (p->closing) {
         return true;
     }
-    if (p->home != NULL &&
-        (!home_is_quiet(p->home, &l->idle) ||
-         (p->home->isolate != NULL &&
-          isolate_has_threads(p->home->isolate)))) {
+    home *h = home_of_host(p->host);
+    if (h != NULL && (!home_is_quiet(h, &l->idle) ||
+                      (h->isolate != NULL && isolate_has_threads(h->isolate)))) {
         return true;
     }
     for (wait_record *r = p->records; r != NULL; r = r->next) {
@@ -60,7 +60,7 @@ is_busy(party_look *l)
         }
         at_home = at_home || r->at_home;
     }
-    if (p->home != NULL) {
+    if (h != NULL) {
         return l->idle ? at_home : !at_home;
     }
     return p->records == NULL;
@@ -101,7 +101,7 @@ are_there_strangers(const view *v)
         if (l->visited && l->party->is_main) {
             known += l->stacks.states;
         }
-        else if (l->visited && l->party->home != NULL) {
+        else if (l->visited && l->party->host != NULL) {
             known += l->stacks.states - 1; /* its home thread is one of ours */
         }
     }
@@ -161,9 +161,11 @@ note_edge(view *v, size_t to)
     v->edges[v->edge_count++] = (edge){v->asking, to};
 }
 
-bool
-waits_live(view *v, int64_t id)
+/* See waits_view.live. */
+static bool
+view_live(waits_view *asks, int64_t id)
 {
+    view *v = (view *)asks;
     for (size_t i = 0; i < v->count; i++) {
         if (v->parties[i].party->id == id) {
             note_edge(v, i);
@@ -173,9 +175,11 @@ waits_live(view *v, int64_t id)
     return true;
 }
 
-bool
-waits_any_live(view *v)
+/* See waits_view.any_live. */
+static bool
+view_any_live(waits_view *asks)
 {
+    const view *v = (view *)asks;
     for (size_t i = 0; i < v->count; i++) {
         if (v->parties[i].live) {
             return true;
@@ -236,9 +240,11 @@ first_hold(const view *v, const void *object)
     return v->holds + low;
 }
 
-size_t
-waits_held(view *v, const void *object, int side)
+/* See waits_view.held. */
+static size_t
+view_held(waits_view *asks, const void *object, int side)
 {
+    view *v = (view *)asks;
     size_t count = 0;
     if (!make_holds(v)) {
         return 0;
@@ -251,9 +257,11 @@ waits_held(view *v, const void *object, int side)
     return count;
 }
 
-bool
-waits_held_live(view *v, const void *object, int side)
+/* See waits_view.held_live. */
+static bool
+view_held_live(waits_view *asks, const void *object, int side)
 {
+    view *v = (view *)asks;
     if (!make_holds(v)) {
         return true;
     }
@@ -269,6 +277,15 @@ waits_held_live(view *v, const void *object, int side)
     return live;
 }
 
+void
+view_init(view *v)
+{
+    v->asks = (waits_view){.live = view_live,
+                           .any_live = view_any_live,
+                           .held = view_held,
+                           .held_live = view_held_live};
+}
+
 /* ------------------------------------------------------------------- finding */
 
 bool
@@ -276,7 +293,7 @@ view_may_end(view *v, const wait_record *r)
 {
     for (size_t i = 0; i < r->count; i++) {
         const wait_type *type = r->cases[i].type;
-        if (type->may_end == NULL || type->may_end(r->cases[i].object, v)) {
+        if (type->may_end == NULL || type->may_end(r->cases[i].object, &v->asks)) {
             return true;
         }
     }
@@ -286,7 +303,7 @@ view_may_end(view *v, const wait_record *r)
 static bool
 becomes_live(view *v, party_look *l)
 {
-    if (l->idle && waits_any_live(v)) {
+    if (l->idle && view_any_live(&v->asks)) {
         return true; /* it may be given something to do */
     }
     for (wait_record *r = l->party->records; r != NULL; r = r->next) {

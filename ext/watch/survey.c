@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "chan/chan.h"
-#include "wait/wait.h"
+#include "cpython/runtime.h"
 #include "pool/pool.h"
 #include "wait/visit.h"
+#include "watch/watch.h"
 
 /* A list that grows; `failed` once, and from then on nothing is added. */
 typedef struct rows {
@@ -103,8 +104,8 @@ look_at_party(survey *s, party *p, bool keep)
     row->id = p->id;
     row->is_main = p->is_main;
     row->state = p->closing ? "closing" : "";
-    if (p->home != NULL) {
-        describe_home(row, p->home);
+    if (p->host != NULL) {
+        describe_home(row, home_of_host(p->host));
     }
     for (const wait_record *r = p->records; r != NULL; r = r->next) {
         wait_row *w = add_row(&s->waits);
@@ -138,7 +139,7 @@ visit_all(core_state *state, survey *s)
     for (size_t i = 0; i < s->parties.count; i++) {
         party_row *row = ROW(&s->parties, party_row, i);
         row->stacks.texts = true;
-        if (row->party == state->party) {
+        if (row->party == state->wait->party) {
             stacks_here(&row->stacks);
             row->err = row->stacks.failed ? ATOLL_ERR_NOMEM : ATOLL_OK;
         }
@@ -151,7 +152,7 @@ visit_all(core_state *state, survey *s)
                                                          : PATIENCE);
             Py_END_ALLOW_THREADS
         }
-        row->visited = row->party == state->party || row->kept;
+        row->visited = row->party == state->wait->party || row->kept;
         if (row->kept) {
             visit_end(row->party);
         }
@@ -197,7 +198,7 @@ look_at_pool(pool *p, void *arg)
             w->home == NULL && !w->starting ? NULL : add_row(&s->workers);
         if (one != NULL) {
             one->id = w->home == NULL ? -1 : w->home->id;
-            one->since = w->job == NULL ? 0 : w->since;
+            one->since = w->task == NULL ? 0 : w->since;
             one->tasks = w->tasks;
             one->starting = w->starting;
             row->workers++;
@@ -391,7 +392,7 @@ core_survey(PyObject *module, PyObject *arg)
                 .pools.size = sizeof(pool_row),
                 .workers.size = sizeof(worker_row)};
     for (party *p = waits_lock_all(); p != NULL; p = p->next) {
-        look_at_party(&s, p, with_stacks && p != state->party);
+        look_at_party(&s, p, with_stacks && p != state->wait->party);
     }
     s.now = atoll_now();
     waits_unlock_all();

@@ -1,10 +1,11 @@
-/* What those are told who wait for ever: which of them, and the text. See watch/watch.c. */
+/* The text of a DeadlockError, and which of the waits end with it. See watch/watch.c. */
 #include "watch/watch.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "async/async.h"
 #include "home/home.h"
 
 /* ------------------------------------------------------------------- groups */
@@ -109,8 +110,8 @@ add_record(text *t, const view *v, const party_look *l, const wait_record *r,
     if (p->is_main) {
         add(t, " (main)");
     }
-    else if (p->home != NULL && p->home->name[0] != '\0') {
-        add(t, " '%s'", p->home->name);
+    else if (p->host != NULL && home_of_host(p->host)->name[0] != '\0') {
+        add(t, " '%s'", home_of_host(p->host)->name);
     }
     if (thread != NULL && thread->name[0] != '\0') {
         add(t, ", thread %s", thread->name);

@@ -1,61 +1,12 @@
-/* Hooks of atoll.trace(), and what it is made of. See watch/trace.h. */
-#include "watch/trace.h"
+/* atoll.trace()'s half in C: beginning, ending, handing out the logs. What is noted is
+ * noted where it happens. */
+#include "watch/watch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpython/version.h"
+#include "atoll/trace.h"
 #include "home/home.h"
-#include "home/job.h"
-#include "wait/record.h"
-
-/* ------------------------------------------------------------------- hooks */
-
-/* What takes less is a hand-over to somebody who is awake: too short to be seen on
- * a timeline, and too frequent to be noted at a price that nobody notices. */
-#define WAIT_NS 10000
-
-void
-trace_wait(const wait_record *record, int64_t end)
-{
-    if (end - record->since < WAIT_NS) {
-        return;
-    }
-    char text[64] = "";
-    const wait_case *first = record->count > 0 ? record->cases : NULL;
-    if (first != NULL && first->type->describe != NULL) {
-        first->type->describe(first->object, text, sizeof(text));
-    }
-    atoll_trace_note(TRACE_WAIT, record->since, end, record->count, text);
-}
-
-void
-trace_submit(job *j)
-{
-    int64_t now = atoll_now();
-    j->number = atoll_trace_number();
-    atoll_trace_note(TRACE_SUBMIT, now, now, j->number, NULL);
-}
-
-void
-trace_job(const job *j, int64_t start, PyObject *function)
-{
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *name = NULL;
-    const char *text = "exec";
-    if (function != NULL) {
-        bool named = PyObject_GetOptionalAttrString(function, "__qualname__",
-                                                    &name) > 0 &&
-                     PyUnicode_Check(name);
-        text = named ? PyUnicode_AsUTF8(name) : NULL;
-        PyErr_Clear();
-        text = text == NULL ? Py_TYPE(function)->tp_name : text;
-    }
-    atoll_trace_note(exc == NULL ? TRACE_TASK : TRACE_FAILED, start,
-                     atoll_now(), j->number, text);
-    Py_XDECREF(name);
-    PyErr_SetRaisedException(exc);
-}
 
 /* Who the calling thread is: the id of its interpreter and that one's name. */
 static int64_t

@@ -110,6 +110,7 @@ static bool
 look(int64_t grace)
 {
     view v = {.young = atoll_now() - grace};
+    view_init(&v);
     bool wanted = false;
     party *table = waits_lock_all();
     bool found = view_make(&v, table, &wanted) && view_find(&v) > 0;
@@ -134,6 +135,7 @@ look(int64_t grace)
     v.known_threads = atoll_thread_count();
     v.known_threads = ours < v.known_threads ? ours : v.known_threads;
     view again = {.before = &v, .young = v.young};
+    view_init(&again);
     bool ignored = false;
     table = waits_lock_all();
     if (view_make(&again, table, &ignored) && view_find(&again) > 0) {
@@ -183,7 +185,8 @@ watch_main(void *arg)
 
 #define STACK ((size_t)256 << 10)
 
-void
+/* See waits_watcher.notify. */
+static void
 watch_notify(void)
 {
     atoll_lock_acquire(&watch.lock);
@@ -218,6 +221,15 @@ watch_stop(void)
         atoll_thread_join(watch.thread); /* visits are short */
         PyEval_RestoreThread(ts);
     }
+}
+
+static const waits_watcher watch_watcher = {.wants_all = watch_all,
+                                            .notify = watch_notify};
+
+void
+watch_start(void)
+{
+    waits_set_watcher(&watch_watcher);
 }
 
 void

@@ -1,10 +1,11 @@
-/* What the watch sees in one look: who is live, and who is not. See watch/watch.c, which
- * says why; watch/deadlock.c finds out,
- * watch/tell.c tells. */
+/* The watch for deadlocks: what it sees in one look, who is live, and who is not.
+ * watch/watch.c says when and why, watch/deadlock.c finds out, watch/tell.c tells. */
 #ifndef EXT_WATCH_WATCH_H
 #define EXT_WATCH_WATCH_H
 
 #include "wait/visit.h"
+
+extern const core_room watch_room;
 
 /* A party in one look. */
 typedef struct party_look {
@@ -26,7 +27,8 @@ typedef struct edge {
     size_t from, to;
 } edge;
 
-typedef struct waits_view {
+typedef struct view {
+    waits_view asks; /* first: what the kinds of waits ask */
     party_look *parties; /* owned */
     size_t count;
     hold_look *holds; /* owned, sorted by object; NULL: not made yet */
@@ -34,7 +36,7 @@ typedef struct waits_view {
     int64_t young; /* who waits since then, or less long, has time */
     bool failed; /* no memory: nothing is found */
     /* Of the first look, for the second. */
-    const struct waits_view *before;
+    const struct view *before;
     party_look **kept; /* owned; those that are not live, kept from ending */
     size_t kept_count;
     uint32_t threads, known_threads; /* of the process; of them, ours */
@@ -47,11 +49,15 @@ typedef struct waits_view {
 
 /* All with every party locked, but view_free. */
 
+/* Prepare one for its questions (watch/deadlock.c); *v is zeroed. */
+void view_init(view *v);
+
 /* Look at all parties; false: nobody is worth the trouble. *wanted: somebody waits
  * for ever and wants to know. */
 bool view_make(view *v, party *table, bool *wanted);
 /* Find those that are not live; returns how many. */
 size_t view_find(view *v);
+
 /* Could somebody end this wait who is live? */
 bool view_may_end(view *v, const wait_record *r);
 /* What the first look has kept of `p`, or NULL; for the second. */
@@ -61,5 +67,26 @@ bool view_keep(view *v);
 /* End their waits. */
 void view_deliver(view *v);
 void view_free(view *v);
+
+/* --- the switch (watch/watch.c) */
+
+/* Is it on for all waits? */
+bool watch_all(void);
+
+/* Turn it on for all waits, or off; returns what it was. */
+bool watch_set_all(bool on);
+
+/* Look all the time, with so short pauses, in nanoseconds; 0: as usual. For tests. */
+void watch_hurry(int64_t pause);
+
+/* Stop: main is leaving. Waits, detached. */
+void watch_stop(void);
+
+void watch_fork_child(void);
+
+/* Tell the waits who watches them. */
+void watch_start(void);
+
+extern PyMethodDef survey_functions[], trace_functions[];
 
 #endif

@@ -78,6 +78,7 @@ enum {
     TAG_PART,    /* uint32_t handle, an address: a view of a frozen graph */
     TAG_FLAT,    /* message tag only */
     TAG_BLOCK,   /* message tag only */
+    TAG_COUNT,
 };
 
 /* What follows the arguments of TAG_CALL and TAG_NEW, in this order. */
@@ -101,6 +102,50 @@ typedef struct block {
     size_t room; /* for it */
     unsigned char data[];
 } block;
+
+struct encoder;
+struct decoder;
+
+/* A type whose objects another room encodes; see wire/kind.h. */
+typedef struct wire_type {
+    PyTypeObject *type; /* counted; NULL: nothing is here */
+    int (*encode)(struct encoder *e, PyObject *obj);
+    bool shareable;
+} wire_type;
+
+#define WIRE_TYPES 64 /* places; at most half of them are taken */
+
+/* What an interpreter has of the wire. */
+typedef struct wire_data {
+    struct block *spare;      /* owned; or NULL */
+    struct encoder *encoders; /* pickles being written, innermost first */
+    struct decoder *decoders; /* pickles being read */
+    PyObject *constant, *by_value, *reduce, *exception_state, *traceback_text,
+        *loads, *rebuild_exception; /* of the package, on demand */
+    PyObject *copyreg_table;        /* copyreg.dispatch_table, likewise */
+    PyObject *reducers;             /* type -> (reduce, rebuild): atoll.register */
+    PyObject *inherit;              /* atoll._registry's, or NULL */
+    wire_type types[WIRE_TYPES];    /* by address, open addressing */
+    size_t ntypes;
+} wire_data;
+
+/* Find what is known of `type`, or NULL. */
+const wire_type *wire_find_type(const core_state *state, PyTypeObject *type);
+
+/* Tell about the kinds of handles that are the wire's own. */
+void wire_start_kinds(void);
+
+/* Can there be two handles of the kind? */
+bool wire_has_copies(xfer_handle_kind kind);
+
+/* Make a handle of the same thing. NOMEM; CLOSED if only one can have it. */
+atoll_err wire_clone_handle(const handle *from, handle *to);
+
+/* Make the object of a handle: a new reference; NULL with an exception. */
+PyObject *wire_open_handle(core_state *state, const handle *h);
+
+/* Make the object after a tag that another room reads. As wire_open_handle. */
+PyObject *wire_decode_tag(struct decoder *d, int tag);
 
 /* Each interpreter keeps one block, of a message that it has received, for the
  * next one that it sends: such memory is warm, and large enough.

@@ -1,93 +1,8 @@
-/* Handles inside messages, and the token of this process. */
-#include "wire/wire.h"
-
-#include <fcntl.h>
-#include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
-
-#include "cpython/adopt.h"
-#include "atoll/sync.h"
-#include "frozen/frozen.h"
-#include "home/home.h"
-#include "memory/memory.h"
+/* Messages as memory: their blocks, copies of them, and the token of this process. */
 #include "wire/form.h"
 
-void
-xfer_handle_ref(xfer_handle_kind kind, void *ptr)
-{
-    switch (kind) {
-    case HANDLE_HOME:
-        home_ref(ptr);
-        home_handle_ref(ptr);
-        return;
-    case HANDLE_REGION:
-        atoll_region_ref(ptr);
-        return;
-    case HANDLE_FROZEN:
-    case HANDLE_ELEMENT:
-        frozen_ref(ptr);
-        return;
-    case HANDLE_SYNC:
-        atoll_sync_ref(ptr);
-        return;
-    case HANDLE_BLOB:
-    case HANDLE_MOVED:
-    case HANDLE_FD:
-    case HANDLE_NONE:
-        Py_UNREACHABLE();
-    case HANDLE_SEND:
-        atoll_chan_end_ref(ptr, ATOLL_END_SEND);
-        break;
-    case HANDLE_RECV:
-        atoll_chan_end_ref(ptr, ATOLL_END_RECV);
-        break;
-    case HANDLE_QUEUE:
-        break;
-    }
-    atoll_chan_ref(ptr);
-}
-
-void
-xfer_handle_unref(xfer_handle_kind kind, void *ptr)
-{
-    switch (kind) {
-    case HANDLE_HOME:
-        home_handle_unref(ptr);
-        home_unref(ptr);
-        return;
-    case HANDLE_REGION:
-        atoll_region_unref(ptr);
-        return;
-    case HANDLE_FROZEN:
-    case HANDLE_ELEMENT:
-        frozen_unref(ptr);
-        return;
-    case HANDLE_SYNC:
-        atoll_sync_unref(ptr);
-        return;
-    case HANDLE_BLOB:
-        adopt_drop(ptr);
-        return;
-    case HANDLE_MOVED:
-        moved_drop(ptr);
-        return;
-    case HANDLE_FD:
-        close((int)(intptr_t)ptr);
-        return;
-    case HANDLE_NONE:
-        return;
-    case HANDLE_SEND:
-        atoll_chan_end_unref(ptr, ATOLL_END_SEND);
-        break;
-    case HANDLE_RECV:
-        atoll_chan_end_unref(ptr, ATOLL_END_RECV);
-        break;
-    case HANDLE_QUEUE:
-        break;
-    }
-    atoll_chan_unref(ptr);
-}
+#include <string.h>
+#include <sys/random.h>
 
 /* ------------------------------------------------------------------ blocks */
 
@@ -99,9 +14,9 @@ xfer_handle_unref(xfer_handle_kind kind, void *ptr)
 block *
 block_new(core_state *state, size_t room)
 {
-    block *b = state->spare;
+    block *b = state->wire->spare;
     if (b != NULL && b->room >= room) {
-        state->spare = NULL;
+        state->wire->spare = NULL;
         return b;
     }
     b = atoll_alloc(sizeof(block) + room);
@@ -125,9 +40,9 @@ void
 block_give(core_state *state, block *b)
 {
     if (state != NULL && b->room >= SPARE_MIN && b->room <= SPARE_MAX &&
-        (state->spare == NULL || state->spare->room < b->room)) {
-        block *old = state->spare;
-        state->spare = b;
+        (state->wire->spare == NULL || state->wire->spare->room < b->room)) {
+        block *old = state->wire->spare;
+        state->wire->spare = b;
         b = old;
     }
     atoll_free(b);
@@ -151,29 +66,6 @@ wire_drop_block(atoll_msg *msg)
 
 /* ------------------------------------------------------------------ clones */
 
-static atoll_err
-clone_handle(const handle *from, handle *to)
-{
-    *to = *from;
-    switch (from->kind) {
-    case HANDLE_NONE:
-        return ATOLL_OK;
-    case HANDLE_MOVED:
-        return ATOLL_ERR_CLOSED;
-    case HANDLE_BLOB:
-        to->ptr = adopt_clone(from->ptr);
-        return to->ptr == NULL ? ATOLL_ERR_NOMEM : ATOLL_OK;
-    case HANDLE_FD: {
-        int fd = fcntl((int)(intptr_t)from->ptr, F_DUPFD_CLOEXEC, 0);
-        to->ptr = (void *)(intptr_t)fd;
-        return fd < 0 ? ATOLL_ERR_NOMEM : ATOLL_OK;
-    }
-    default:
-        xfer_handle_ref(from->kind, from->ptr);
-        return ATOLL_OK;
-    }
-}
-
 atoll_err
 xfer_clone(const atoll_msg *msg, atoll_msg *out)
 {
@@ -195,7 +87,7 @@ xfer_clone(const atoll_msg *msg, atoll_msg *out)
                         ? ATOLL_ERR_NOMEM
                         : ATOLL_OK;
     while (err == ATOLL_OK && copy->nhandles < from->nhandles) {
-        err = clone_handle(&from->handles[copy->nhandles],
+        err = wire_clone_handle(&from->handles[copy->nhandles],
                            &copy->handles[copy->nhandles]);
         copy->nhandles += err == ATOLL_OK;
     }
@@ -216,7 +108,7 @@ xfer_can_clone(const atoll_msg *msg)
     }
     const block *b = msg->u.heap.ptr;
     for (size_t i = 0; i < b->nhandles; i++) {
-        if (b->handles[i].kind == HANDLE_MOVED) {
+        if (!wire_has_copies(b->handles[i].kind)) {
             return false;
         }
     }
@@ -249,4 +141,39 @@ xfer_fork_child(void)
 {
     token_lock.word = 0;
     process_token = 0;
+}
+
+/* --------------------------------------------------------- handles in pickles */
+
+PyObject *
+xfer_reduce_handle(core_state *state, xfer_handle_kind kind, void *ptr,
+                   uint64_t id, const char *finder)
+{
+    if (xfer_note_handle(state, kind, ptr) < 0) {
+        return NULL;
+    }
+    PyObject *find = PyObject_GetAttrString(state->module, finder);
+    if (find == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue("N(KK)", find, (unsigned long long)id,
+                         (unsigned long long)xfer_process_token());
+}
+
+int
+xfer_parse_find(core_state *state, PyObject *args, const char *what,
+                const char *error_name, unsigned long long *id)
+{
+    unsigned long long token;
+    if (!PyArg_ParseTuple(args, "KK", id, &token)) {
+        return -1;
+    }
+    if (token != xfer_process_token()) {
+        raise_error(state, error_name,
+                    "%s %llu belongs to another process; it works within "
+                    "one process only",
+                    what, *id);
+        return -1;
+    }
+    return 0;
 }

@@ -14,8 +14,6 @@
 
 #include "base/base.h"
 
-struct home;
-
 /* Encode `obj` into *msg, which the caller then owns (drop it, or send it).
  * Returns -1 with an exception and nothing to drop: NotShareableError when the
  * object cannot cross, MemoryError, or what its own pickling code raised. */
@@ -61,6 +59,7 @@ typedef enum xfer_handle_kind {
     HANDLE_ELEMENT, /* the same: its root, an XML element */
     HANDLE_SYNC,   /* atoll_sync *: a lock, or what is like one; counted */
     HANDLE_NONE,   /* taken out by the receiver */
+    HANDLE_KINDS,
 } xfer_handle_kind;
 
 /* Called by a handle's __reduce__: the message under way in this thread, if
@@ -68,26 +67,38 @@ typedef enum xfer_handle_kind {
  * the pickle is read. Returns -1 with MemoryError. */
 int xfer_note_handle(core_state *state, xfer_handle_kind kind, void *ptr);
 
-/* The home `id` among the handles of the message that this thread is reading,
- * or NULL: it is known there even if it has been closed. Borrowed. */
-struct home *xfer_noted_home(core_state *state, int64_t id);
+/* Find a handle of `kind` that `matches(ptr, id)` among those of the message that this
+ * thread is reading, or NULL: it is known there even if it has been closed. Borrowed. */
+void *xfer_noted_handle(core_state *state, xfer_handle_kind kind,
+                        bool (*matches)(const void *ptr, int64_t id),
+                        int64_t id);
 
-/* A random number for this process: pickled handles carry it. A forked child
+/* Make what __reduce__ of a handle returns: (module.<finder>, (id, process token)).
+ * Notes the handle. A new reference; NULL with an exception. */
+PyObject *xfer_reduce_handle(core_state *state, xfer_handle_kind kind,
+                             void *ptr, uint64_t id, const char *finder);
+
+/* Parse the arguments of such a finder, and check the token: 0, or -1 with an
+ * exception; `what` names the thing, `error_name` the class if it belongs to another
+ * process. */
+int xfer_parse_find(core_state *state, PyObject *args, const char *what,
+                    const char *error_name, unsigned long long *id);
+
+/* Make up a random number for this process: pickled handles carry it. A forked child
  * gets another one. */
 uint64_t xfer_process_token(void);
 void xfer_fork_child(void);
 
-/* Counted references of each kind; used by messages and by the types. What is
- * owned, not counted, cannot get another. */
+/* Count another reference; used by messages and by the types. Not for what is owned,
+ * not counted. Any thread. */
 void xfer_handle_ref(xfer_handle_kind kind, void *ptr);
+
+/* Give a reference back, or what is owned. Any thread. */
 void xfer_handle_unref(xfer_handle_kind kind, void *ptr);
 
-/* --- how atoll.Interpreter takes part; in home/object.c */
-/* The Python object for a home: a new reference. There is one per id and
- * interpreter. */
-PyObject *interpreter_from_home(core_state *state, struct home *home);
-/* The home behind an atoll.Interpreter (borrowed), or NULL if it has none; an
- * exception may be set. */
-struct home *interpreter_home(core_state *state, PyObject *obj);
+/* Make a message of a float, which needs no memory and no GIL. */
+void xfer_encode_float(double value, atoll_msg *msg);
+
+extern const core_room wire_room;
 
 #endif

@@ -5,9 +5,10 @@ hub has one CompletionQueue, and that has one descriptor, which the loop watches
 However much is awaited, there is no thread, and nothing is polled: what ends an
 operation puts it into the queue and, if that was empty, writes to the descriptor.
 
-For whatever has an event in C (cq_watch in ext/async/async.h), a coroutine waits so:
+For whatever has an event in C (core_event_capsule in ext/base/base.h), a coroutine
+waits so:
 
-    await _aio.wait_event(lambda cq, token: job.watch(cq, token))
+    await _aio.wait_event(lambda cq, token: cq.watch(event, token))
 
 where watch() starts to wait and returns the Operation, or None if the event is set
 already. When the coroutine is cancelled the operation is. By hand:

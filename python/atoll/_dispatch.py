@@ -39,7 +39,7 @@ class Dispatcher:
                 self._cq = _core.CompletionQueue()
                 self._bell = _core.create_queue()
                 self._cq.recv(self._bell, None)  # how stop() wakes the thread
-            if future._watch(self._cq, future) is None:
+            if self._cq.watch(future._event(), future) is None:
                 return False
             self._watched += 1
             if self._thread is None and not self._stopping:

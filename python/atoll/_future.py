@@ -226,7 +226,8 @@ class Future(_core.Job, _Base):
             from ._aio import wait_event
 
             try:
-                await wait_event(self._watch)
+                event = self._event()
+                await wait_event(lambda cq, token: cq.watch(event, token))
             except BaseException:
                 self.cancel()
                 raise

@@ -214,7 +214,8 @@ class TaskGroup:
         async def wait() -> None:
             for task in self._tasks:
                 assert task._pool is not None
-                await wait_event(task._pool.watch)
+                event = task._pool.event()
+                await wait_event(lambda cq, token, event=event: cq.watch(event, token))
 
         try:
             if exc is None:

@@ -231,7 +231,7 @@ class Interpreter:
         from ._task import Task
 
         task = Task._queued(self)
-        self._own().submit(task, function, args, kwargs, None)
+        _core._submit(self._own(), task, function, args, kwargs, None)
         return task
 
     def call_in_thread(

@@ -41,6 +41,7 @@ def test_objects_are_not_shared(interp):
 @pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="needs two processors"
 )
+@pytest.mark.alone
 def test_interpreters_run_in_parallel():
     """Two at once use more than one core: with one GIL that is impossible."""
 

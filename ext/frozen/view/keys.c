@@ -30,8 +30,8 @@ items_contain(PyObject *obj, PyObject *pair)
 static bool
 is_own(const core_state *state, PyObject *obj)
 {
-    return Py_TYPE(obj) == state->frozen_views[VIEW_KEYS] ||
-           Py_TYPE(obj) == state->frozen_views[VIEW_ITEMS];
+    return Py_TYPE(obj) == state->frozen->view_types[VIEW_KEYS] ||
+           Py_TYPE(obj) == state->frozen->view_types[VIEW_ITEMS];
 }
 
 /* Are all of `a` in `b`? 1, 0, -1 with an exception. */

@@ -1,6 +1,9 @@
 /* What all views of frozen graphs have in common. See frozen/view/view.h. */
 #include "frozen/view/view.h"
 
+#include "cpython/version.h"
+#include "wire/kind.h"
+
 /* ------------------------------------------------------------------- holds */
 
 static void
@@ -21,7 +24,7 @@ let_go(view_hold *hold)
 static PyTypeObject *
 type_for(const core_state *state, int type)
 {
-    PyTypeObject *found = state->frozen_views[type];
+    PyTypeObject *found = state->frozen->view_types[type];
     if (found == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the interpreter is ending");
     }
@@ -74,7 +77,7 @@ show_str(PyObject *src)
     if (str != NULL) {
         memcpy(PyUnicode_DATA(str), PyUnicode_DATA(src),
                (size_t)length * (size_t)PyUnicode_KIND(src));
-        ((PyASCIIObject *)str)->hash = ((PyASCIIObject *)src)->hash;
+        compat_str_set_hash(str, compat_str_hash(src));
     }
     return str;
 }
@@ -175,8 +178,8 @@ frozen_view_open(core_state *state, frozen_graph *g, PyObject *part)
 bool
 frozen_is_view(const core_state *state, PyTypeObject *type)
 {
-    return type == state->frozen_views[VIEW_SEQUENCE] ||
-           type == state->frozen_views[VIEW_DICT];
+    return type == state->frozen->view_types[VIEW_SEQUENCE] ||
+           type == state->frozen->view_types[VIEW_DICT];
 }
 
 /* To compare it with an object of CPython's runs no code of the user's. */
@@ -244,7 +247,7 @@ frozen_view_iterate(frozen_view *of, bool backwards)
     }
     self->of = VIEW_SEQUENCE;
     for (int type = VIEW_VALUES; type <= VIEW_ITEMS; type++) {
-        if (Py_TYPE(of) == state->frozen_views[type]) {
+        if (Py_TYPE(of) == state->frozen->view_types[type]) {
             self->of = type;
         }
     }
@@ -378,7 +381,7 @@ frozen_view_hash(PyObject *self)
         return PyObject_Hash(view->obj);
     }
     PyObject *parts = NULL;
-    if (Py_TYPE(self) == view->hold->state->frozen_views[VIEW_SEQUENCE]) {
+    if (Py_TYPE(self) == view->hold->state->frozen->view_types[VIEW_SEQUENCE]) {
         parts = frozen_view_tuple(view);
     }
 #ifdef COMPAT_FROZENDICT
@@ -433,14 +436,45 @@ static const struct {
     [VIEW_ITERATOR] = {&iterator_spec, "Iterator"},
 };
 
+/* Append a view: a handle of its graph, and the address of its part. */
+static int
+frozen_view_encode(encoder *e, PyObject *obj)
+{
+    const frozen_view *view = (frozen_view *)obj;
+    if (enc_put_handle(e, TAG_PART, HANDLE_FROZEN, view->hold->graph) < 0) {
+        return -1;
+    }
+    unsigned char *to = enc_reserve(e, sizeof(view->obj));
+    if (to == NULL) {
+        return -1;
+    }
+    memcpy(to, &view->obj, sizeof(view->obj));
+    return 0;
+}
+
+static PyObject *
+frozen_view_decode(decoder *d, int Py_UNUSED(tag))
+{
+    const handle *h = &d->handles[dec_u32(d)];
+    PyObject *part;
+    memcpy(&part, dec_take(d, sizeof(part)), sizeof(part));
+    return frozen_view_open(d->state, h->ptr, part);
+}
+
+void
+frozen_start_views(void)
+{
+    wire_set_decoder(TAG_PART, frozen_view_decode);
+}
+
 static PyObject *
 make_type(core_state *state, PyObject *abcs, int kind)
 {
     PyObject *abc = PyObject_GetAttrString(abcs, kinds[kind].abc);
     PyObject *type = abc == NULL
                          ? NULL
-                         : PyType_FromModuleAndSpec(state->module,
-                                                    kinds[kind].spec, NULL);
+                         : (PyObject *)core_make_type(state,
+                                                      kinds[kind].spec);
     PyObject *done = type == NULL ? NULL
                                   : PyObject_CallMethod(abc, "register", "O",
                                                         type);
@@ -455,24 +489,29 @@ make_type(core_state *state, PyObject *abcs, int kind)
 int
 frozen_view_ready(core_state *state)
 {
-    if (state->frozen_views[VIEW_TYPES - 1] != NULL) {
+    if (state->frozen->view_types[VIEW_TYPES - 1] != NULL) {
         return 0;
     }
     PyObject *abcs = PyImport_ImportModule("_collections_abc");
     int kind = 0;
     for (; abcs != NULL && kind < VIEW_TYPES; kind++) {
-        if (state->frozen_views[kind] != NULL) {
+        if (state->frozen->view_types[kind] != NULL) {
             continue;
         }
         PyObject *type = make_type(state, abcs, kind);
         if (type == NULL) {
             break;
         }
-        if (state->frozen_views[kind] != NULL) { /* another thread was faster */
+        if (state->frozen->view_types[kind] != NULL) { /* another thread was faster */
             Py_DECREF(type);
             continue;
         }
-        state->frozen_views[kind] = (PyTypeObject *)type;
+        state->frozen->view_types[kind] = (PyTypeObject *)type;
+        if (kind <= VIEW_DICT &&
+            wire_add_type(state, (PyTypeObject *)type, frozen_view_encode,
+                          true) < 0) {
+            break;
+        }
     }
     Py_XDECREF(abcs);
     return kind == VIEW_TYPES ? 0 : -1;

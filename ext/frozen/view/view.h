@@ -20,7 +20,7 @@
 #include "cpython/immortal.h"
 #include "frozen/mold.h"
 
-/* core_state.frozen_views */
+/* frozen_data.view_types */
 enum {
     VIEW_SEQUENCE,
     VIEW_DICT,
@@ -30,6 +30,7 @@ enum {
     VIEW_ITERATOR,
     VIEW_TYPES
 };
+static_assert(VIEW_TYPES == (int)FROZEN_VIEW_TYPES, "frozen_data has room");
 
 /* Where the keys of the mold of a dict are, by their hashes. */
 typedef struct frozen_index {
@@ -59,7 +60,10 @@ typedef struct frozen_view {
 
 /* --- frozen/view/view.c */
 
-/* The types, made when they are first needed: 0, or -1 with an exception. */
+/* Tell the wire about parts of graphs. */
+void frozen_start_views(void);
+
+/* Make the types, when they are first needed: 0, or -1 with an exception. */
 int frozen_view_ready(core_state *state);
 /* A view of a part of `g`, or a copy of what has no parts. A new reference, NULL
  * with an exception; takes a reference of its own to the graph. */

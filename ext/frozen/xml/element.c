@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-#include "chan/chan.h"
+#include "wire/kind.h"
 
 /* ---------------------------------------------------------- the one of a node */
 
@@ -16,23 +16,23 @@ bucket_of(core_state *state, PyObject *node)
 {
     size_t at = (size_t)(((uintptr_t)node >> 3) *
                          UINT64_C(0x9E3779B97F4A7C15) >> 32);
-    return &state->elements[at & state->element_mask];
+    return &state->frozen->elements[at & state->frozen->element_mask];
 }
 
 static int
 grow(core_state *state)
 {
-    size_t count = state->elements == NULL ? 0 : state->element_mask + 1;
+    size_t count = state->frozen->elements == NULL ? 0 : state->frozen->element_mask + 1;
     size_t room = count == 0 ? 64 : 4 * count;
-    elementobj **old = state->elements;
+    elementobj **old = state->frozen->elements;
     elementobj **more = atoll_alloc(room * sizeof(elementobj *));
     if (more == NULL) {
         PyErr_NoMemory();
         return -1;
     }
     memset(more, 0, room * sizeof(elementobj *));
-    state->elements = more;
-    state->element_mask = room - 1;
+    state->frozen->elements = more;
+    state->frozen->element_mask = room - 1;
     for (size_t i = 0; i < count; i++) {
         for (elementobj *e = old[i], *next; e != NULL; e = next) {
             elementobj **bucket = bucket_of(state, e->node);
@@ -48,7 +48,7 @@ grow(core_state *state)
 PyObject *
 xml_element(core_state *state, frozen_graph *g, PyObject *node, bool native)
 {
-    if ((state->elements == NULL || state->nelements > state->element_mask) &&
+    if ((state->frozen->elements == NULL || state->frozen->nelements > state->frozen->element_mask) &&
         grow(state) < 0) {
         return NULL;
     }
@@ -57,7 +57,7 @@ xml_element(core_state *state, frozen_graph *g, PyObject *node, bool native)
             return Py_NewRef((PyObject *)e);
         }
     }
-    elementobj *self = PyObject_New(elementobj, state->element_type);
+    elementobj *self = PyObject_New(elementobj, state->frozen->element_type);
     if (self == NULL) {
         return NULL;
     }
@@ -70,7 +70,7 @@ xml_element(core_state *state, frozen_graph *g, PyObject *node, bool native)
     self->weakrefs = NULL;
     self->next = *bucket;
     *bucket = self;
-    state->nelements++;
+    state->frozen->nelements++;
     return (PyObject *)self;
 }
 
@@ -84,7 +84,7 @@ element_dealloc(PyObject *obj)
         link = &(*link)->next;
     }
     *link = self->next; /* first: what follows may run code that looks for it */
-    self->state->nelements--;
+    self->state->frozen->nelements--;
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
@@ -601,12 +601,58 @@ static PyType_Spec element_spec = {
     .slots = element_slots,
 };
 
+/* ------------------------------------------------------------- for the wire */
+
+static void
+xml_ref_handle(void *ptr)
+{
+    frozen_ref(ptr);
+}
+
+static void
+xml_unref_handle(void *ptr)
+{
+    frozen_unref(ptr);
+}
+
+static PyObject *
+xml_open_handle(core_state *state, void *ptr)
+{
+    frozen_graph *g = ptr;
+    return xml_element(state, g, g->root, false);
+}
+
+static const wire_kind xml_kind = {
+    .ref = xml_ref_handle,
+    .unref = xml_unref_handle,
+    .open = xml_open_handle,
+};
+
+/* Append an element: a graph of its own that holds the one it is in. */
+static int
+xml_encode(encoder *e, PyObject *obj)
+{
+    const elementobj *element = (const elementobj *)obj;
+    frozen_graph *g = xml_alias(element->graph, element->node);
+    if (g == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    int rc = enc_put_handle(e, TAG_HANDLE, HANDLE_ELEMENT, g);
+    frozen_unref(g);
+    return rc;
+}
+
+void
+xml_start(void)
+{
+    wire_set_kind(HANDLE_ELEMENT, &xml_kind);
+}
+
 int
 xml_add_types(core_state *state)
 {
-    state->element_type = chanobj_make_type(state, &element_spec);
-    return state->element_type == NULL || xml_add_iterators(state) < 0 ||
-                   xml_add_parser(state) < 0
-               ? -1
-               : 0;
+    PyTypeObject *type = core_add_type(state, &element_spec);
+    state->frozen->element_type = type;
+    return type == NULL ? -1 : wire_add_type(state, type, xml_encode, true);
 }

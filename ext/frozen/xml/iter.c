@@ -176,16 +176,15 @@ static PyType_Spec walk_spec = {
 int
 xml_add_iterators(core_state *state)
 {
-    state->walk_type = (PyTypeObject *)PyType_FromModuleAndSpec(
-        state->module, &walk_spec, NULL);
-    return state->walk_type == NULL ? -1 : 0;
+    state->frozen->walk_type = core_make_type(state, &walk_spec);
+    return state->frozen->walk_type == NULL ? -1 : 0;
 }
 
 static PyObject *
 new_walk(PyObject *element, PyObject *tag, bool texts)
 {
     elementobj *root = (elementobj *)element;
-    walkobj *self = PyObject_New(walkobj, root->state->walk_type);
+    walkobj *self = PyObject_New(walkobj, root->state->frozen->walk_type);
     if (self != NULL) {
         memset((char *)self + sizeof(PyObject), 0,
                sizeof(*self) - sizeof(PyObject));

@@ -266,9 +266,8 @@ static PyType_Spec parse_spec = {
 int
 xml_add_parser(core_state *state)
 {
-    state->xml_parse_type = (PyTypeObject *)PyType_FromModuleAndSpec(
-        state->module, &parse_spec, NULL);
-    return state->xml_parse_type == NULL ? -1 : 0;
+    state->frozen->parse_type = core_make_type(state, &parse_spec);
+    return state->frozen->parse_type == NULL ? -1 : 0;
 }
 
 PyDoc_STRVAR(target_doc,
@@ -283,7 +282,7 @@ core_xml_target(PyObject *module, PyObject *Py_UNUSED(ignored))
     if (frozen_begin(state) < 0) {
         return NULL;
     }
-    parseobj *self = PyObject_New(parseobj, state->xml_parse_type);
+    parseobj *self = PyObject_New(parseobj, state->frozen->parse_type);
     if (self == NULL) {
         return NULL;
     }

@@ -46,10 +46,15 @@ typedef struct elementobj {
     PyObject *node;
     bool native;         /* this interpreter pins it, so its str may be given out */
     PyObject *weakrefs;
-    struct elementobj *next; /* in the bucket of state->elements */
+    struct elementobj *next; /* in the bucket of state->frozen->elements */
 } elementobj;
 
+/* Tell the wire about elements. */
+void xml_start(void);
+
+/* Make the type of elements, and tell the wire. 0, or -1 with an exception. */
 int xml_add_types(core_state *state);
+
 /* The wrapper of a node: a new reference, the same object as long as one is alive.
  * `g` is counted for it; `native`: it is pinned. NULL with MemoryError. */
 PyObject *xml_element(core_state *state, frozen_graph *g, PyObject *node,

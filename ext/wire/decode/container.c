@@ -2,7 +2,6 @@
 #include "wire/decode/decoder.h"
 
 #include "cpython/version.h"
-#include "memory/memory.h"
 
 /* ---------------------------------------------------------- lists and tuples */
 
@@ -356,7 +355,7 @@ dec_table(decoder *d, PyObject *dict, Py_ssize_t count)
         }
         bool is_str = key != NULL && PyUnicode_CheckExact(key);
         if (is_str) {
-            hash = ((PyASCIIObject *)key)->hash;
+            hash = compat_str_hash(key);
             hash = hash == -1 ? PyObject_Hash(key) : hash;
         }
         value = key == NULL ? NULL : dec_item(d);
@@ -482,7 +481,7 @@ dec_container(decoder *d, int tag, bool memo)
     case TAG_VIEW:
     case TAG_MOVED:
     case TAG_FD: {
-        PyObject *obj = view_decode(d, tag);
+        PyObject *obj = wire_decode_tag(d, tag);
         if (obj != NULL && dec_number(d, memo, obj) < 0) {
             Py_CLEAR(obj);
         }

@@ -2,13 +2,7 @@
 #include "wire/decode/decoder.h"
 
 #include "cpython/adopt.h"
-#include "chan/chan.h"
 #include "cpython/version.h"
-#include "frozen/frozen.h"
-#include "frozen/view/view.h"
-#include "frozen/xml/xml.h"
-#include "home/home.h"
-#include "sync/sync.h"
 
 int
 dec_memo_grow(decoder *d)
@@ -35,8 +29,8 @@ dec_link(decoder *d)
     if (!d->linked && d->state != NULL) {
         d->linked = true;
         d->thread = PyThread_get_thread_ident();
-        d->outer = d->state->decoders;
-        d->state->decoders = d;
+        d->outer = d->state->wire->decoders;
+        d->state->wire->decoders = d;
     }
 }
 
@@ -45,7 +39,7 @@ decoder_fini(decoder *d)
 {
     if (d->linked) {
         /* As in wire/encode/encoder.c: other threads may have come and gone meanwhile. */
-        decoder **link = &d->state->decoders;
+        decoder **link = &d->state->wire->decoders;
         while (*link != d) {
             link = &(*link)->outer;
         }
@@ -94,47 +88,6 @@ dec_blob(decoder *d)
     handle *h = &d->handles[dec_u32(d)];
     h->kind = HANDLE_NONE; /* used up in any case */
     return adopt_take(d->state, h->ptr);
-}
-
-static PyObject *
-dec_handle(decoder *d)
-{
-    const handle *h = &d->handles[dec_u32(d)];
-    switch (h->kind) {
-    case HANDLE_HOME:
-        return interpreter_from_home(d->state, h->ptr);
-    case HANDLE_FROZEN:
-        return frozen_object(d->state, h->ptr);
-    case HANDLE_ELEMENT: {
-        frozen_graph *g = h->ptr;
-        return xml_element(d->state, g, g->root, false);
-    }
-    case HANDLE_SYNC:
-        return sync_get(d->state, h->ptr);
-    default:
-        return chanobj_get(d->state, h->kind, h->ptr);
-    }
-}
-
-static PyObject *
-dec_frozen_part(decoder *d)
-{
-    const handle *h = &d->handles[dec_u32(d)];
-    PyObject *part;
-    memcpy(&part, dec_take(d, sizeof(part)), sizeof(part));
-    return frozen_view_open(d->state, h->ptr, part);
-}
-
-static PyObject *
-dec_foreign(decoder *d)
-{
-    int64_t id = (int64_t)dec_u64(d);
-    if (d->state->interpreter_class == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "atoll is not fully imported");
-        return NULL;
-    }
-    return PyObject_CallFunction(d->state->interpreter_class, "L",
-                                 (long long)id);
 }
 
 /* ------------------------------------------------------------- any object */
@@ -206,11 +159,10 @@ new_atom(decoder *d, int tag)
     case TAG_REF:
         return Py_NewRef(d->memo[dec_u32(d)]);
     case TAG_HANDLE:
-        return dec_handle(d);
+        return wire_open_handle(d->state, &d->handles[dec_u32(d)]);
     case TAG_FOREIGN:
-        return dec_foreign(d);
     case TAG_PART:
-        return dec_frozen_part(d);
+        return wire_decode_tag(d, tag);
     }
     Py_UNREACHABLE();
 }
@@ -260,7 +212,7 @@ is_whole(const atoll_msg *msg)
         const block *b = msg->u.heap.ptr;
         for (size_t i = 0; i < b->nhandles; i++) {
             whole = whole && b->handles[i].kind != HANDLE_NONE &&
-                    b->handles[i].kind != HANDLE_MOVED;
+                    wire_has_copies(b->handles[i].kind);
         }
     }
     return whole;
@@ -334,15 +286,16 @@ xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept)
     return decode(state, msg, kept);
 }
 
-struct home *
-xfer_noted_home(core_state *state, int64_t id)
+void *
+xfer_noted_handle(core_state *state, xfer_handle_kind kind,
+                  bool (*matches)(const void *ptr, int64_t id), int64_t id)
 {
     unsigned long thread = PyThread_get_thread_ident();
-    for (decoder *d = state->decoders; d != NULL; d = d->outer) {
+    for (decoder *d = state->wire->decoders; d != NULL; d = d->outer) {
         for (size_t i = 0; d->thread == thread && i < d->nhandles; i++) {
-            struct home *h = d->handles[i].ptr;
-            if (d->handles[i].kind == HANDLE_HOME && h->id == id) {
-                return h;
+            if (d->handles[i].kind == kind &&
+                matches(d->handles[i].ptr, id)) {
+                return d->handles[i].ptr;
             }
         }
     }

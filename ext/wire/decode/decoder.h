@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cpython/dict.h"
+#include "cpython/version.h"
 #include "wire/form.h"
 
 #define DEC_MEMO 24
@@ -42,7 +43,7 @@ typedef struct decoder {
     size_t nshapes, shape_room;
     dict_form *forms;
     size_t nforms, form_room;
-    struct decoder *outer; /* in state->decoders, once linked */
+    struct decoder *outer; /* in state->wire->decoders, once linked */
     unsigned long thread;
     bool linked;
     PyObject *memo_small[DEC_MEMO];
@@ -125,7 +126,7 @@ dec_key(decoder *d)
     PyObject *str = PyUnicode_New((Py_ssize_t)length, 127);
     if (str != NULL) {
         memcpy(PyUnicode_1BYTE_DATA(str), data, length);
-        ((PyASCIIObject *)str)->hash = (Py_hash_t)hash;
+        compat_str_set_hash(str, (Py_hash_t)hash);
     }
     return str;
 }

@@ -78,15 +78,9 @@ dec_constant(decoder *d, bool memo)
     const char *digest = (const char *)dec_take(d, DIGEST_SIZE);
     size_t size = (size_t)dec_u64(d);
     const unsigned char *data = dec_take(d, size);
-    if (state->loads == NULL) {
-        PyObject *module = PyImport_ImportModule("atoll._constant");
-        PyObject *loads =
-            module == NULL ? NULL : PyObject_GetAttrString(module, "loads");
-        Py_XDECREF(module);
-        if (loads == NULL) {
-            return NULL;
-        }
-        Py_XSETREF(state->loads, loads);
+    PyObject *loads = package_keep(&state->wire->loads, PACKAGE_CONSTANT, "loads");
+    if (loads == NULL) {
+        return NULL;
     }
     dec_link(d);
     /* A view, not a copy: loads() releases it before it returns, so that nobody
@@ -96,7 +90,7 @@ dec_constant(decoder *d, bool memo)
     PyObject *key = PyBytes_FromStringAndSize(digest, DIGEST_SIZE);
     PyObject *obj = NULL;
     if (view != NULL && key != NULL) {
-        obj = PyObject_CallFunctionObjArgs(state->loads, view, key, NULL);
+        obj = PyObject_CallFunctionObjArgs(loads, view, key, NULL);
     }
     Py_XDECREF(view);
     Py_XDECREF(key);
@@ -338,15 +332,8 @@ dec_exception(decoder *d, bool memo)
     }
     ((PyBaseExceptionObject *)exc)->suppress_context = suppress;
     if (text != Py_None) {
-        PyObject *function = d->state->rebuild_exception;
-        if (function == NULL) {
-            PyObject *module = PyImport_ImportModule("atoll._pickle");
-            function = module == NULL ? NULL
-                                      : PyObject_GetAttrString(
-                                            module, "attach_traceback");
-            Py_XDECREF(module);
-            Py_XSETREF(d->state->rebuild_exception, function);
-        }
+        PyObject *function = package_keep(&d->state->wire->rebuild_exception,
+                                          PACKAGE_PICKLE, "attach_traceback");
         PyObject *done = function == NULL
                              ? NULL
                              : PyObject_CallFunctionObjArgs(function, exc,

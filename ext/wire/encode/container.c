@@ -258,7 +258,7 @@ enc_key(encoder *e, PyObject *key)
         return known < 0 ? -1 : 0;
     }
     size_t length = (size_t)PyUnicode_GET_LENGTH(key);
-    int64_t hash = ((PyASCIIObject *)key)->hash;
+    int64_t hash = compat_str_hash(key);
     if (length > UINT8_MAX || length < 2 || hash == -1 ||
         !PyUnicode_IS_COMPACT_ASCII(key)) {
         return enc_str(e, key, memo);

@@ -9,10 +9,6 @@
 
 #include <stdarg.h>
 
-#include "chan/chan.h"
-#include "sync/sync.h"
-#include "memory/memory.h"
-
 /* ------------------------------------------------------------ the encoder */
 
 static void
@@ -48,8 +44,8 @@ enc_link(encoder *e)
     if (!e->linked) {
         e->linked = true;
         e->thread = PyThread_get_thread_ident();
-        e->outer = e->state->encoders;
-        e->state->encoders = e;
+        e->outer = e->state->wire->encoders;
+        e->state->wire->encoders = e;
     }
 }
 
@@ -59,7 +55,7 @@ encoder_fini(encoder *e)
     if (e->linked) {
         /* Other threads may have come and gone in the list meanwhile: it is
          * not a stack. */
-        encoder **link = &e->state->encoders;
+        encoder **link = &e->state->wire->encoders;
         while (*link != e) {
             link = &(*link)->outer;
         }
@@ -153,7 +149,7 @@ int
 xfer_note_handle(core_state *state, xfer_handle_kind kind, void *ptr)
 {
     unsigned long thread = PyThread_get_thread_ident();
-    for (encoder *e = state->encoders; e != NULL; e = e->outer) {
+    for (encoder *e = state->wire->encoders; e != NULL; e = e->outer) {
         if (e->thread == thread) {
             uint32_t index;
             xfer_handle_ref(kind, ptr);
@@ -409,6 +405,13 @@ message_init(core_state *state, atoll_msg *msg)
     msg->orphaned = 0;
 }
 
+void
+xfer_encode_float(double value, atoll_msg *msg)
+{
+    msg->tag = TAG_FLOAT;
+    msg->u.f64 = value;
+}
+
 int
 xfer_encode(core_state *state, PyObject *obj, atoll_msg *msg)
 {
@@ -481,14 +484,14 @@ is_plain(core_state *state, PyObject *obj, int depth)
         }
         return all;
     }
-    return (constant_tag(obj) != 0 && obj != Py_NotImplemented) ||
-           type == &PyLong_Type ||
-           type == &PyFloat_Type || type == &PyComplex_Type ||
-           type == &PyUnicode_Type || type == &PyBytes_Type ||
-           type == state->queue_type || type == state->send_type ||
-           type == state->recv_type || sync_is(type) ||
-           (PyObject *)type == state->interpreter_class ||
-           view_is_plain(state, type);
+    if ((constant_tag(obj) != 0 && obj != Py_NotImplemented) ||
+        type == &PyLong_Type || type == &PyFloat_Type ||
+        type == &PyComplex_Type || type == &PyUnicode_Type ||
+        type == &PyBytes_Type) {
+        return true;
+    }
+    const wire_type *known = wire_find_type(state, type);
+    return known != NULL && known->shareable;
 }
 
 bool
@@ -500,14 +503,12 @@ xfer_is_shareable(core_state *state, PyObject *obj)
 bool
 xfer_is_builtin(core_state *state, PyTypeObject *type)
 {
-    return is_container(type) || is_single(type) || type == &PyLong_Type ||
+    const wire_type *known = wire_find_type(state, type);
+    return (known != NULL && known->shareable) || is_container(type) || is_single(type) || type == &PyLong_Type ||
            type == &PyFloat_Type || type == &PyComplex_Type ||
            type == &PyBool_Type || type == Py_TYPE(Py_None) ||
            type == Py_TYPE(Py_Ellipsis) || type == Py_TYPE(Py_NotImplemented) ||
            type == &PyFunction_Type || type == &PyType_Type ||
            type == &PyModule_Type || type == &PyPickleBuffer_Type ||
-           type == &PyMemoryView_Type || type == state->queue_type ||
-           type == state->send_type || type == state->recv_type || sync_is(type) ||
-           (PyObject *)type == state->interpreter_class ||
-           view_is_plain(state, type);
+           type == &PyMemoryView_Type;
 }

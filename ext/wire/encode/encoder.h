@@ -54,7 +54,7 @@ typedef struct encoder {
     int by_value;      /* functions and classes being taken apart */
     PyObject *path;   /* of what cannot cross: the steps, innermost first */
     PyObject *culprit; /* what cannot cross, or NULL */
-    struct encoder *outer; /* in state->encoders, once linked */
+    struct encoder *outer; /* in state->wire->encoders, once linked */
     unsigned long thread;
     bool linked;
     bool shared; /* for enc_other: others than its holder refer to the object */

@@ -50,7 +50,7 @@ traceback_text(encoder *e, PyObject *exc)
         return Py_NewRef(Py_None);
     }
     Py_DECREF(traceback);
-    PyObject *function = enc_helper(&e->state->traceback_text, "traceback_text");
+    PyObject *function = enc_helper(&e->state->wire->traceback_text, "traceback_text");
     return function == NULL ? NULL : PyObject_CallOneArg(function, exc);
 }
 
@@ -126,7 +126,7 @@ enc_exception(encoder *e, PyObject *obj)
     PyObject *with_slots = NULL;
     if (build && has_slots(Py_TYPE(obj))) {
         PyObject *function =
-            enc_helper(&e->state->exception_state, "exception_state");
+            enc_helper(&e->state->wire->exception_state, "exception_state");
         with_slots = function == NULL ? NULL
                                       : PyObject_CallFunctionObjArgs(
                                             function, obj, state, NULL);

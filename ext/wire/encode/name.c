@@ -117,27 +117,10 @@ names_of(PyObject *obj, PyObject **module, PyObject **qualname)
 
 /* -------------------------------------------------------------- by value */
 
-/* <module>.<name>, kept in *slot. Borrowed. */
-static PyObject *
-imported(PyObject **slot, const char *from, const char *name)
-{
-    if (*slot == NULL) {
-        PyObject *module = PyImport_ImportModule(from);
-        PyObject *function =
-            module == NULL ? NULL : PyObject_GetAttrString(module, name);
-        Py_XDECREF(module);
-        if (function == NULL) {
-            return NULL;
-        }
-        Py_XSETREF(*slot, function);
-    }
-    return *slot;
-}
-
 PyObject *
 enc_helper(PyObject **slot, const char *name)
 {
-    return imported(slot, "atoll._pickle", name);
+    return package_keep(slot, PACKAGE_PICKLE, name);
 }
 
 /* Is the current exception one that says that `obj` cannot be pickled? */
@@ -173,7 +156,7 @@ static int
 enc_constant_function(encoder *e, PyObject *obj)
 {
     PyObject *function =
-        imported(&e->state->constant, "atoll._constant", "constant");
+        package_keep(&e->state->wire->constant, PACKAGE_CONSTANT, "constant");
     PyObject *pair =
         function == NULL ? NULL : PyObject_CallOneArg(function, obj);
     if (pair == NULL || pair == Py_None) {
@@ -214,7 +197,7 @@ enc_by_value(encoder *e, PyObject *obj)
                                            : -1;
         }
     }
-    PyObject *function = enc_helper(&e->state->by_value, "by_value");
+    PyObject *function = enc_helper(&e->state->wire->by_value, "by_value");
     PyObject *pair =
         function == NULL
             ? NULL

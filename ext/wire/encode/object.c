@@ -388,19 +388,19 @@ registered(encoder *e, PyTypeObject *type)
 {
     core_state *state = e->state;
     PyObject *pair =
-        PyDict_GetItemWithError(state->reducers, (PyObject *)type);
-    if (pair != NULL || PyErr_Occurred() || state->inherit == NULL ||
+        PyDict_GetItemWithError(state->wire->reducers, (PyObject *)type);
+    if (pair != NULL || PyErr_Occurred() || state->wire->inherit == NULL ||
         (e->types != NULL && PyDict_Contains(e->types, (PyObject *)type))) {
         return pair;
     }
     /* Reducers that were registered where this interpreter was made are looked
      * up by name when the type is first met: atoll._registry. */
     PyObject *found =
-        PyObject_CallOneArg(state->inherit, (PyObject *)type);
+        PyObject_CallOneArg(state->wire->inherit, (PyObject *)type);
     Py_XDECREF(found); /* it is in the dict now, or None */
     return found == NULL || found == Py_None
                ? NULL
-               : PyDict_GetItemWithError(state->reducers, (PyObject *)type);
+               : PyDict_GetItemWithError(state->wire->reducers, (PyObject *)type);
 }
 
 /* A module is no value. But a function that goes by value may refer to one. */

@@ -207,30 +207,26 @@ PyObject *
 enc_reducer_of(core_state *state, PyTypeObject *type)
 {
     PyObject *found = NULL;
-    if (state->copyreg_table == NULL) {
+    if (state->wire->copyreg_table == NULL) {
         PyObject *copyreg = PyImport_ImportModule("copyreg");
         if (copyreg == NULL) {
             return NULL;
         }
-        state->copyreg_table =
+        state->wire->copyreg_table =
             PyObject_GetAttrString(copyreg, "dispatch_table");
         Py_DECREF(copyreg);
-        if (state->copyreg_table == NULL) {
+        if (state->wire->copyreg_table == NULL) {
             return NULL;
         }
     }
-    (void)PyDict_GetItemRef(state->copyreg_table, (PyObject *)type, &found);
+    (void)PyDict_GetItemRef(state->wire->copyreg_table, (PyObject *)type, &found);
     return found;
 }
 
 static PyObject *
 call_correction(PyObject *obj, const char *name)
 {
-    PyObject *module = PyImport_ImportModule("atoll._pickle");
-    PyObject *value =
-        module == NULL ? NULL : PyObject_CallMethod(module, name, "(O)", obj);
-    Py_XDECREF(module);
-    return value;
+    return package_call(PACKAGE_PICKLE, name, "(O)", obj);
 }
 
 /* What object.__reduce_ex__ and its like return; also copyreg's reducers. */
@@ -258,7 +254,7 @@ PyObject *
 enc_call_cloudpickle(core_state *state, PyObject *obj)
 {
     PyObject *reason = PyErr_GetRaisedException();
-    PyObject *function = enc_helper(&state->reduce, "reduce");
+    PyObject *function = enc_helper(&state->wire->reduce, "reduce");
     PyObject *value =
         function == NULL ? NULL : PyObject_CallOneArg(function, obj);
     if (value == NULL && reason == NULL) {

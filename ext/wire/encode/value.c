@@ -2,13 +2,7 @@
 #include "wire/encode/encoder.h"
 
 #include "cpython/adopt.h"
-#include "chan/chan.h"
 #include "cpython/version.h"
-#include "frozen/frozen.h"
-#include "frozen/view/view.h"
-#include "frozen/xml/xml.h"
-#include "sync/sync.h"
-#include "memory/memory.h"
 
 /* ------------------------------------------------------------------- atoms */
 
@@ -168,92 +162,15 @@ enc_bytearray(encoder *e, PyObject *obj, int memo)
 
 /* ------------------------------------------------------------- any object */
 
-static int
-enc_interpreter(encoder *e, PyObject *obj)
-{
-    struct home *h = interpreter_home(e->state, obj);
-    if (h != NULL) {
-        return enc_put_handle(e, TAG_HANDLE, HANDLE_HOME, h);
-    }
-    PyObject *id = PyErr_Occurred() ? NULL : PyObject_GetAttrString(obj, "id");
-    int64_t value = id == NULL ? -1 : PyLong_AsLongLong(id);
-    Py_XDECREF(id);
-    if (value == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    return enc_put(e, TAG_FOREIGN, &value, sizeof(value));
-}
-
-static int
-enc_end(encoder *e, xfer_handle_kind kind, chanobj *end)
-{
-    if (end->retired) { /* it has no end to give */
-        channel_raise(end, ATOLL_ERR_CLOSED);
-        return -1;
-    }
-    return enc_put_handle(e, TAG_HANDLE, kind, end->chan);
-}
-
-static int
-enc_frozen_part(encoder *e, PyObject *obj)
-{
-    const frozen_view *view = (frozen_view *)obj;
-    if (enc_put_handle(e, TAG_PART, HANDLE_FROZEN, view->hold->graph) < 0) {
-        return -1;
-    }
-    unsigned char *to = enc_reserve(e, sizeof(view->obj));
-    if (to == NULL) {
-        return -1;
-    }
-    memcpy(to, &view->obj, sizeof(view->obj));
-    return 0;
-}
-
-/* 1: appended; 0: it is not one of these; -1 with an exception. */
+/* 1: appended; 0: no other room encodes its type; -1 with an exception. */
 static int
 enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
 {
-    core_state *state = e->state;
-    int rc;
-    if (type == state->queue_type) {
-        rc = enc_put_handle(e, TAG_HANDLE, HANDLE_QUEUE,
-                            ((chanobj *)obj)->chan);
+    const wire_type *known = wire_find_type(e->state, type);
+    if (known == NULL) {
+        return 0;
     }
-    else if (type == state->send_type) {
-        rc = enc_end(e, HANDLE_SEND, (chanobj *)obj);
-    }
-    else if (type == state->recv_type) {
-        rc = enc_end(e, HANDLE_RECV, (chanobj *)obj);
-    }
-    else if (sync_is(type)) {
-        rc = sync_prepare((syncobj *)obj) < 0
-                 ? -1
-                 : enc_put_handle(e, TAG_HANDLE, HANDLE_SYNC,
-                                  ((syncobj *)obj)->sync);
-    }
-    else if ((PyObject *)type == state->interpreter_class) {
-        rc = enc_interpreter(e, obj);
-    }
-    else if (type == state->frozen_type) {
-        rc = enc_put_handle(e, TAG_HANDLE, HANDLE_FROZEN, frozen_of(obj));
-    }
-    else if (frozen_is_view(state, type)) {
-        rc = enc_frozen_part(e, obj);
-    }
-    else if (type == state->element_type) {
-        const elementobj *element = (const elementobj *)obj;
-        frozen_graph *g = xml_alias(element->graph, element->node);
-        if (g == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        rc = enc_put_handle(e, TAG_HANDLE, HANDLE_ELEMENT, g);
-        frozen_unref(g);
-    }
-    else {
-        return view_encode(e, obj, type);
-    }
-    return rc < 0 ? -1 : 1;
+    return known->encode(e, obj) < 0 ? -1 : 1;
 }
 
 /* What is immutable and cannot be made empty gets its number after its items. */

@@ -1,0 +1,21 @@
+/* What is known of CPython, as a room. */
+#include <stddef.h>
+
+#include "cpython/adopt.h"
+#include "cpython/dict.h"
+#include "cpython/runtime.h"
+
+static int
+cpython_begin(core_state *state)
+{
+    state->cpython->can_adopt = adopt_possible();
+    layout_init(state);
+    return runtime_init() < 0 || sys_mend_frames() < 0
+               ? -1
+               : PyModule_AddFunctions(state->module, layout_functions);
+}
+
+const core_room cpython_room = {
+    CORE_ROOM_DATA(cpython),
+    .begin = cpython_begin,
+};

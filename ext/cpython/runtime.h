@@ -1,0 +1,60 @@
+/* CPython's list of interpreters, its lock of thread states, and the arenas of its
+ * allocator. */
+#ifndef EXT_CPYTHON_RUNTIME_H
+#define EXT_CPYTHON_RUNTIME_H
+
+#include "base/base.h"
+
+/* --- the list of interpreters (cpython/runtime.c) */
+
+/* Find the list. Once a process. -1 with ImportError: this build of CPython is
+ * unknown. */
+int runtime_init(void);
+
+/* Keep thread states of any interpreter from coming or going, until the unlocking;
+ * attached. Code that holds another interpreter's GIL, or none, makes and deletes them:
+ * importing an extension module elsewhere makes one of main's, and CPython deletes it
+ * without main's GIL. No object may be freed meanwhile, and no other lock of CPython's
+ * be taken. */
+void runtime_lock_threads(void);
+
+/* Let them come and go again. */
+void runtime_unlock_threads(void);
+
+/* Take one interpreter out of the list; what it owns is leaked. */
+void runtime_unlink(PyInterpreterState *interp);
+
+/* Leave only the main interpreter in it, in a forked child. */
+void runtime_unlink_all(void);
+
+/* Find all that CPython has in its one static struct: the address, and how much. */
+const char *runtime_memory(size_t *size);
+
+/* --- sys._current_frames and its like know one interpreter (cpython/frames.c) */
+
+/* Replace them. At import; 0, or -1 with an exception. */
+int sys_mend_frames(void);
+
+/* --- what a frame is about to do (cpython/frames.c) */
+
+/* Is the instruction `at` of `code` the call of __enter__ by a `with`, after which
+ * CPython looks for pending calls? Attached, with no exception set. */
+bool frames_call_enter(PyCodeObject *code, int at);
+
+/* --- the memory of dead interpreters (cpython/arena.c) */
+
+/* Watch CPython's arenas. Once a process. */
+void arena_init(void);
+
+/* Unmap what interpreter `owner`, which has ended, has left behind. */
+void arena_release_all(int64_t owner);
+
+/* Count how much CPython's small-object allocator has taken for `owner` from the
+ * system, in bytes. */
+size_t arena_bytes(int64_t owner);
+
+void arena_fork_prepare(void);
+void arena_fork_parent(void);
+void arena_fork_child(void);
+
+#endif

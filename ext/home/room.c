@@ -1,0 +1,53 @@
+/* Interpreters as a room. See home/home.h. */
+#include "home/home.h"
+
+#include <stddef.h>
+
+#include "atoll/sync.h"
+
+static int
+home_begin(core_state *state)
+{
+    state->home->wakeup_fd = -1;
+    return home_add_type(state) < 0 ||
+                   PyModule_AddFunctions(state->module, home_functions) < 0
+               ? -1
+               : PyModule_AddFunctions(state->module, interrupt_functions);
+}
+
+static int
+home_visit(core_state *state, visitproc visit, void *arg)
+{
+    Py_VISIT(state->home->home_type);
+    Py_VISIT(state->home->interpreter_class);
+    return 0;
+}
+
+static void
+home_clear(core_state *state)
+{
+    Py_CLEAR(state->home->home_type);
+    Py_CLEAR(state->home->interpreter_class);
+}
+
+static void
+home_end(core_state *state)
+{
+    if (state->home->self != NULL) {
+        home_unref(state->home->self);
+    }
+    else if (!state->is_main && state->module != NULL) {
+        /* An interpreter that somebody else made is ending. */
+        atoll_chan_orphan_all(state->interp_id);
+        atoll_sync_orphan_all(state->interp_id);
+    }
+}
+
+const core_room home_room = {
+    CORE_ROOM_DATA(home),
+    .start = home_start_handles,
+    .begin = home_begin,
+    .visit = home_visit,
+    .clear = home_clear,
+    .end = home_end,
+};

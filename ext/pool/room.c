@@ -1,0 +1,34 @@
+/* Pools as a room. See pool/pool.h. */
+#include <stddef.h>
+
+#include "pool/task.h"
+
+static int
+pool_begin_room(core_state *state)
+{
+    return job_add_type(state) < 0 || pool_add_type(state) < 0
+               ? -1
+               : PyModule_AddFunctions(state->module, pool_functions);
+}
+
+static int
+pool_visit(core_state *state, visitproc visit, void *arg)
+{
+    Py_VISIT(state->pool->job_type);
+    Py_VISIT(state->pool->failure);
+    return 0;
+}
+
+static void
+pool_clear(core_state *state)
+{
+    Py_CLEAR(state->pool->job_type);
+    Py_CLEAR(state->pool->failure);
+}
+
+const core_room pool_room = {
+    CORE_ROOM_DATA(pool),
+    .begin = pool_begin_room,
+    .visit = pool_visit,
+    .clear = pool_clear,
+};
