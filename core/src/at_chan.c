@@ -39,7 +39,7 @@ atoll_chan_ref(atoll_chan *chan)
 }
 
 static void
-destroy(atoll_chan *chan)
+chan_destroy(atoll_chan *chan)
 {
     if (!chan->forked) { /* in a forked child the ring may be half written */
         at_ring_drop(chan->ring, chan->head, chan->len, chan->mask);
@@ -55,7 +55,7 @@ atoll_chan_unref(atoll_chan *chan)
      * happens before the destruction by the last one. */
     if (at_sub_ar(&chan->refs, 1) == 1) {
         at_registry_remove(chan);
-        destroy(chan);
+        chan_destroy(chan);
     }
 }
 
@@ -161,7 +161,7 @@ worth_draining(const atoll_chan *chan)
 
 /* Called without the lock. */
 static void
-drain(const atoll_chan *chan)
+chan_drain(const atoll_chan *chan)
 {
     size_t enough = chan->capacity - (chan->capacity >> DRAIN_SHIFT);
     int64_t end = at_port_now() + DRAIN_NS;
@@ -284,7 +284,7 @@ atoll_chan_send(atoll_chan *chan, atoll_msg *msg, const atoll_wait *wait)
             return wait_in(chan, &chan->sendq, &chan->send_spin, msg, wait);
         }
         atoll_lock_release(&chan->lock);
-        drain(chan);
+        chan_drain(chan);
         drained = true;
     }
 }

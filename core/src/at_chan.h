@@ -74,6 +74,8 @@ struct atoll_chan {
 
 /* Enter and leave the table of live channels (at_registry.c). */
 void at_registry_add(atoll_chan *chan);
+
+/* Leave the table, at the end. */
 void at_registry_remove(atoll_chan *chan);
 
 /* Find the channel with the smallest id above `after` that has orphan rules to apply,
@@ -85,13 +87,19 @@ uint64_t at_registry_alive(void);
 
 /* Around a fork; in the child, call `each` for every channel. */
 void at_registry_fork_prepare(void);
+
+/* Release the table again. */
 void at_registry_fork_parent(void);
+
+/* Make the table anew in the child, and call `each` for every channel. */
 void at_registry_fork_child(void (*each)(atoll_chan *chan));
 
 /* Send or receive without waiting. AGAIN: it would have to wait, and the lock
  * is held, so that the caller can stand in line (chan->sendq, chan->recvq) and
  * then release it; or just release it. */
 atoll_err at_chan_try_send(atoll_chan *chan, atoll_msg *msg);
+
+/* Receive without waiting; as at_chan_try_send. */
 atoll_err at_chan_try_recv(atoll_chan *chan, atoll_msg *msg);
 
 /* Would it have to wait? With the lock held. A waiter of the other side that has

@@ -114,7 +114,7 @@ of_parent(const atoll_cq *cq)
 /* Release the lock, and make the descriptor readable if `now`. The caller has a
  * reference, so the descriptor stays open. */
 static void
-release(atoll_cq *cq, bool now)
+cq_release(atoll_cq *cq, bool now)
 {
     int fd = cq->fd;
     bool write = now && fd >= 0 && !cq->readable;
@@ -145,7 +145,7 @@ op_done(at_waiter *waiter)
     }
     cq->last = op;
     at_node *threads = at_waitq_claim_all(&cq->waiters);
-    release(cq, true);
+    cq_release(cq, true);
     /* From here on the operation may be gone. */
     at_node_finish_all(threads, ATOLL_OK);
     atoll_cq_unref(cq);
@@ -228,7 +228,7 @@ atoll_cq_next(atoll_cq *cq)
 
 /* Nobody may stand in line before this says AGAIN; called with the lock. */
 static atoll_err
-look(const atoll_cq *cq, const atoll_wait *wait)
+cq_look(const atoll_cq *cq, const atoll_wait *wait)
 {
     if (cq->first != NULL) {
         return ATOLL_OK;
@@ -249,7 +249,7 @@ atoll_cq_wait(atoll_cq *cq, const atoll_wait *wait)
         return ATOLL_ERR_FORKED;
     }
     atoll_lock_acquire(&cq->lock);
-    atoll_err err = look(cq, wait);
+    atoll_err err = cq_look(cq, wait);
     if (err != ATOLL_ERR_AGAIN || wait->deadline == ATOLL_NOW) {
         atoll_lock_release(&cq->lock);
         return err;
@@ -294,7 +294,7 @@ atoll_cq_fd(atoll_cq *cq)
         cq->fd = at_port_open_fd();
     }
     int fd = cq->fd;
-    release(cq, cq->first != NULL);
+    cq_release(cq, cq->first != NULL);
     return fd;
 }
 
@@ -305,5 +305,5 @@ atoll_cq_poke(atoll_cq *cq)
         return;
     }
     atoll_lock_acquire(&cq->lock);
-    release(cq, true);
+    cq_release(cq, true);
 }

@@ -15,14 +15,14 @@
 #include "at_sync.h"
 
 static inline bool
-is_owner(const atoll_sync *m, int64_t group, uint64_t thread)
+mutex_is_owner(const atoll_sync *m, int64_t group, uint64_t thread)
 {
     return m->u.mutex.depth > 0 && m->u.mutex.owner.thread == thread &&
            m->u.mutex.owner.group == group;
 }
 
 static inline void
-own(atoll_sync *m, const atoll_msg *who)
+mutex_own(atoll_sync *m, const atoll_msg *who)
 {
     at_store_rlx(&m->u.mutex.owner.group, who->group);
     m->u.mutex.owner.thread = (uint64_t)who->u.i64;
@@ -40,11 +40,11 @@ at_mutex_try(atoll_sync *m, const atoll_msg *me)
             err = ATOLL_ERR_OWNER_DIED;
         }
         else {
-            own(m, me);
+            mutex_own(m, me);
         }
     }
     else if (m->kind == ATOLL_RLOCK &&
-             is_owner(m, me->group, (uint64_t)me->u.i64)) {
+             mutex_is_owner(m, me->group, (uint64_t)me->u.i64)) {
         m->u.mutex.depth++;
     }
     else {
@@ -59,7 +59,7 @@ at_mutex_pass(atoll_sync *m)
 {
     at_node *next = at_waitq_claim(&m->q);
     if (next != NULL) {
-        own(m, next->msg);
+        mutex_own(m, next->msg);
     }
     else {
         m->u.mutex.depth = 0;
@@ -70,7 +70,7 @@ at_mutex_pass(atoll_sync *m)
 
 /* `levels` of 0: all. */
 static atoll_err
-release(atoll_sync *m, atoll_party who, uint64_t levels, uint64_t *depth)
+mutex_release(atoll_sync *m, atoll_party who, uint64_t levels, uint64_t *depth)
 {
     if (at_unlikely(m->forked)) {
         return ATOLL_ERR_FORKED;
@@ -79,7 +79,7 @@ release(atoll_sync *m, atoll_party who, uint64_t levels, uint64_t *depth)
     atoll_lock_acquire(&m->lock);
     *depth = m->u.mutex.depth;
     if (*depth == 0 ||
-        (m->kind == ATOLL_RLOCK && !is_owner(m, who.group, who.thread))) {
+        (m->kind == ATOLL_RLOCK && !mutex_is_owner(m, who.group, who.thread))) {
         atoll_lock_release(&m->lock);
         return ATOLL_ERR_INVALID;
     }
@@ -100,13 +100,13 @@ atoll_err
 atoll_mutex_release(atoll_sync *mutex, atoll_party who)
 {
     uint64_t depth;
-    return release(mutex, who, 1, &depth);
+    return mutex_release(mutex, who, 1, &depth);
 }
 
 atoll_err
 atoll_mutex_drop(atoll_sync *mutex, atoll_party who, uint64_t *depth)
 {
-    return release(mutex, who, 0, depth);
+    return mutex_release(mutex, who, 0, depth);
 }
 
 void
@@ -129,7 +129,7 @@ atoll_mutex_look(atoll_sync *mutex, atoll_mutex_state *out)
 }
 
 static void
-prepend(at_node **chain, at_node *node)
+mutex_prepend(at_node **chain, at_node *node)
 {
     node->next = *chain;
     *chain = node;
@@ -143,14 +143,14 @@ at_mutex_orphan(atoll_sync *m, int64_t group, at_node **told, at_node **given)
         m->u.mutex.dead = group;
         at_node *first = at_waitq_claim(&m->q);
         if (first != NULL) {
-            prepend(told, first);
+            mutex_prepend(told, first);
         }
         else {
             m->u.mutex.inconsistent = true;
         }
         at_node *next = at_mutex_pass(m);
         if (next != NULL) {
-            prepend(given, next);
+            mutex_prepend(given, next);
         }
     }
     atoll_lock_release(&m->lock);

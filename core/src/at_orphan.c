@@ -5,7 +5,7 @@
 /* Let waiting senders into places that have become free (keeps I2). Returns
  * the senders to finish. */
 static at_node *
-refill(atoll_chan *chan)
+orphan_refill(atoll_chan *chan)
 {
     at_node *chain = NULL, **end = &chain, *sender;
     while (chan->len < chan->capacity && chan->len < at_ring_slots(chan) &&
@@ -19,7 +19,7 @@ refill(atoll_chan *chan)
 }
 
 static inline bool
-goes(const atoll_msg *msg, int64_t group)
+orphan_goes(const atoll_msg *msg, int64_t group)
 {
     return msg->orphan == ATOLL_ORPHAN_REMOVE && msg->group == group;
 }
@@ -33,7 +33,7 @@ orphan_take(atoll_chan *chan, int64_t group, atoll_msg *gone, size_t max)
     bool has_orphans = false;
     for (size_t i = 0; i < chan->len; i++) {
         atoll_msg *from = &chan->ring[(chan->head + i) & chan->mask];
-        if (goes(from, group) && count < max) {
+        if (orphan_goes(from, group) && count < max) {
             gone[count++] = *from;
             continue;
         }
@@ -68,7 +68,7 @@ at_chan_orphan(atoll_chan *chan, int64_t group)
             return;
         }
         for (size_t i = 0; i < chan->len; i++) {
-            going += goes(&chan->ring[(chan->head + i) & chan->mask], group);
+            going += orphan_goes(&chan->ring[(chan->head + i) & chan->mask], group);
         }
         if (going > ORPHAN_FEW) {
             many = at_ring_alloc(going);
@@ -77,7 +77,7 @@ at_chan_orphan(atoll_chan *chan, int64_t group)
          * a receiver may still get one, in its turn. */
         count = many != NULL ? orphan_take(chan, group, many, going)
                              : orphan_take(chan, group, few, ORPHAN_FEW);
-        at_node *senders = refill(chan);
+        at_node *senders = orphan_refill(chan);
         atoll_lock_release(&chan->lock);
 
         at_node_finish_all(senders, ATOLL_OK);

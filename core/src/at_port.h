@@ -39,6 +39,8 @@ void at_port_wake_fd(int event_fd);
 int at_port_open_fd(void);
 /* Take what is in it. False: there was nothing. */
 bool at_port_clear_fd(int event_fd);
+
+/* Close it. */
 void at_port_close_fd(int event_fd);
 
 /* Processors that this process may run on, at least 1. */
@@ -55,6 +57,8 @@ int64_t at_port_thread_number(void);
  * what it has at its end, if that is not NULL; it is the same in all calls. False: the
  * system refuses, and it is as before. */
 bool at_port_set_own(void *pointer, void (*over)(void *));
+
+/* Get what at_port_set_own has set in this thread, or NULL. */
 void *at_port_own(void);
 
 /* Let another thread have this processor, if one wants it. */

@@ -14,6 +14,8 @@
 
 /* `count` slots, and the one before them; NULL when exhausted. */
 atoll_msg *at_ring_alloc(size_t count);
+
+/* Free a ring's memory; it has no messages. */
 void at_ring_free(atoll_msg *ring); /* or NULL */
 
 /* Make room for one more. Called with the lock held; the ring never needs more

@@ -44,7 +44,7 @@
 /* --------------------------------------------------------------- one case */
 
 static atoll_lock *
-lock_of(const atoll_case *c)
+select_lock_of(const atoll_case *c)
 {
     switch (c->kind) {
     case ATOLL_CASE_EVENT:
@@ -93,7 +93,7 @@ try_case(atoll_case *c)
         break;
     }
     if (err == ATOLL_ERR_AGAIN) {
-        atoll_lock_release(lock_of(c));
+        atoll_lock_release(select_lock_of(c));
     }
     return err;
 }
@@ -151,9 +151,9 @@ make_turns(atoll_case *cases, uint32_t count, uint64_t *random)
 }
 
 static inline uintptr_t
-address(const atoll_case *cases, uint32_t i)
+select_address(const atoll_case *cases, uint32_t i)
 {
-    return (uintptr_t)lock_of(&cases[cases[i].at_lock]);
+    return (uintptr_t)select_lock_of(&cases[cases[i].at_lock]);
 }
 
 static void
@@ -162,10 +162,10 @@ sift_down(atoll_case *cases, uint32_t top, uint32_t count)
     uint32_t child;
     for (; (child = 2 * top + 1) < count; top = child) {
         if (child + 1 < count &&
-            address(cases, child + 1) > address(cases, child)) {
+            select_address(cases, child + 1) > select_address(cases, child)) {
             child++;
         }
-        if (address(cases, top) >= address(cases, child)) {
+        if (select_address(cases, top) >= select_address(cases, child)) {
             return;
         }
         uint32_t other = cases[top].at_lock;
@@ -198,8 +198,8 @@ static void
 lock_all(atoll_case *cases, uint32_t used)
 {
     for (uint32_t i = 0; i < used; i++) {
-        if (i == 0 || address(cases, i) != address(cases, i - 1)) {
-            atoll_lock_acquire(lock_of(&cases[cases[i].at_lock]));
+        if (i == 0 || select_address(cases, i) != select_address(cases, i - 1)) {
+            atoll_lock_acquire(select_lock_of(&cases[cases[i].at_lock]));
         }
     }
 }
@@ -208,8 +208,8 @@ static void
 unlock_all(atoll_case *cases, uint32_t used)
 {
     for (uint32_t i = used; i > 0; i--) {
-        if (i == 1 || address(cases, i - 1) != address(cases, i - 2)) {
-            atoll_lock_release(lock_of(&cases[cases[i - 1].at_lock]));
+        if (i == 1 || select_address(cases, i - 1) != select_address(cases, i - 2)) {
+            atoll_lock_release(select_lock_of(&cases[cases[i - 1].at_lock]));
         }
     }
 }
@@ -233,7 +233,7 @@ try_all(atoll_case *cases, uint32_t used, uint32_t *index, atoll_err *err)
 
 /* Pass 2. False: one has become ready; the waiter stands nowhere. */
 static bool
-stand(atoll_case *cases, uint32_t used, at_waiter *waiter)
+select_stand(atoll_case *cases, uint32_t used, at_waiter *waiter)
 {
     lock_all(cases, used);
     bool waits = true;
@@ -251,22 +251,22 @@ stand(atoll_case *cases, uint32_t used, at_waiter *waiter)
 
 /* Pass 3, after the wait. */
 static void
-leave(atoll_case *cases, uint32_t count, const at_node *won)
+select_leave(atoll_case *cases, uint32_t count, const at_node *won)
 {
     for (uint32_t i = 0; i < count; i++) {
         atoll_case *c = &cases[i];
         if (c->kind != ATOLL_CASE_NEVER && &c->at_node != won) {
             /* Always under the lock, also if it has been unlinked: who did that
              * may still be looking at the node. */
-            atoll_lock_acquire(lock_of(c));
+            atoll_lock_acquire(select_lock_of(c));
             at_waitq_remove(line_of(c), &c->at_node);
-            atoll_lock_release(lock_of(c));
+            atoll_lock_release(select_lock_of(c));
         }
     }
 }
 
 static uint32_t
-index_of(const atoll_case *cases, const at_node *won)
+select_index_of(const atoll_case *cases, const at_node *won)
 {
     const atoll_case *c =
         (const atoll_case *)(const void *)((const char *)won -
@@ -311,14 +311,14 @@ atoll_select(atoll_case *cases, uint32_t count, uint64_t *random,
             sorted = true;
         }
         at_waiter_init(&waiter, wait);
-    } while (!stand(cases, used, &waiter));
+    } while (!select_stand(cases, used, &waiter));
 
     atoll_err end =
         at_waiter_wait(&waiter, wait, spin_of(cases, count, wait));
     const at_node *won = end == ATOLL_OK ? waiter.won : NULL;
-    leave(cases, count, won);
+    select_leave(cases, count, won);
     if (won != NULL) {
-        *index = index_of(cases, won);
+        *index = select_index_of(cases, won);
         *err = won->err;
     }
     return end;
@@ -343,7 +343,7 @@ atoll_select_start(atoll_case *cases, uint32_t count, uint64_t *random,
             return ATOLL_OK;
         }
         at_op_arm(op, cq);
-        if (stand(cases, used, &op->at_waiter)) {
+        if (select_stand(cases, used, &op->at_waiter)) {
             return ATOLL_ERR_AGAIN; /* it may have come out already */
         }
         atoll_cq_unref(op->at_cq); /* never the last: the caller has one */
@@ -354,8 +354,8 @@ uint32_t
 atoll_select_end(atoll_case *cases, uint32_t count, const atoll_op *op)
 {
     const at_node *won = op->at_waiter.won;
-    leave(cases, count, won);
-    return index_of(cases, won);
+    select_leave(cases, count, won);
+    return select_index_of(cases, won);
 }
 
 bool
@@ -366,7 +366,7 @@ atoll_select_cancel(atoll_case *cases, uint32_t count, atoll_op *op)
         return false;
     }
     if (!of_child) {
-        leave(cases, count, NULL);
+        select_leave(cases, count, NULL);
     }
     atoll_cq_unref(op->at_cq);
     return true;

@@ -79,8 +79,14 @@ atoll_sync *at_sync_make(atoll_sync_kind kind);
  * lock is held, so that the caller can stand in line (sync->q) and then release it; or
  * just release it. One for each kind, and the one that asks which it is. */
 atoll_err at_sync_try(atoll_sync *sync, const atoll_msg *me);
+
+/* Take a lock; as at_sync_try. */
 atoll_err at_mutex_try(atoll_sync *mutex, const atoll_msg *me);
+
+/* Take a permit; as at_sync_try. */
 atoll_err at_sem_try(atoll_sync *sem);
+
+/* See whether it is set; as at_sync_try. */
 atoll_err at_flag_try(atoll_sync *flag);
 
 /* Release the mutex whose lock is held. Returns who has it now, and has to be
@@ -97,7 +103,11 @@ bool at_sync_waits(const atoll_sync *sync);
 
 /* Objects of the parent are dead. */
 void at_sync_fork_prepare(void);
+
+/* Release the table again. */
 void at_sync_fork_parent(void);
+
+/* Mark all objects as the parent's, in the child. */
 void at_sync_fork_child(void);
 
 #endif

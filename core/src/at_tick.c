@@ -28,7 +28,7 @@ typedef struct tick {
 } tick;
 
 static void
-give_up(tick *t)
+tick_give_up(tick *t)
 {
     if (atoll_count_down(&t->owners)) {
         atoll_chan_unref(t->chan);
@@ -38,24 +38,24 @@ give_up(tick *t)
 
 /* The channel has been closed. */
 static void
-closed(void *arg)
+tick_closed(void *arg)
 {
     tick *t = arg;
     if (atoll_timer_stop(&t->timer)) {
-        give_up(t); /* in the timer's place */
+        tick_give_up(t); /* in the timer's place */
     }
-    give_up(t);
+    tick_give_up(t);
 }
 
 /* Called by an owner, who is one still afterwards. */
 static atoll_err
-arm(tick *t, int64_t deadline)
+tick_arm(tick *t, int64_t deadline)
 {
     at_add_rlx(&t->owners, 1);
     atoll_err err = atoll_timer_start(&t->timer, deadline);
     if (err != ATOLL_OK ||
         (atoll_chan_is_closed(t->chan) && atoll_timer_stop(&t->timer))) {
-        give_up(t);
+        tick_give_up(t);
     }
     return err;
 }
@@ -73,7 +73,7 @@ next_time(int64_t deadline, int64_t period, int64_t now)
 }
 
 static void
-fire(atoll_timer *timer)
+tick_fire(atoll_timer *timer)
 {
     static const atoll_wait at_once = {.deadline = ATOLL_NOW};
     tick *t = (tick *)(void *)((char *)timer - offsetof(tick, timer));
@@ -84,10 +84,10 @@ fire(atoll_timer *timer)
         atoll_msg_drop(&msg); /* the last one has not been taken, or closed */
     }
     if (t->period == 0 ||
-        arm(t, next_time(timer->deadline, t->period, now)) != ATOLL_OK) {
+        tick_arm(t, next_time(timer->deadline, t->period, now)) != ATOLL_OK) {
         atoll_chan_close(t->chan, false);
     }
-    give_up(t); /* what was the pending timer's has been the firing's */
+    tick_give_up(t); /* what was the pending timer's has been the firing's */
 }
 
 atoll_err
@@ -107,19 +107,19 @@ atoll_chan_timer(int64_t first, int64_t period, int kind,
         atoll_free(t);
         return err;
     }
-    t->timer.fire = fire;
+    t->timer.fire = tick_fire;
     t->chan = atoll_chan_ref(chan);
     t->period = period;
     t->fill = fill;
     t->owners = 2; /* on_close, and this call */
-    err = atoll_chan_on_close(chan, closed, t);
+    err = atoll_chan_on_close(chan, tick_closed, t);
     if (err != ATOLL_OK) {
-        give_up(t); /* who has looked through the table may have closed it */
+        tick_give_up(t); /* who has looked through the table may have closed it */
     }
     else {
-        err = arm(t, first);
+        err = tick_arm(t, first);
     }
-    give_up(t);
+    tick_give_up(t);
     if (err != ATOLL_OK) {
         atoll_chan_close(chan, true);
         atoll_chan_unref(chan);

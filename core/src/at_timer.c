@@ -55,7 +55,7 @@ static struct {
  * at_prev the one before or, of the first, the parent. */
 
 static inline bool
-before(const atoll_timer *a, const atoll_timer *b)
+timer_before(const atoll_timer *a, const atoll_timer *b)
 {
     return a->deadline != b->deadline ? a->deadline < b->deadline
                                       : a->at_order < b->at_order;
@@ -63,12 +63,12 @@ before(const atoll_timer *a, const atoll_timer *b)
 
 /* One heap of two roots, either of which may be NULL. */
 static atoll_timer *
-meld(atoll_timer *a, atoll_timer *b)
+timer_meld(atoll_timer *a, atoll_timer *b)
 {
     if (a == NULL || b == NULL) {
         return a == NULL ? b : a;
     }
-    if (before(b, a)) {
+    if (timer_before(b, a)) {
         atoll_timer *first = b;
         b = a;
         a = first;
@@ -95,14 +95,14 @@ meld_all(atoll_timer *chain)
         if (b != NULL) {
             b->at_next = NULL;
         }
-        a = meld(a, b);
+        a = timer_meld(a, b);
         a->at_next = pairs; /* a stack: the last pair comes out first */
         pairs = a;
     }
     while (pairs != NULL) {
         atoll_timer *next = pairs->at_next;
         pairs->at_next = NULL;
-        root = meld(root, pairs);
+        root = timer_meld(root, pairs);
         pairs = next;
     }
     if (root != NULL) {
@@ -112,23 +112,23 @@ meld_all(atoll_timer *chain)
 }
 
 static void
-add(atoll_timer *timer)
+timer_add(atoll_timer *timer)
 {
     timer->at_child = timer->at_next = timer->at_prev = NULL;
     timer->at_order = timers.starts++;
     timer->at_armed = at_forks + 1; /* 0 is idle */
-    timers.root = meld(timers.root, timer);
+    timers.root = timer_meld(timers.root, timer);
     timers.pending++;
 }
 
 static inline bool
-pending(const atoll_timer *timer)
+timer_pending(const atoll_timer *timer)
 {
     return timer->at_armed == at_forks + 1;
 }
 
 static void
-take_out(atoll_timer *timer)
+timer_take_out(atoll_timer *timer)
 {
     atoll_timer *children = meld_all(timer->at_child);
     if (timer == timers.root) {
@@ -144,7 +144,7 @@ take_out(atoll_timer *timer)
         if (timer->at_next != NULL) {
             timer->at_next->at_prev = timer->at_prev;
         }
-        timers.root = meld(timers.root, children);
+        timers.root = timer_meld(timers.root, children);
     }
     timer->at_armed = 0;
     timers.pending--;
@@ -201,7 +201,7 @@ timer_main(void *arg)
         }
         else {
             void (*fire)(atoll_timer *) = first->fire;
-            take_out(first);
+            timer_take_out(first);
             leave_at = 0;
             atoll_lock_release(&timers.lock);
             fire(first);
@@ -237,7 +237,7 @@ thread_for_timers(void)
 
 /* The thread is to look again: the caller wakes it without the lock. */
 static void
-disturb(void)
+timer_disturb(void)
 {
     timers.wakes_at = AWAKE; /* one disturbance is enough */
     at_store_rlx(&timers.word, at_load_rlx(&timers.word) + 1);
@@ -248,16 +248,16 @@ atoll_timer_start(atoll_timer *timer, int64_t deadline)
 {
     bool wake = false;
     atoll_lock_acquire(&timers.lock);
-    if (pending(timer)) {
-        take_out(timer);
+    if (timer_pending(timer)) {
+        timer_take_out(timer);
     }
     atoll_err err = thread_for_timers();
     if (err == ATOLL_OK) {
         timer->deadline = deadline;
-        add(timer);
+        timer_add(timer);
         wake = deadline < timers.wakes_at;
         if (wake) {
-            disturb();
+            timer_disturb();
         }
     }
     else {
@@ -274,9 +274,9 @@ bool
 atoll_timer_stop(atoll_timer *timer)
 {
     atoll_lock_acquire(&timers.lock);
-    bool was_pending = pending(timer);
+    bool was_pending = timer_pending(timer);
     if (was_pending) {
-        take_out(timer);
+        timer_take_out(timer);
     }
     atoll_lock_release(&timers.lock);
     return was_pending;
@@ -289,7 +289,7 @@ atoll_timers_end(void)
     bool join = timers.running;
     timers.running = false;
     timers.ended = true;
-    disturb();
+    timer_disturb();
     atoll_lock_release(&timers.lock);
     if (join) {
         at_port_wake(&timers.word, 1);

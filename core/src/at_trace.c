@@ -39,7 +39,7 @@ static atoll_trace_namer thread_namer; /* guarded by lock */
 /* ------------------------------------------------------------- life of a log */
 
 static void
-unref(void *arg)
+trace_unref(void *arg)
 {
     atoll_trace_log *log = arg;
     if (log == NULL || !atoll_count_down(&log->refs)) {
@@ -67,7 +67,7 @@ new_log(uint32_t of)
     atoll_trace_namer namer = thread_namer;
     atoll_lock_release(&lock);
     log->number = namer == NULL ? 0 : namer(log->name, sizeof(log->name));
-    if (!at_port_set_own(log, unref)) {
+    if (!at_port_set_own(log, trace_unref)) {
         atoll_free(log);
         return NULL;
     }
@@ -87,8 +87,8 @@ own_log(void)
     uint32_t now = at_load_rlx(&run);
     atoll_trace_log *log = at_port_own();
     if (log != NULL && log->run != now) {
-        (void)at_port_set_own(NULL, unref);
-        unref(log);
+        (void)at_port_set_own(NULL, trace_unref);
+        trace_unref(log);
         log = NULL;
     }
     return log == NULL ? new_log(now) : log;
@@ -187,7 +187,7 @@ atoll_trace_log *
 atoll_trace_drop(atoll_trace_log *log)
 {
     atoll_trace_log *next = log->next;
-    unref(log);
+    trace_unref(log);
     return next;
 }
 

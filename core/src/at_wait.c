@@ -55,7 +55,7 @@ at_waitq_remove(at_waitq *q, at_node *node)
 /* ------------------------------------------------------ the serving side */
 
 static bool
-claim(at_waiter *waiter)
+wait_claim(at_waiter *waiter)
 {
     /* Acquire is for symmetry only: what the claimer reads of the node was
      * published by the queue's lock. */
@@ -71,7 +71,7 @@ at_waitq_claim(at_waitq *q)
     at_node *node;
     while ((node = q->first) != NULL) {
         at_waitq_remove(q, node);
-        if (claim(node->waiter)) {
+        if (wait_claim(node->waiter)) {
             return node;
         }
     }
@@ -100,7 +100,7 @@ at_wake_fd(int event_fd)
 }
 
 static void
-wake(uint32_t *word, int event_fd)
+wait_wake(uint32_t *word, int event_fd)
 {
     if (event_fd >= 0) {
         at_wake_fd(event_fd);
@@ -129,7 +129,7 @@ at_node_finish(at_node *node, atoll_err err)
     /* Release: publishes the message, err and won to the waiter's acquire
      * load. From here on the waiter's frame may be gone. */
     if (at_swap_rel(word, DONE) == CLAIMED_PARKED) {
-        wake(word, event_fd);
+        wait_wake(word, event_fd);
     }
 }
 
@@ -271,7 +271,7 @@ try_spinning(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
 static uint64_t parks; /* statistics: relaxed */
 
 static at_park
-park(at_waiter *waiter, const atoll_wait *wait, uint32_t state)
+wait_park(at_waiter *waiter, const atoll_wait *wait, uint32_t state)
 {
     /* Once claimed, the end is near and certain: no deadline, no interrupt. */
     bool claimed = state == CLAIMED_PARKED;
@@ -323,7 +323,7 @@ park_until_final(at_waiter *waiter, const atoll_wait *wait)
         default:
             break;
         }
-        at_park why = park(waiter, wait, state);
+        at_park why = wait_park(waiter, wait, state);
         if (why == AT_PARK_EVENT) {
             event_due = false;
         }
@@ -419,10 +419,10 @@ atoll_kick_set(atoll_kick *kick)
     if (waiter != NULL) {
         /* Under the lock the waiter's frame is alive: it takes the lock to
          * unregister before it returns. A claimed waiter is left alone. These
-         * two attempts cover the rest, as in claim(). */
+         * two attempts cover the rest, as in wait_claim(). */
         if (!at_cas_rel(&waiter->state, WAITING, KICKED) &&
             at_cas_rel(&waiter->state, PARKED, KICKED)) {
-            wake(&waiter->state, waiter->event_fd);
+            wait_wake(&waiter->state, waiter->event_fd);
         }
     }
     atoll_lock_release(&kick->lock);

@@ -65,7 +65,10 @@ typedef struct at_waitq {
     at_node *first, *last;
 } at_waitq;
 
+/* Stand at the end of a line, whose lock is held. */
 void at_waitq_push(at_waitq *q, at_node *node);
+
+/* Leave a line, whose lock is held, if the node is in it. */
 void at_waitq_remove(at_waitq *q, at_node *node);
 
 static inline bool
@@ -87,6 +90,7 @@ void at_node_finish(at_node *node, atoll_err err);
 /* Finish a chain made by at_waitq_claim_all. */
 void at_node_finish_all(at_node *chain, atoll_err err);
 
+/* Prepare a waiter for a thread that waits as `wait` says. */
 void at_waiter_init(at_waiter *waiter, const atoll_wait *wait);
 
 /* For a waiter that is no thread: `done(waiter)` is called when it is served. */
@@ -114,6 +118,8 @@ bool at_wait_late(const atoll_wait *wait);
 /* Is it set? AGAIN: it is not, and its lock is held, so that the caller can
  * stand in line and then release it (at_event.c). */
 atoll_err at_event_try(atoll_event *event);
+
+/* Get the line of those who wait for an event. */
 at_waitq *at_event_queue(atoll_event *event);
 
 /* Make `event_fd` readable; counted among the wake-ups. */
@@ -125,10 +131,14 @@ extern uint32_t at_forks;
 
 /* For the child of a fork. */
 void at_wait_fork_child(void);
+
+/* Forget all timers, in the child of a fork. */
 void at_timer_fork_child(void);
 
 /* For atoll_stats_get. */
 void at_wait_stats(atoll_stats *out);
+
+/* Fill in what is known of timers. */
 void at_timer_stats(atoll_stats *out);
 
 #endif

@@ -42,7 +42,7 @@ nameless_file(const char *label)
 }
 
 static bool
-write_all(int fd, const uint8_t *bytes, size_t size, off_t offset)
+copy_write_all(int fd, const uint8_t *bytes, size_t size, off_t offset)
 {
     while (size > 0) {
         ssize_t n = pwrite(fd, bytes, size, offset);
@@ -62,13 +62,13 @@ write_all(int fd, const uint8_t *bytes, size_t size, off_t offset)
 
 /* Change `size` bytes at file offset `offset` of the copy. */
 static bool
-edit(atoll_elf_copy *copy, uint64_t offset, const void *bytes, size_t size)
+copy_edit(atoll_elf_copy *copy, uint64_t offset, const void *bytes, size_t size)
 {
     for (uint64_t at = offset / copy->page;
          at <= (offset + size - 1) / copy->page; at++) {
         copy->changed[at / 8] |= (uint8_t)(1u << (at % 8));
     }
-    return write_all(copy->fd, bytes, size, (off_t)offset);
+    return copy_write_all(copy->fd, bytes, size, (off_t)offset);
 }
 
 /* ------------------------------------------------------------------ symbols */
@@ -84,7 +84,7 @@ unmerge_symbols(atoll_elf_copy *copy)
                                                   ELF64_ST_TYPE(s->st_info));
             uint64_t at = (uint64_t)((const uint8_t *)&s->st_info -
                                      elf->bytes);
-            if (!edit(copy, at, &info, 1)) {
+            if (!copy_edit(copy, at, &info, 1)) {
                 return false;
             }
         }
@@ -119,7 +119,7 @@ hide_constructors(atoll_elf_copy *copy)
         }
         uint64_t at = (uint64_t)((const uint8_t *)&elf->dynamic[i] -
                                  elf->bytes);
-        if (!edit(copy, at, &d, sizeof(d))) {
+        if (!copy_edit(copy, at, &d, sizeof(d))) {
             return false;
         }
     }
@@ -178,7 +178,7 @@ rename_string(atoll_elf_copy *copy, uint64_t offset, bool own,
             return atoll_because(why, "the name %s is part of another one",
                                  r->from);
         }
-        if (!edit(copy, (uint64_t)((const uint8_t *)string - elf->bytes),
+        if (!copy_edit(copy, (uint64_t)((const uint8_t *)string - elf->bytes),
                   r->to, r->changed)) {
             return atoll_because(why, "cannot write the copy: %s",
                                  strerror(errno));
@@ -323,7 +323,7 @@ write_needed(const atoll_elf_copy *copy)
                 after = to;
             }
         }
-        if (!write_all(copy->fd, elf->bytes + done, next - done,
+        if (!copy_write_all(copy->fd, elf->bytes + done, next - done,
                        (off_t)done)) {
             return false;
         }

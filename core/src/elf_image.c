@@ -425,7 +425,7 @@ atoll_elf_rpath(const atoll_elf *elf)
 }
 
 static bool
-imports(const atoll_elf *elf, const char *name, size_t length)
+image_imports(const atoll_elf *elf, const char *name, size_t length)
 {
     for (size_t i = 1; i < elf->symbol_count; i++) {
         const Elf64_Sym *s = &elf->symbols[i];
@@ -442,11 +442,11 @@ imports(const atoll_elf *elf, const char *name, size_t length)
 bool
 atoll_elf_imports(const atoll_elf *elf, const char *name)
 {
-    return imports(elf, name, strlen(name) + 1);
+    return image_imports(elf, name, strlen(name) + 1);
 }
 
 bool
 atoll_elf_imports_prefix(const atoll_elf *elf, const char *prefix)
 {
-    return imports(elf, prefix, strlen(prefix));
+    return image_imports(elf, prefix, strlen(prefix));
 }

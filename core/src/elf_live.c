@@ -31,7 +31,7 @@ is_address(uint32_t type)
 }
 
 static const atoll_elf_redirect *
-find(const atoll_elf *elf, const Elf64_Rela *r,
+live_find(const atoll_elf *elf, const Elf64_Rela *r,
      const atoll_elf_redirect *redirects, size_t count)
 {
     size_t symbol = ELF64_R_SYM(r->r_info);
@@ -78,7 +78,7 @@ atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
     for (size_t which = 0; which < 2; which++) {
         for (size_t i = 0; i < elf->reloc_count[which]; i++) {
             const Elf64_Rela *r = &elf->relocs[which][i];
-            const atoll_elf_redirect *to = find(elf, r, redirects, count);
+            const atoll_elf_redirect *to = live_find(elf, r, redirects, count);
             if (to == NULL || !elf_is_writable(elf, r->r_offset)) {
                 continue;
             }

@@ -87,7 +87,7 @@ is_one_of(const char *name, const char *const *list, size_t count)
 
 /* Take "//", "/./" and "/../" out of an absolute path, by its text alone. */
 static void
-normalise(char *path)
+plan_normalise(char *path)
 {
     char *out = path;
     for (const char *in = path; *in != '\0';) {
@@ -108,7 +108,7 @@ normalise(char *path)
 /* `folder` (of `length`) and `name` as one path; $ORIGIN is the folder of
  * `owner`. False if it is too long or has another variable in it. */
 static bool
-expand(char *out, const char *folder, size_t length, const char *owner,
+plan_expand(char *out, const char *folder, size_t length, const char *owner,
        const char *name, bool *by_origin)
 {
     size_t skip = strncmp(folder, "$ORIGIN", 7) == 0     ? 7
@@ -153,7 +153,7 @@ typedef struct finding {
 
 /* Look in `folders`, of which $ORIGIN is that of the node `origin`. */
 static bool
-search(finding *f, const char *folders, size_t origin)
+plan_search(finding *f, const char *folders, size_t origin)
 {
     const elf_node *node = &f->plan->nodes[origin];
     const char *place = f->plan->names[node->name].place;
@@ -161,11 +161,11 @@ search(finding *f, const char *folders, size_t origin)
         size_t length = strcspn(folders, ":");
         /* Twice, since ".." behind a link leads elsewhere than it seems. */
         if (length > 0 &&
-            expand(f->found, folders, length, node->found, f->name,
+            plan_expand(f->found, folders, length, node->found, f->name,
                    &f->by_origin) &&
             access(f->found, R_OK) == 0 && !is_foreign(f->found) &&
-            expand(f->place, folders, length, place, f->name, &f->by_origin)) {
-            normalise(f->place);
+            plan_expand(f->place, folders, length, place, f->name, &f->by_origin)) {
+            plan_normalise(f->place);
             return true;
         }
         folders += length;
@@ -175,22 +175,22 @@ search(finding *f, const char *folders, size_t origin)
 }
 
 static bool
-find(finding *f)
+plan_find(finding *f)
 {
     const elf_plan *plan = f->plan;
     const char *runpath = atoll_elf_runpath(plan->nodes[f->owner].elf);
     for (size_t i = f->owner; runpath == NULL; i = plan->nodes[i].parent) {
-        if (search(f, atoll_elf_rpath(plan->nodes[i].elf), i)) {
+        if (plan_search(f, atoll_elf_rpath(plan->nodes[i].elf), i)) {
             return true;
         }
         if (plan->nodes[i].parent == i) {
             break;
         }
     }
-    return search(f, getenv("LD_LIBRARY_PATH"), f->owner) ||
-           search(f, runpath, f->owner) ||
+    return plan_search(f, getenv("LD_LIBRARY_PATH"), f->owner) ||
+           plan_search(f, runpath, f->owner) ||
            (!IS_ONE_OF(f->name, common) &&
-            search(f, system_folders, f->owner));
+            plan_search(f, system_folders, f->owner));
 }
 
 /* -------------------------------------------------------------------- nodes */
@@ -335,7 +335,7 @@ add_need(elf_plan *plan, size_t of, const char *name, size_t *node,
         return true;
     }
     *node = node_named(plan, name, &err, why);
-    if (*node != NONE || !find(&f)) {
+    if (*node != NONE || !plan_find(&f)) {
         return !err;
     }
     atoll_why its;
@@ -370,7 +370,7 @@ add_needs(elf_plan *plan, size_t of, atoll_why *why)
 
 /* What needs a private library is private itself. */
 static void
-spread(elf_plan *plan)
+plan_spread(elf_plan *plan)
 {
     bool again = true;
     while (again) {
@@ -414,7 +414,7 @@ is_stateful(const elf_plan *plan, size_t node)
 }
 
 static bool
-make(elf_plan *plan, const char *path, atoll_why *why)
+plan_make(elf_plan *plan, const char *path, atoll_why *why)
 {
     finding root = {.plan = plan};
     bool bad;
@@ -428,7 +428,7 @@ make(elf_plan *plan, const char *path, atoll_why *why)
     }
     strcpy(root.found, path);
     strcpy(root.place, path);
-    normalise(root.place);
+    plan_normalise(root.place);
     if (node_of(plan, &root, &bad, why) == NONE ||
         !add_name(plan, root.place, 0, true, why)) {
         return false;
@@ -444,7 +444,7 @@ make(elf_plan *plan, const char *path, atoll_why *why)
                        atoll_elf_imports_prefix(node->elf, "Py") ||
                        atoll_elf_imports_prefix(node->elf, "_Py");
     }
-    spread(plan);
+    plan_spread(plan);
     return true;
 }
 
@@ -452,7 +452,7 @@ bool
 elf_plan_make(elf_plan *plan, const char *path, atoll_why *why)
 {
     *plan = (elf_plan){NULL, 0, NULL, 0};
-    if (!make(plan, path, why)) {
+    if (!plan_make(plan, path, why)) {
         elf_plan_fini(plan);
         return false;
     }

@@ -39,6 +39,8 @@ typedef struct elf_plan {
 /* What `path` (absolute, no links) is linked with, closed under need. Returns
  * false with `why`; then the plan is empty. */
 bool elf_plan_make(elf_plan *plan, const char *path, atoll_why *why);
+
+/* Free what a plan owns. */
 void elf_plan_fini(elf_plan *plan);
 
 /* A copy of a string, or NULL; for atoll_free. */

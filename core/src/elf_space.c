@@ -287,7 +287,7 @@ known_text(const loading *l, const char *text, const char **plain, int *length)
 
 /* What dlopen says, with the names that people know. */
 static void
-explain(const loading *l, atoll_why *why)
+space_explain(const loading *l, atoll_why *why)
 {
     const char *error = dlerror();
     const char *text = error != NULL ? error : "no reason given";
@@ -324,7 +324,7 @@ load_far(loading *l, atoll_why *why)
         }
         l->handles[k] = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
         if (l->handles[k] == NULL) {
-            explain(l, why);
+            space_explain(l, why);
             return false;
         }
     }
@@ -399,7 +399,7 @@ move_names(loading *l, size_t i, member *m)
 /* Take node `i`, which is loaded, into the space; `handle` becomes its, also on
  * an error. */
 static bool
-adopt(loading *l, size_t i, void *handle, atoll_why *why)
+space_adopt(loading *l, size_t i, void *handle, atoll_why *why)
 {
     const elf_node *node = &l->plan.nodes[i];
     atoll_elf_space *space = l->space;
@@ -500,7 +500,7 @@ is_stuck(const member *m)
 /* Take out what came after `before`. The loader does not unmap everything: what
  * is marked so, has objects of a thread, or is used by somebody else stays. */
 static void
-undo(atoll_elf_space *space, const member *before)
+space_undo(atoll_elf_space *space, const member *before)
 {
     member *closed = space->members;
     for (member *m = closed; m != before; m = m->next) {
@@ -548,12 +548,12 @@ adopt_all(loading *l, void *root, atoll_why *why)
         void *handle = i == 0                 ? root
                        : l->copies[i] == NULL ? NULL
                                               : handle_of(l, i);
-        if (handle != NULL && !adopt(l, i, handle, why)) {
+        if (handle != NULL && !space_adopt(l, i, handle, why)) {
             if (i > 0) {
                 dlclose(root);
             }
             release_far(l);
-            undo(l->space, before);
+            space_undo(l->space, before);
             return false;
         }
     }
@@ -562,7 +562,7 @@ adopt_all(loading *l, void *root, atoll_why *why)
 
 /* Run the constructors of copy `i`, after those of what it needs. */
 static void
-construct(loading *l, size_t i)
+space_construct(loading *l, size_t i)
 {
     const elf_node *node = &l->plan.nodes[i];
     atoll_elf_copy *copy = l->copies[i];
@@ -571,7 +571,7 @@ construct(loading *l, size_t i)
     }
     l->constructed[i] = true; /* first: what is needed may be in a circle */
     for (size_t k = 0; k < node->needs_count; k++) {
-        construct(l, node->needs[k]);
+        space_construct(l, node->needs[k]);
     }
     const member *m = find_member(l->space, atoll_elf_device(node->elf),
                                   atoll_elf_inode(node->elf));
@@ -590,18 +590,18 @@ load_group(loading *l, int mode, atoll_why *why)
     }
     void *root = dlopen(path, (mode & ~RTLD_GLOBAL) | RTLD_LOCAL);
     if (root == NULL) {
-        explain(l, why);
+        space_explain(l, why);
         return NULL;
     }
     if (!adopt_all(l, root, why)) {
         return NULL;
     }
-    construct(l, 0);
+    space_construct(l, 0);
     return root;
 }
 
 static bool
-begin(loading *l, const char *path, atoll_why *why)
+space_begin(loading *l, const char *path, atoll_why *why)
 {
     if (!elf_plan_make(&l->plan, path, why)) {
         return false;
@@ -619,7 +619,7 @@ begin(loading *l, const char *path, atoll_why *why)
 }
 
 static void
-finish(loading *l)
+space_finish(loading *l)
 {
     /* Copies first: their descriptors may be the last of the process, and to
      * remove a folder takes some. */
@@ -656,8 +656,8 @@ atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode,
     }
     loading l = {.space = space};
     void *handle =
-        begin(&l, path, why) ? load_group(&l, mode, why) : NULL;
-    finish(&l);
+        space_begin(&l, path, why) ? load_group(&l, mode, why) : NULL;
+    space_finish(&l);
     if (fresh != NULL) {
         *fresh = handle != NULL;
     }
@@ -702,7 +702,7 @@ atoll_elf_space_drop_last(atoll_elf_space *space, size_t count)
     while (before != NULL && before->number > count) {
         before = before->next;
     }
-    undo(space, before);
+    space_undo(space, before);
 }
 
 bool
@@ -711,7 +711,7 @@ atoll_elf_space_free(atoll_elf_space *space, bool unload)
     while (space->members != NULL) {
         member *m = space->members;
         if (unload && !m->pinned) {
-            undo(space, m->next);
+            space_undo(space, m->next);
             continue;
         }
         /* Its old path stays, too: it may have asked for that and use it. */

@@ -14,6 +14,8 @@ typedef struct elf_stage {
 /* Folders for temporary links, or files with data, the best first; some more
  * than once. False when there are no more. */
 typedef enum { ELF_LINKS, ELF_DATA } elf_temporary;
+
+/* Find the folder for what is there for a moment: $TMPDIR, or /dev/shm. */
 bool elf_temporary_folder(size_t i, elf_temporary what, const char **folder);
 
 /* Make the folder for what `plan` copies, and for what is found by its origin.

@@ -38,7 +38,7 @@ static int epoll = -1;  /* guarded by lock: the thread's, while there is one */
 /* Its process has ended. Under the lock, so that who forks meanwhile does not
  * find a descriptor in the list that is somebody else's by then. */
 static void
-take_out(child *c)
+children_take_out(child *c)
 {
     atoll_lock_acquire(&lock);
     child **link = &children;
@@ -55,7 +55,7 @@ take_out(child *c)
 
 /* Nobody is left: the thread is over. */
 static bool
-is_over(void)
+children_is_over(void)
 {
     atoll_lock_acquire(&lock);
     bool over = children == NULL;
@@ -78,7 +78,7 @@ wait_for_children(void *arg)
             continue; /* EINTR: a debugger's */
         }
         child *c = event.data.ptr;
-        take_out(c);
+        children_take_out(c);
         siginfo_t info;
         memset(&info, 0, sizeof(info));
         info.si_signo = SIGCHLD;
@@ -86,7 +86,7 @@ wait_for_children(void *arg)
         info.si_pid = c->pid;
         at_signal_deliver(c->owner, SIGCHLD, &info);
         atoll_free(c);
-    } while (!is_over());
+    } while (!children_is_over());
     return NULL;
 }
 
@@ -94,7 +94,7 @@ wait_for_children(void *arg)
 
 /* Under the lock. */
 static bool
-start(void)
+children_start(void)
 {
     int fd = epoll_create1(EPOLL_CLOEXEC);
     pthread_attr_t attributes;
@@ -119,10 +119,10 @@ start(void)
 }
 
 static bool
-add(child *c)
+children_add(child *c)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-    if (epoll < 0 && !start()) {
+    if (epoll < 0 && !children_start()) {
         return false;
     }
     c->next = children;
@@ -151,7 +151,7 @@ atoll_signals_watch(const void *owner, int pid)
     sigset_t mask;
     at_signal_mask(&mask);
     atoll_lock_acquire(&lock);
-    bool good = add(c);
+    bool good = children_add(c);
     atoll_lock_release(&lock);
     at_signal_unmask(&mask);
     if (!good) {

@@ -76,14 +76,14 @@ at_signal_unmask(sigset_t *before)
 }
 
 static void
-enter(sigset_t *mask)
+signals_enter(sigset_t *mask)
 {
     at_signal_mask(mask);
     atoll_lock_acquire(&lock);
 }
 
 static void
-leave(sigset_t *mask)
+signals_leave(sigset_t *mask)
 {
     atoll_lock_release(&lock);
     at_signal_unmask(mask);
@@ -120,7 +120,7 @@ is_shared(int signum)
 
 /* What `place` has, to be called now; once, if it was meant for one time. */
 static const setting *
-take(const setting **place)
+signals_take(const setting **place)
 {
     const setting *now = at_load_sc(place);
     if (now != NULL && (now->action.sa_flags & (int)SA_RESETHAND) != 0 &&
@@ -131,7 +131,7 @@ take(const setting **place)
 }
 
 static void
-call(const setting *s, int signum, siginfo_t *info, void *context)
+signals_call(const setting *s, int signum, siginfo_t *info, void *context)
 {
     sigset_t mask;
     pthread_sigmask(SIG_BLOCK, &s->action.sa_mask, &mask);
@@ -157,9 +157,9 @@ static bool
 seat_call(seat *s, int signum, siginfo_t *info, void *context)
 {
     at_add_sc(&s->inside, 1); /* before `now` is read: see above */
-    const setting *now = take(&s->now);
+    const setting *now = signals_take(&s->now);
     if (now != NULL) {
-        call(now, signum, info, context);
+        signals_call(now, signum, info, context);
     }
     seat_leave(s);
     return now != NULL;
@@ -199,10 +199,10 @@ pass_begin(uint32_t me)
 static void
 pass_on(uint32_t me, int signum, siginfo_t *info, void *context, bool taken)
 {
-    const setting *base = take(&signals[signum].base);
+    const setting *base = signals_take(&signals[signum].base);
     if (base != NULL && is_handler(&base->action)) {
         uint32_t *pass = pass_begin(me);
-        call(base, signum, info, context);
+        signals_call(base, signum, info, context);
         at_store_rlx(pass, 0);
     }
     else if (base == NULL && !taken && !is_ignored_by_default(signum)) {
@@ -215,7 +215,7 @@ pass_on(uint32_t me, int signum, siginfo_t *info, void *context, bool taken)
 }
 
 static void
-dispatch(int signum, siginfo_t *info, void *context)
+signals_dispatch(int signum, siginfo_t *info, void *context)
 {
     int kept = errno;
     bool taken = false;
@@ -240,16 +240,16 @@ dispatch(int signum, siginfo_t *info, void *context)
 /* --------------------------------------------- under the lock: the process's */
 
 static bool
-is_ours(const struct sigaction *action)
+signals_is_ours(const struct sigaction *action)
 {
     return (action->sa_flags & SA_SIGINFO) != 0 &&
-           action->sa_sigaction == dispatch;
+           action->sa_sigaction == signals_dispatch;
 }
 
 /* The setting of this action in `list`, which gets it if need be. NULL with
  * errno. */
 static const setting *
-remember(setting **list, const struct sigaction *action)
+signals_remember(setting **list, const struct sigaction *action)
 {
     struct sigaction clean;
     memset(&clean, 0, sizeof(clean));
@@ -285,7 +285,7 @@ get_base(int signum, struct sigaction *out)
     if (sigaction(signum, NULL, out) < 0) {
         return -1;
     }
-    if (is_ours(out)) {
+    if (signals_is_ours(out)) {
         const setting *base = at_load_sc(&signals[signum].base);
         memset(out, 0, sizeof(*out));
         if (base != NULL) {
@@ -301,7 +301,7 @@ set_base(int signum, const struct sigaction *action)
     const setting *base = NULL;
     if (action->sa_handler != SIG_DFL ||
         (action->sa_flags & SA_NOCLDWAIT) != 0) {
-        base = remember(&signals[signum].bases, action);
+        base = signals_remember(&signals[signum].bases, action);
         if (base == NULL) {
             return -1;
         }
@@ -340,38 +340,38 @@ common_flags(int signum)
 
 /* Be the process's handler, in front of the one that is there now. */
 static int
-install(int signum)
+signals_install(int signum)
 {
     struct sigaction ours, was;
     if (sigaction(signum, NULL, &was) < 0 ||
-        (!is_ours(&was) && set_base(signum, &was) < 0)) {
+        (!signals_is_ours(&was) && set_base(signum, &was) < 0)) {
         return -1;
     }
     memset(&ours, 0, sizeof(ours));
-    ours.sa_sigaction = dispatch;
+    ours.sa_sigaction = signals_dispatch;
     ours.sa_flags = common_flags(signum);
     sigemptyset(&ours.sa_mask); /* each handler's is added when it is called */
     if (sigaction(signum, &ours, &was) < 0) {
         return -1;
     }
     /* Somebody may have been faster than these two calls. */
-    return is_ours(&was) ? 0 : set_base(signum, &was);
+    return signals_is_ours(&was) ? 0 : set_base(signum, &was);
 }
 
 /* No owner has a handler. Ours may stay where nothing can be seen of it, since
  * whoever sets another between the next calls would lose it: libuv sets and
  * resets its handler for every program that it starts. */
 static void
-withdraw(int signum)
+signals_withdraw(int signum)
 {
     struct sigaction now, base;
-    if (sigaction(signum, NULL, &now) < 0 || !is_ours(&now) ||
+    if (sigaction(signum, NULL, &now) < 0 || !signals_is_ours(&now) ||
         get_base(signum, &base) < 0 ||
         (is_ignored_by_default(signum) && base.sa_handler != SIG_IGN &&
          (base.sa_flags & SA_NOCLDWAIT) == 0)) {
         return;
     }
-    if (sigaction(signum, &base, &now) == 0 && !is_ours(&now)) {
+    if (sigaction(signum, &base, &now) == 0 && !signals_is_ours(&now)) {
         sigaction(signum, &now, NULL); /* a newer one: theirs */
     }
 }
@@ -410,14 +410,14 @@ static int
 set_handler(const void *owner, int signum, const struct sigaction *action)
 {
     seat *s = seat_of(owner, signum, true);
-    const setting *now = s == NULL ? NULL : remember(&s->settings, action);
+    const setting *now = s == NULL ? NULL : signals_remember(&s->settings, action);
     if (now == NULL) {
         return -1;
     }
     const setting *had = at_load_sc(&s->now);
     at_store_rlx(&process, (int32_t)getpid()); /* see dispatch */
     at_store_sc(&s->now, now);
-    int rc = install(signum);
+    int rc = signals_install(signum);
     if (rc < 0) {
         at_store_sc(&s->now, had);
     }
@@ -433,7 +433,7 @@ reset_handler(const void *owner, int signum, const struct sigaction *action,
         at_store_sc(&s->now, NULL);
     }
     if (!is_wanted(signum)) {
-        withdraw(signum);
+        signals_withdraw(signum);
     }
     if (action->sa_handler != SIG_IGN || base->sa_handler != SIG_DFL ||
         signum == SIGCHLD) {
@@ -443,7 +443,7 @@ reset_handler(const void *owner, int signum, const struct sigaction *action,
     if (sigaction(signum, NULL, &now) < 0) {
         return -1;
     }
-    return is_ours(&now) ? set_base(signum, action)
+    return signals_is_ours(&now) ? set_base(signum, action)
                          : sigaction(signum, action, NULL);
 }
 
@@ -466,7 +466,7 @@ set_fault(const void *owner, int signum, const struct sigaction *action,
             s->under = was;
         }
         at_store_sc(&s->now, is_handler(action)
-                                 ? remember(&s->settings, action)
+                                 ? signals_remember(&s->settings, action)
                                  : NULL);
     }
     if (before != NULL) {
@@ -502,10 +502,10 @@ atoll_signal_action(const void *owner, int signum,
 {
     sigset_t mask;
     struct sigaction base;
-    enter(&mask);
+    signals_enter(&mask);
     if (!is_shared(signum)) {
         int result = set_fault(owner, signum, action, before);
-        leave(&mask);
+        signals_leave(&mask);
         return result;
     }
     seat *s = seat_of(owner, signum, false);
@@ -513,7 +513,7 @@ atoll_signal_action(const void *owner, int signum,
     int rc = get_base(signum, &base);
     if (rc == 0 && action != NULL) {
         /* What it has found there it may put back. */
-        bool own = is_handler(action) && !is_ours(action) &&
+        bool own = is_handler(action) && !signals_is_ours(action) &&
                    action->sa_handler != base.sa_handler;
         rc = own ? set_handler(owner, signum, action)
                  : reset_handler(owner, signum, action, &base);
@@ -521,7 +521,7 @@ atoll_signal_action(const void *owner, int signum,
     if (rc == 0 && before != NULL) {
         *before = had != NULL ? had->action : base;
     }
-    leave(&mask);
+    signals_leave(&mask);
     return rc;
 }
 
@@ -529,25 +529,25 @@ void
 atoll_signals_check(void)
 {
     sigset_t mask;
-    enter(&mask);
+    signals_enter(&mask);
     for (int signum = 1; signum < SIGNALS; signum++) {
         struct sigaction now;
         if (is_shared(signum) && is_wanted(signum) && sigaction(signum, NULL, &now) == 0 &&
-            !is_ours(&now)) {
-            (void)install(signum); /* no memory: as if it came now */
+            !signals_is_ours(&now)) {
+            (void)signals_install(signum); /* no memory: as if it came now */
         }
     }
-    leave(&mask);
+    signals_leave(&mask);
 }
 
 bool
 atoll_signals_has(const void *owner, int signum)
 {
     sigset_t mask;
-    enter(&mask);
+    signals_enter(&mask);
     seat *s = seat_of(owner, signum, false);
     bool has = s != NULL && at_load_sc(&s->now) != NULL;
-    leave(&mask);
+    signals_leave(&mask);
     return has;
 }
 
@@ -586,17 +586,17 @@ seat_drain(seat *s, int64_t deadline)
 
 /* Empty the seat, which has no handler, and is still its owner's. */
 static void
-vacate(seat *s)
+signals_vacate(seat *s)
 {
     sigset_t mask;
-    enter(&mask);
+    signals_enter(&mask);
     while (s->settings != NULL) {
         setting *next = s->settings->next;
         atoll_free(s->settings);
         s->settings = next;
     }
     s->owner = NULL;
-    leave(&mask);
+    signals_leave(&mask);
 }
 
 bool
@@ -605,7 +605,7 @@ atoll_signals_forget(const void *owner, int64_t deadline)
     sigset_t mask;
     bool good = true;
     for (int signum = 1; signum < SIGNALS; signum++) {
-        enter(&mask);
+        signals_enter(&mask);
         seat *s = seat_of(owner, signum, false);
         if (s != NULL && !is_shared(signum)) {
             reset_fault(s, signum);
@@ -613,15 +613,15 @@ atoll_signals_forget(const void *owner, int64_t deadline)
         if (s != NULL) {
             at_store_sc(&s->now, NULL);
             if (!is_wanted(signum)) {
-                withdraw(signum);
+                signals_withdraw(signum);
             }
         }
-        leave(&mask);
+        signals_leave(&mask);
         if (s == NULL) {
             continue;
         }
         if (seat_drain(s, deadline)) {
-            vacate(s);
+            signals_vacate(s);
         }
         else {
             good = false; /* the seat stays taken */

@@ -8,6 +8,7 @@
  * are blocked. */
 void at_signal_deliver(const void *owner, int signum, siginfo_t *info);
 
+/* Block all signals in this thread; *before is what was blocked. */
 void at_signal_mask(sigset_t *before);   /* block all signals here */
 void at_signal_unmask(sigset_t *before); /* back to that */
 

@@ -50,8 +50,7 @@ receive_now(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     case ATOLL_ERR_AGAIN:
         return Py_NewRef(args[1]);
     default:
-        return end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                         : channel_raise(end, err);
+        return chanobj_raise(end, err);
     }
 }
 
@@ -96,8 +95,7 @@ send_now(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     if (err == ATOLL_ERR_AGAIN) {
         return NULL;
     }
-    return end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                     : channel_raise(end, err);
+    return chanobj_raise(end, err);
 }
 
 PyDoc_STRVAR(select_now_doc,

@@ -24,7 +24,7 @@ add_last(cqobj *cq, op_list *list, opobj *o)
 }
 
 static void
-take_out(opobj *o)
+op_take_out(opobj *o)
 {
     if (o->cq == NULL) {
         return;
@@ -105,7 +105,7 @@ op_start(opobj *o, cqobj *cq, atoll_event *event)
 
 /* As atoll_op_cancel. */
 static bool
-recall(opobj *o)
+op_recall(opobj *o)
 {
     return o->kind == OP_SELECT
                ? atoll_select_cancel(o->selection->cases, o->selection->count,
@@ -128,13 +128,13 @@ drop_unsent(opobj *o)
 /* Out of all lists, and nothing is left of it but the object. What becomes of
  * the message is the caller's business. */
 static void
-over(opobj *o)
+op_over(opobj *o)
 {
     bool owned = o->owned;
     PyObject *keep = o->keep;
     PyObject *token = o->token;
     selection *cases = o->selection;
-    take_out(o);
+    op_take_out(o);
     o->token = NULL;
     o->owned = false;
     o->phase = OP_OVER;
@@ -156,7 +156,7 @@ void
 op_collect(cqobj *cq, atoll_op *op)
 {
     opobj *o = op->user;
-    take_out(o);
+    op_take_out(o);
     if (o->kind == OP_SELECT) {
         o->index = atoll_select_end(o->selection->cases, o->selection->count,
                                     op);
@@ -171,12 +171,12 @@ op_told(opobj *o)
 {
     cqobj *cq = o->cq;
     if (o->kind == OP_WATCH) {
-        over(o); /* there is no result to be taken */
+        op_over(o); /* there is no result to be taken */
         return;
     }
     bool owned = o->owned;
     PyObject *token = o->token; /* told once: it need not be kept */
-    take_out(o);
+    op_take_out(o);
     add_last(cq, &cq->told, o);
     o->owned = false;
     o->token = NULL;
@@ -213,7 +213,7 @@ has_received(const opobj *o)
 
 /* Of one that has received: where from, and what. */
 static atoll_chan *
-chan_of(const opobj *o)
+op_chan_of(const opobj *o)
 {
     return o->kind == OP_SELECT ? o->selection->cases[o->index].of.chan
                                 : o->end->chan;
@@ -245,7 +245,7 @@ static void
 swap_along(opobj *o, const atoll_chan *chan, atoll_msg *msg)
 {
     for (; o != NULL; o = o->next) {
-        if (has_received(o) && chan_of(o) == chan) {
+        if (has_received(o) && op_chan_of(o) == chan) {
             atoll_msg newer = *msg_of(o);
             *msg_of(o) = *msg;
             *msg = newer;
@@ -257,7 +257,7 @@ swap_along(opobj *o, const atoll_chan *chan, atoll_msg *msg)
 static void
 put_back(opobj *o)
 {
-    atoll_chan *chan = chan_of(o);
+    atoll_chan *chan = op_chan_of(o);
     atoll_msg msg = *msg_of(o);
     /* Those that the core has ended meanwhile count, too. They are asked for
      * one by one: a queue that has said that it is empty would have emptied its
@@ -284,15 +284,15 @@ put_back(opobj *o)
 bool
 op_cancel(opobj *o)
 {
-    if (o->phase == OP_PENDING && recall(o)) {
+    if (o->phase == OP_PENDING && op_recall(o)) {
         drop_unsent(o);
-        over(o);
+        op_over(o);
         return true;
     }
     while (o->phase == OP_PENDING) {
         /* Somebody is about to put it in. */
         if (atoll_cq_wait(o->cq->cq, &for_ever) != ATOLL_OK) {
-            over(o); /* in a forked child: nobody is */
+            op_over(o); /* in a forked child: nobody is */
             return true;
         }
         op_collect(o->cq, atoll_cq_next(o->cq->cq));
@@ -314,13 +314,13 @@ op_cancel(opobj *o)
                           o->op->status);
     }
     drop_unsent(o);
-    over(o);
+    op_over(o);
     return true;
 }
 
 /* The newest of what has ended and was not taken; or NULL. */
 static opobj *
-newest(const cqobj *cq)
+op_newest(const cqobj *cq)
 {
     return cq->untold.last != NULL ? cq->untold.last : cq->told.last;
 }
@@ -331,24 +331,24 @@ op_end_all(cqobj *cq)
     opobj *o;
     /* First those that wait: none of them is to get what is put back. */
     while ((o = cq->pending.first) != NULL) {
-        if (recall(o)) {
+        if (op_recall(o)) {
             drop_unsent(o);
-            over(o);
+            op_over(o);
         }
         else if (atoll_cq_wait(cq->cq, &for_ever) == ATOLL_OK) {
             op_collect(cq, atoll_cq_next(cq->cq));
         }
         else {
-            over(o); /* in a forked child */
+            op_over(o); /* in a forked child */
         }
     }
     /* Then, the newest first, what has come. */
-    while ((o = newest(cq)) != NULL) {
+    while ((o = op_newest(cq)) != NULL) {
         if (!has_received(o) && !has_taken(o) && !o->owned) {
-            take_out(o); /* whoever has it may still ask how it ended */
+            op_take_out(o); /* whoever has it may still ask how it ended */
         }
         else if (!op_cancel(o)) {
-            over(o);
+            op_over(o);
         }
     }
 }
@@ -356,7 +356,7 @@ op_end_all(cqobj *cq)
 /* --------------------------------------------------------------- the type */
 
 static PyObject *
-raise_for(const opobj *o, atoll_err err)
+op_raise_for(const opobj *o, atoll_err err)
 {
     if (o->lock != NULL) {
         return sync_raise(o->state, o->lock->sync, err);
@@ -364,8 +364,7 @@ raise_for(const opobj *o, atoll_err err)
     if (o->end == NULL) {
         return raise_err(o->state, err, "event");
     }
-    return o->end->kind == HANDLE_QUEUE ? queue_raise(o->end, err)
-                                        : channel_raise(o->end, err);
+    return chanobj_raise(o->end, err);
 }
 
 PyDoc_STRVAR(result_doc,
@@ -389,7 +388,7 @@ op_result(PyObject *obj, PyObject *Py_UNUSED(ignored))
     selection *cases = o->selection;
     o->selection = NULL;
     Py_INCREF(o);
-    over(o);
+    op_over(o);
     PyObject *result = NULL;
     if (atoll_trace_on(TRACE_MESSAGES) && (o->kind == OP_RECV || o->kind == OP_SEND)) {
         chanobj_trace(o->end, o->kind == OP_SEND, err);
@@ -402,7 +401,7 @@ op_result(PyObject *obj, PyObject *Py_UNUSED(ignored))
         if (o->kind == OP_SEND) {
             atoll_msg_drop(&msg);
         }
-        raise_for(o, err);
+        op_raise_for(o, err);
     }
     else {
         result = o->kind == OP_RECV ? chanobj_open(o->end, &msg)
@@ -457,7 +456,7 @@ op_dealloc(PyObject *obj)
     PyObject *exc = PyErr_GetRaisedException();
     /* Not PENDING: then the queue has a reference. */
     if (o->phase != OP_OVER && !op_cancel(o)) {
-        over(o);
+        op_over(o);
     }
     PyErr_SetRaisedException(exc);
     op_clear(obj);

@@ -16,7 +16,7 @@ open_queue(PyObject *obj)
 
 /* `o`, or NULL, started: the result of a method. */
 static PyObject *
-started(opobj *o, cqobj *self)
+cq_started(opobj *o, cqobj *self)
 {
     if (o == NULL || open_queue((PyObject *)self) == NULL) {
         Py_XDECREF(o); /* encoding runs anybody's code, which may close it */
@@ -62,7 +62,7 @@ cq_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     opobj *o = end == NULL
                    ? NULL
                    : op_new(self->state, OP_RECV, args[0], args[1]);
-    return started(o, self);
+    return cq_started(o, self);
 }
 
 PyDoc_STRVAR(send_doc,
@@ -80,7 +80,7 @@ cq_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     opobj *o = end == NULL
                    ? NULL
                    : new_send(self->state, end, args[1], args[2], -1);
-    return started(o, self);
+    return cq_started(o, self);
 }
 
 PyDoc_STRVAR(take_doc,
@@ -104,7 +104,7 @@ cq_take(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     if (o != NULL) {
         o->lock = (syncobj *)Py_NewRef(args[0]);
     }
-    return started(o, self);
+    return cq_started(o, self);
 }
 
 PyDoc_STRVAR(start_doc,
@@ -124,7 +124,7 @@ cq_start(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     Py_XSETREF(o->token, Py_NewRef(args[1]));
-    return started((opobj *)Py_NewRef(o), self);
+    return cq_started((opobj *)Py_NewRef(o), self);
 }
 
 PyDoc_STRVAR(watch_doc,
@@ -189,7 +189,7 @@ cq_drain(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 static atoll_err
-do_wait(void *arg, const atoll_wait *wait)
+cq_do_wait(void *arg, const atoll_wait *wait)
 {
     return atoll_cq_wait(arg, wait);
 }
@@ -216,7 +216,7 @@ cq_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     atoll_cq *cq = atoll_cq_ref(self->cq);
-    int rc = detach_wait_one(self->state, do_wait, cq, deadline, NULL,
+    int rc = detach_wait_one(self->state, cq_do_wait, cq, deadline, NULL,
                              &wait_events, NULL, &err);
     atoll_cq_unref(cq);
     if (rc < 0) {

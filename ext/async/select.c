@@ -237,8 +237,7 @@ raise_case(selection *s, uint32_t index, atoll_err err)
         return;
     }
     else {
-        (void)(end->kind == HANDLE_QUEUE ? queue_raise(end, err)
-                                         : channel_raise(end, err));
+        (void)chanobj_raise(end, err);
     }
     name_case(index);
 }

@@ -44,6 +44,8 @@ PyObject *selection_result(selection *s, uint32_t index, atoll_err err);
 /* The messages have been dropped, or are left to whoever they belong to. Gives back
  * the objects, which may run anybody's code. */
 void selection_free(selection *s);
+
+/* Visit the objects of its cases, for the collector. */
 int selection_visit(const selection *s, visitproc visit, void *arg);
 
 /* The memory of the last one is kept for the next: give it back. */

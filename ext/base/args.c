@@ -1,5 +1,18 @@
-/* Arguments of functions that are called by vectorcall. See base/base.h. */
+/* Arguments of functions that are called by vectorcall; texts. See base/base.h. */
 #include "base/base.h"
+
+#include <string.h>
+
+char *
+core_copy_text(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = atoll_alloc(size);
+    if (copy != NULL) {
+        memcpy(copy, text, size);
+    }
+    return copy;
+}
 
 /* Find a keyword among the names: its index; -1 with TypeError. */
 static int

@@ -87,6 +87,15 @@ PyTypeObject *core_add_type(core_state *state, PyType_Spec *spec);
 /* Make a type that the module does not show. As core_add_type. */
 PyTypeObject *core_make_type(core_state *state, PyType_Spec *spec);
 
+/* A number of the core's that the package uses. */
+typedef struct core_constant {
+    const char *name; /* NULL: the end of a table */
+    long value;
+} core_constant;
+
+/* Add a table of them to the module. 0, or -1 with MemoryError. */
+int core_add_constants(core_state *state, const core_constant *table);
+
 /* There is one Python object for each channel end and lock in an interpreter. They are
  * known by their address under a number: of a channel end its id and kind, of a lock
  * its negative id. The table does not hold them. */
@@ -141,6 +150,12 @@ PyObject *error_class(core_state *state, const char *name);
 /* Raise what codes mean that mean the same everywhere (NOMEM, FORKED, ...); `what`
  * names the thing. Always returns NULL. */
 PyObject *raise_err(core_state *state, atoll_err err, const char *what);
+
+/* -------------------------------------------------------------------- texts */
+
+/* Copy a text into memory of the process, to be freed with atoll_free. NULL when out of
+ * memory. Any thread. */
+char *core_copy_text(const char *text);
 
 /* ---------------------------------------------------------------- arguments */
 

@@ -7,14 +7,14 @@
 static const char *const package_names[] = {
     [PACKAGE_AIO] = "atoll._aio",
     [PACKAGE_BOOT] = "atoll._boot",
-    [PACKAGE_CONSTANT] = "atoll._constant",
+    [PACKAGE_CONSTANT] = "atoll._cross.constant",
     [PACKAGE_ERRORS] = "atoll.errors",
-    [PACKAGE_FROZEN] = "atoll._frozen",
-    [PACKAGE_FUTURE] = "atoll._future",
-    [PACKAGE_OUTPUT] = "atoll._output",
-    [PACKAGE_PICKLE] = "atoll._pickle",
-    [PACKAGE_REGISTRY] = "atoll._registry",
-    [PACKAGE_STREAM] = "atoll._stream",
+    [PACKAGE_FROZEN] = "atoll._cross.frozen",
+    [PACKAGE_FUTURE] = "atoll._tasks.future",
+    [PACKAGE_OUTPUT] = "atoll._output.drain",
+    [PACKAGE_PICKLE] = "atoll._cross.pickle",
+    [PACKAGE_REGISTRY] = "atoll._cross.registry",
+    [PACKAGE_STREAM] = "atoll._output.stream",
 };
 
 PyObject *

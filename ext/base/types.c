@@ -19,6 +19,18 @@ core_add_type(core_state *state, PyType_Spec *spec)
     return type;
 }
 
+int
+core_add_constants(core_state *state, const core_constant *table)
+{
+    for (; table->name != NULL; table++) {
+        if (PyModule_AddIntConstant(state->module, table->name, table->value) <
+            0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* ------------------------------------------------------ one object for an id */
 
 PyObject *

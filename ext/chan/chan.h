@@ -60,6 +60,8 @@ PyObject *chanobj_list(core_state *state, int core_kind,
  * atoll_chan_send and _recv say; -1 with an exception: nothing happened. */
 int chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline,
                  atoll_err *err);
+
+/* Receive a message; as chanobj_send. */
 int chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline,
                  atoll_err *err);
 
@@ -71,6 +73,8 @@ void chanobj_trace(const chanobj *self, bool sent, atoll_err err);
 /* Raise what a call that blocks raises for CLOSED, POISONED, FORKED, NOMEM.
  * Returns NULL. */
 PyObject *queue_raise(chanobj *self, atoll_err err);
+
+/* Raise what a call on a channel raises for `err`. Returns NULL. */
 PyObject *channel_raise(chanobj *self, atoll_err err);
 
 /* Give a message its rule; `orphan` < 0 is the default of its channel. */
@@ -84,15 +88,35 @@ PyObject *chanobj_orphan_rule(core_state *state, int orphan);
 /* Make what __reduce__ returns: see xfer_reduce_handle. */
 PyObject *chanobj_reduce(chanobj *self, const char *finder);
 
+/* Raise as queue_raise or channel_raise, whichever it is. Returns NULL. */
+PyObject *chanobj_raise(chanobj *self, atoll_err err);
+
+/* Methods of both kinds that are coroutines of atoll._aio: sending, receiving, and the
+ * next of `async for`. */
+PyObject *chanobj_send_async(PyObject *obj, PyObject *const *args,
+                             Py_ssize_t nargs, PyObject *kwnames);
+
+/* Receive, in a coroutine. */
+PyObject *chanobj_recv_async(PyObject *obj, PyObject *ignored);
+
+/* Receive, for `async for`. */
+PyObject *chanobj_anext(PyObject *obj);
+
 /* For the type tables. */
 void chanobj_dealloc(PyObject *obj);
+
+/* Hash it by its id. */
 Py_hash_t chanobj_hash(PyObject *obj);
+
+/* Get its id, an int. */
 PyObject *chanobj_get_id(PyObject *obj, void *closure);
 extern PyMemberDef chanobj_members[];
 
 /* --- the types, each in its file: make them; 0, or -1 with an exception */
 
 int queue_add_type(core_state *state);
+
+/* Make SendChannel and RecvChannel. */
 int channel_add_types(core_state *state);
 
 extern PyMethodDef queue_functions[], channel_functions[];

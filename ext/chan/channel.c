@@ -197,32 +197,11 @@ PyDoc_STRVAR(send_async_doc,
 "If it can be done at once it does not yield. When it is cancelled, nothing was\n"
 "sent.");
 
-static PyObject *
-send_send_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-                PyObject *kwnames)
-{
-    return aio_call(((chanobj *)obj)->state, "put_async", obj, args, nargs,
-                    kwnames);
-}
-
 PyDoc_STRVAR(recv_async_doc,
 "recv_async($self, /)\n--\n\n"
 "await channel.recv_async(): as recv(), for a coroutine of asyncio or Trio. If\n"
 "something is there it does not yield. When it is cancelled, nothing was\n"
 "received. `async for obj in channel` receives until it is closed.");
-
-static PyObject *
-recv_recv_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
-{
-    return aio_call(((chanobj *)obj)->state, "get_async", obj, NULL, 0, NULL);
-}
-
-static PyObject *
-recv_anext(PyObject *obj)
-{
-    return aio_call(((chanobj *)obj)->state, "next_async", obj, NULL, 0,
-                    NULL);
-}
 
 /* ---------------------------------------------------------------- the types */
 
@@ -248,7 +227,7 @@ static PyMethodDef send_methods[] = {
      send_doc},
     {"send_nowait", (PyCFunction)(void *)send_send_nowait,
      METH_FASTCALL | METH_KEYWORDS, send_nowait_doc},
-    {"send_async", (PyCFunction)(void *)send_send_async,
+    {"send_async", (PyCFunction)(void *)chanobj_send_async,
      METH_FASTCALL | METH_KEYWORDS, send_async_doc},
     {"send_buffer", (PyCFunction)(void *)send_send_buffer,
      METH_FASTCALL | METH_KEYWORDS, send_buffer_doc},
@@ -261,7 +240,7 @@ static PyMethodDef recv_methods[] = {
      recv_doc},
     {"recv_nowait", (PyCFunction)(void *)recv_recv_nowait,
      METH_FASTCALL | METH_KEYWORDS, recv_nowait_doc},
-    {"recv_async", recv_recv_async, METH_NOARGS, recv_async_doc},
+    {"recv_async", chanobj_recv_async, METH_NOARGS, recv_async_doc},
     CHANEND_METHODS,
 };
 
@@ -293,7 +272,7 @@ static PyType_Slot recv_slots[] = {
     {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, recv_next},
     {Py_am_aiter, PyObject_SelfIter},
-    {Py_am_anext, recv_anext},
+    {Py_am_anext, chanobj_anext},
     {Py_tp_doc, "The receiving end of a channel; iterating receives until it "
                 "is closed.\n\n" LIFE_DOC},
     {0, NULL},

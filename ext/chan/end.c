@@ -40,7 +40,7 @@ is_empty(const atoll_msg *why)
 /* The exception to be told of: `exc`, or the reason of another poison that it is.
  * NULL: none, or with an exception set. A new reference. */
 static PyObject *
-innermost(core_state *state, PyObject *exc)
+chanend_innermost(core_state *state, PyObject *exc)
 {
     PyObject *poisoned = error_class(state, "ChannelPoisoned");
     if (poisoned == NULL) {
@@ -97,7 +97,7 @@ encode_why(core_state *state, PyObject *exc, atoll_msg *msg)
 {
     int rc = -1;
     PyObject *info = NULL;
-    PyObject *inner = innermost(state, exc);
+    PyObject *inner = chanend_innermost(state, exc);
     if (inner != NULL) {
         info = package_call(PACKAGE_BOOT, "capture", "(O)", inner);
         rc = info == NULL ? -1 : encode_pair(state, info, inner, msg);

@@ -12,13 +12,23 @@ PyObject *chanend_raise(chanobj *self, atoll_err err,
 
 /* Methods of both types. */
 PyObject *chanend_close(PyObject *obj, PyObject *ignored);
+
+/* Poison the channel; documented in chanend_poison_doc. */
 PyObject *chanend_poison(PyObject *obj, PyObject *const *args,
                          Py_ssize_t nargs, PyObject *kwnames);
+
+/* Enter `with`: returns the end itself. */
 PyObject *chanend_enter(PyObject *obj, PyObject *ignored);
+
+/* Leave `with`: closes the channel. */
 PyObject *chanend_exit(PyObject *obj, PyObject *args);
+
+/* Make what __reduce__ returns; ChannelClosed if the end is retired. */
 PyObject *chanend_reduce(PyObject *obj, PyObject *ignored);
 /* Give this interpreter's end back; the types document it each for itself. */
 PyObject *chanend_retire(PyObject *obj, PyObject *ignored);
+
+/* Show it. */
 PyObject *chanend_repr(PyObject *obj);
 
 extern const char chanend_close_doc[], chanend_poison_doc[];

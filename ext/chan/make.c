@@ -135,7 +135,7 @@ fill_with_time(int64_t now, atoll_msg *msg)
 
 /* Seconds as nanoseconds, rounded up; INT64_MAX for what is longer than that. */
 static int
-parse_seconds(const char *function, PyObject *seconds, bool may_be_zero,
+make_parse_seconds(const char *function, PyObject *seconds, bool may_be_zero,
               int64_t *ns)
 {
     double value = PyFloat_AsDouble(seconds);
@@ -199,7 +199,7 @@ static PyObject *
 core_after(PyObject *module, PyObject *seconds)
 {
     int64_t delay;
-    if (parse_seconds("after", seconds, true, &delay) < 0) {
+    if (make_parse_seconds("after", seconds, true, &delay) < 0) {
         return NULL;
     }
     return new_timer(module, delay, 0);
@@ -224,7 +224,7 @@ static PyObject *
 core_ticker(PyObject *module, PyObject *seconds)
 {
     int64_t period;
-    if (parse_seconds("ticker", seconds, false, &period) < 0) {
+    if (make_parse_seconds("ticker", seconds, false, &period) < 0) {
         return NULL;
     }
     return new_timer(module, period, period);

@@ -9,7 +9,7 @@
 /* ------------------------------------------------------ one object per id */
 
 static PyTypeObject *
-type_of(core_state *state, xfer_handle_kind kind)
+chanobj_type_of(core_state *state, xfer_handle_kind kind)
 {
     switch (kind) {
     case HANDLE_QUEUE:
@@ -22,10 +22,10 @@ type_of(core_state *state, xfer_handle_kind kind)
 }
 
 static PyObject *
-new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
+chanobj_new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
            long long key)
 {
-    chanobj *self = PyObject_New(chanobj, type_of(state, kind));
+    chanobj *self = PyObject_New(chanobj, chanobj_type_of(state, kind));
     if (self == NULL) {
         return NULL;
     }
@@ -49,7 +49,7 @@ chanobj_peek(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
     PyObject *self = core_handle_find(state, key);
     return self != NULL || PyErr_Occurred()
                ? self
-               : new_object(state, kind, chan, key);
+               : chanobj_new_object(state, kind, chan, key);
 }
 
 PyObject *
@@ -300,4 +300,33 @@ chanobj_reduce(chanobj *self, const char *finder)
 {
     return xfer_reduce_handle(self->state, self->kind, self->chan,
                               atoll_chan_id(self->chan), finder);
+}
+
+/* ----------------------------------------------------- what both kinds do alike */
+
+PyObject *
+chanobj_raise(chanobj *self, atoll_err err)
+{
+    return self->kind == HANDLE_QUEUE ? queue_raise(self, err)
+                                      : channel_raise(self, err);
+}
+
+PyObject *
+chanobj_send_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
+{
+    return aio_call(((chanobj *)obj)->state, "put_async", obj, args, nargs,
+                    kwnames);
+}
+
+PyObject *
+chanobj_recv_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    return aio_call(((chanobj *)obj)->state, "get_async", obj, NULL, 0, NULL);
+}
+
+PyObject *
+chanobj_anext(PyObject *obj)
+{
+    return aio_call(((chanobj *)obj)->state, "next_async", obj, NULL, 0, NULL);
 }

@@ -3,7 +3,7 @@
 #include "wait/wait.h"
 
 static inline atoll_chan *
-chan_of(PyObject *obj)
+queue_chan_of(PyObject *obj)
 {
     return ((chanobj *)obj)->chan;
 }
@@ -17,7 +17,7 @@ queue_from_chan(core_state *state, atoll_chan *chan)
 /* ------------------------------------------------------------- put and get */
 
 static PyObject *
-raise_for(chanobj *self, atoll_err err, const char *if_late,
+queue_raise_for(chanobj *self, atoll_err err, const char *if_late,
           const char *if_late_text)
 {
     unsigned long long id = atoll_chan_id(self->chan);
@@ -37,7 +37,7 @@ raise_for(chanobj *self, atoll_err err, const char *if_late,
 PyObject *
 queue_raise(chanobj *self, atoll_err err)
 {
-    return raise_for(self, err, "QueueEmpty", "not ready");
+    return queue_raise_for(self, err, "QueueEmpty", "not ready");
 }
 
 static PyObject *
@@ -54,7 +54,7 @@ put_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
         Py_RETURN_NONE;
     }
     atoll_msg_drop(&msg);
-    return rc < 0 ? NULL : raise_for(self, err, "QueueFull", "full");
+    return rc < 0 ? NULL : queue_raise_for(self, err, "QueueFull", "full");
 }
 
 static PyObject *
@@ -66,7 +66,7 @@ get_object(chanobj *self, int64_t deadline)
         return NULL;
     }
     return err == ATOLL_OK ? chanobj_open(self, &msg)
-                           : raise_for(self, err, "QueueEmpty", "empty");
+                           : queue_raise_for(self, err, "QueueEmpty", "empty");
 }
 
 /* block and timeout, as queue.Queue has them */
@@ -196,32 +196,11 @@ PyDoc_STRVAR(put_async_doc,
 "thread goes on with others while the queue is full. If there is room it does\n"
 "not yield. When it is cancelled, nothing has been put.");
 
-static PyObject *
-queue_put_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-                PyObject *kwnames)
-{
-    return aio_call(((chanobj *)obj)->state, "put_async", obj, args, nargs,
-                    kwnames);
-}
-
 PyDoc_STRVAR(get_async_doc,
 "get_async($self, /)\n--\n\n"
 "await queue.get_async(): as get(), for a coroutine of asyncio or Trio. If an\n"
 "item is there it does not yield. When it is cancelled, the queue is as it was.\n"
 "`async for item in queue` gets until the queue is shut down.");
-
-static PyObject *
-queue_get_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
-{
-    return aio_call(((chanobj *)obj)->state, "get_async", obj, NULL, 0, NULL);
-}
-
-static PyObject *
-queue_anext(PyObject *obj)
-{
-    return aio_call(((chanobj *)obj)->state, "next_async", obj, NULL, 0,
-                    NULL);
-}
 
 /* ---------------------------------------------------------------- the rest */
 
@@ -231,7 +210,7 @@ PyDoc_STRVAR(qsize_doc, "qsize($self, /)\n--\n\n"
 static PyObject *
 queue_qsize(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromSize_t(atoll_chan_len(chan_of(obj)));
+    return PyLong_FromSize_t(atoll_chan_len(queue_chan_of(obj)));
 }
 
 PyDoc_STRVAR(empty_doc, "empty($self, /)\n--\n\nqsize() == 0.");
@@ -239,7 +218,7 @@ PyDoc_STRVAR(empty_doc, "empty($self, /)\n--\n\nqsize() == 0.");
 static PyObject *
 queue_empty(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(atoll_chan_len(chan_of(obj)) == 0);
+    return PyBool_FromLong(atoll_chan_len(queue_chan_of(obj)) == 0);
 }
 
 PyDoc_STRVAR(full_doc, "full($self, /)\n--\n\n"
@@ -248,7 +227,7 @@ PyDoc_STRVAR(full_doc, "full($self, /)\n--\n\n"
 static PyObject *
 queue_full(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    atoll_chan *chan = chan_of(obj);
+    atoll_chan *chan = queue_chan_of(obj);
     return PyBool_FromLong(atoll_chan_len(chan) >= atoll_chan_capacity(chan));
 }
 
@@ -273,14 +252,14 @@ queue_shutdown(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     if (immediate < 0) {
         return NULL;
     }
-    atoll_chan_close(chan_of(obj), immediate);
+    atoll_chan_close(queue_chan_of(obj), immediate);
     Py_RETURN_NONE;
 }
 
 static PyObject *
 queue_get_maxsize(PyObject *obj, void *Py_UNUSED(closure))
 {
-    return PyLong_FromLongLong(atoll_chan_user(chan_of(obj))[QUEUE_MAXSIZE]);
+    return PyLong_FromLongLong(atoll_chan_user(queue_chan_of(obj))[QUEUE_MAXSIZE]);
 }
 
 static PyObject *
@@ -294,14 +273,14 @@ queue_get_unbounditems(PyObject *obj, void *Py_UNUSED(closure))
 static PyObject *
 queue_get_is_shutdown(PyObject *obj, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(atoll_chan_is_closed(chan_of(obj)));
+    return PyBool_FromLong(atoll_chan_is_closed(queue_chan_of(obj)));
 }
 
 static PyObject *
 queue_repr(PyObject *obj)
 {
     return PyUnicode_FromFormat("Queue(%llu)", (unsigned long long)
-                                atoll_chan_id(chan_of(obj)));
+                                atoll_chan_id(queue_chan_of(obj)));
 }
 
 static PyObject *
@@ -349,9 +328,9 @@ static PyMethodDef queue_methods[] = {
     {"get", (PyCFunction)(void *)queue_get, METH_FASTCALL | METH_KEYWORDS,
      get_doc},
     {"get_nowait", queue_get_nowait, METH_NOARGS, get_nowait_doc},
-    {"put_async", (PyCFunction)(void *)queue_put_async,
+    {"put_async", (PyCFunction)(void *)chanobj_send_async,
      METH_FASTCALL | METH_KEYWORDS, put_async_doc},
-    {"get_async", queue_get_async, METH_NOARGS, get_async_doc},
+    {"get_async", chanobj_recv_async, METH_NOARGS, get_async_doc},
     {"qsize", queue_qsize, METH_NOARGS, qsize_doc},
     {"empty", queue_empty, METH_NOARGS, empty_doc},
     {"full", queue_full, METH_NOARGS, full_doc},
@@ -378,7 +357,7 @@ static PyType_Slot queue_slots[] = {
     {Py_tp_repr, queue_repr},
     {Py_tp_hash, chanobj_hash},
     {Py_am_aiter, PyObject_SelfIter},
-    {Py_am_anext, queue_anext},
+    {Py_am_anext, chanobj_anext},
     {Py_tp_methods, queue_methods},
     {Py_tp_getset, queue_getset},
     {Py_tp_members, chanobj_members},

@@ -97,6 +97,14 @@ chan_start(void)
     wire_set_kind(HANDLE_RECV, &chan_recv_kind);
 }
 
+static const core_constant chan_constants[] = {
+    {"_ORPHAN_KEEP", ATOLL_ORPHAN_KEEP},
+    {"_ORPHAN_REMOVE", ATOLL_ORPHAN_REMOVE},
+    {"_ORPHAN_ERROR", ATOLL_ORPHAN_ERROR},
+    {"_ORPHAN_MARK", ATOLL_ORPHAN_MARK},
+    {NULL, 0},
+};
+
 static int
 chan_begin(core_state *state)
 {
@@ -105,6 +113,7 @@ chan_begin(core_state *state)
                    wire_add_type(state, data->queue_type, chan_encode, true) < 0 ||
                    wire_add_type(state, data->send_type, chan_encode, true) < 0 ||
                    wire_add_type(state, data->recv_type, chan_encode, true) < 0 ||
+                   core_add_constants(state, chan_constants) < 0 ||
                    PyModule_AddFunctions(state->module, queue_functions) < 0
                ? -1
                : PyModule_AddFunctions(state->module, channel_functions);

@@ -32,6 +32,8 @@ typedef struct adopt_blob {
 
 /* Copy. NULL with MemoryError. */
 adopt_blob *adopt_copy_bytes(const char *data, size_t size, bool as_bytearray);
+
+/* Copy a str. NULL with MemoryError. */
 adopt_blob *adopt_copy_str(PyObject *str);
 
 /* Another one with the same contents; NULL when out of memory. Any thread. */
@@ -54,6 +56,8 @@ bool adopt_possible(void);
  * for a block that came to the current interpreter, or left it. -1 with
  * MemoryError: it is not counted. */
 int adopt_count_in(void);
+
+/* Note that a block has left the current interpreter; as adopt_count_in. */
 int adopt_count_out(void);
 
 /* A bytearray that owns `block`, in which its `size` bytes begin at `offset`;

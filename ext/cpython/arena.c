@@ -25,7 +25,7 @@ static arena *buckets[BUCKETS];         /* guarded by lock */
 static PyObjectArenaAllocator original; /* constant after arena_init */
 
 static arena **
-bucket_of(const void *ptr)
+arena_bucket_of(const void *ptr)
 {
     return &buckets[((uintptr_t)ptr >> 18) % BUCKETS];
 }
@@ -48,8 +48,8 @@ alloc_arena(void *Py_UNUSED(ctx), size_t size)
         a->size = size;
         a->owner = PyInterpreterState_GetID(interp);
         atoll_lock_acquire(&lock);
-        a->next = *bucket_of(ptr);
-        *bucket_of(ptr) = a;
+        a->next = *arena_bucket_of(ptr);
+        *arena_bucket_of(ptr) = a;
         atoll_lock_release(&lock);
     }
     return ptr;
@@ -59,7 +59,7 @@ static void
 free_arena(void *Py_UNUSED(ctx), void *ptr, size_t size)
 {
     atoll_lock_acquire(&lock);
-    arena **link = bucket_of(ptr);
+    arena **link = arena_bucket_of(ptr);
     while (*link != NULL && (*link)->ptr != ptr) {
         link = &(*link)->next;
     }

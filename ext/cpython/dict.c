@@ -79,7 +79,7 @@ layout_set_pairs(PyObject *dict, layout_keys *keys)
 
 /* Where dicts are not tracked before they hold something that is (3.13). */
 static void
-track(PyObject *dict, layout_keys *keys)
+layout_track(PyObject *dict, layout_keys *keys)
 {
     layout_pair *pairs = layout_entries(keys);
     for (Py_ssize_t i = 0; i < keys->used; i++) {
@@ -105,7 +105,7 @@ layout_give(const core_state *state, PyObject *dict, layout_keys *keys)
     head->keys = keys; /* the empty ones are not counted */
     head->used = keys->used;
     if (!state->cpython->layout.tracked) {
-        track(dict, keys);
+        layout_track(dict, keys);
     }
     return 0;
 }
@@ -170,7 +170,7 @@ layout_slots(const core_state *state, PyTypeObject *type, PyObject *names,
 /* -------------------------------------------------------------- at import */
 
 static void
-compare(core_state *state)
+layout_compare(core_state *state)
 {
     struct dict_layout *layout = &state->cpython->layout;
     *layout = (struct dict_layout){.reads = false};
@@ -197,7 +197,7 @@ layout_init(core_state *state)
     state->cpython->layout = found;
     atoll_lock_release(&lock);
     if (!known) { /* without the lock: several may do it at once */
-        compare(state);
+        layout_compare(state);
         atoll_lock_acquire(&lock);
         found = state->cpython->layout;
         compared = true;

@@ -310,6 +310,8 @@ typedef struct layout_form {
 /* Of a tuple of exact str. -1 with MemoryError. */
 int layout_form_init(const core_state *state, layout_form *form,
                      PyObject *names);
+
+/* Free what a form owns. */
 void layout_form_fini(layout_form *form);
 
 /* A table to be filled by layout_append(), as often as the form has keys. NULL

@@ -11,7 +11,7 @@
 
 /* The place of a key in the entries, as CPython looks for it; or -1. */
 static Py_ssize_t
-find(const layout_keys *keys, const layout_pair *pairs, PyObject *key)
+check_find(const layout_keys *keys, const layout_pair *pairs, PyObject *key)
 {
     size_t mask = ((size_t)1 << keys->log2_size) - 1;
     size_t perturb = (size_t)PyObject_Hash(key), i = perturb & mask;
@@ -61,7 +61,7 @@ is_known(PyObject *dict)
     const layout_pair *pairs = layout_entries(keys);
     while (PyDict_Next(dict, &at, &key, &value)) {
         if (pairs[i].key != key || pairs[i].value != value || at != i + 1 ||
-            find(keys, pairs, key) != i) {
+            check_find(keys, pairs, key) != i) {
             return false;
         }
         i++;
@@ -87,7 +87,7 @@ model_of(int count)
 /* Does a dict with our own table do what one of CPython's does? Takes it
  * over. */
 static bool
-behaves(PyObject *dict, PyObject *model)
+check_behaves(PyObject *dict, PyObject *model)
 {
     PyObject *more = PyUnicode_FromString("more"), *copy = NULL;
     PyObject *first = PyUnicode_FromString("0");
@@ -207,9 +207,9 @@ dicts_are_known(core_state *state)
     }
     if (good && state->cpython->layout.writes) {
         state->cpython->layout.reads = true;
-        state->cpython->layout.writes = behaves(filled_like(state, few), few) &&
-                               behaves(filled_like(state, many), many) &&
-                               behaves(formed_like(state, few), few);
+        state->cpython->layout.writes = check_behaves(filled_like(state, few), few) &&
+                               check_behaves(filled_like(state, many), many) &&
+                               check_behaves(formed_like(state, few), few);
         good = state->cpython->layout.writes;
     }
     Py_XDECREF(empty);

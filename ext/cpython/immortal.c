@@ -41,13 +41,13 @@ static_assert(offsetof(PyBytesObject, ob_sval) == 32, "PyBytesObject");
 #endif
 
 static size_t
-rounded(size_t size)
+immortal_rounded(size_t size)
 {
     return (size + 7) & ~(size_t)7;
 }
 
 static PyObject *
-head(void *to, PyTypeObject *type)
+immortal_head(void *to, PyTypeObject *type)
 {
     PyObject *obj = to;
     obj->ob_type = type;
@@ -58,7 +58,7 @@ head(void *to, PyTypeObject *type)
 static PyObject *
 container_head(void *to, PyTypeObject *type)
 {
-    return head((char *)to + FROZEN_HEAD, type);
+    return immortal_head((char *)to + FROZEN_HEAD, type);
 }
 
 /* ----------------------------------------------------------------- numbers */
@@ -68,13 +68,13 @@ frozen_int_size(PyObject *src)
 {
     size_t size = offsetof(PyLongObject, long_value.ob_digit) +
                   compat_int_digits(src) * sizeof(digit);
-    return rounded(size < sizeof(PyLongObject) ? sizeof(PyLongObject) : size);
+    return immortal_rounded(size < sizeof(PyLongObject) ? sizeof(PyLongObject) : size);
 }
 
 PyObject *
 frozen_write_int(void *to, PyObject *src)
 {
-    PyObject *obj = head(to, &PyLong_Type);
+    PyObject *obj = immortal_head(to, &PyLong_Type);
     compat_int_copy(obj, src);
     return obj;
 }
@@ -82,7 +82,7 @@ frozen_write_int(void *to, PyObject *src)
 PyObject *
 frozen_write_float(void *to, double value)
 {
-    PyObject *obj = head(to, &PyFloat_Type);
+    PyObject *obj = immortal_head(to, &PyFloat_Type);
     ((PyFloatObject *)obj)->ob_fval = value;
     return obj;
 }
@@ -90,7 +90,7 @@ frozen_write_float(void *to, double value)
 PyObject *
 frozen_write_complex(void *to, Py_complex value)
 {
-    PyObject *obj = head(to, &PyComplex_Type);
+    PyObject *obj = immortal_head(to, &PyComplex_Type);
     ((PyComplexObject *)obj)->cval = value;
     return obj;
 }
@@ -171,13 +171,13 @@ frozen_str_size(PyObject *src)
         size_t utf8 = utf8_length(src);
         size += utf8 == 0 ? 0 : utf8 + 1;
     }
-    return rounded(size);
+    return immortal_rounded(size);
 }
 
 PyObject *
 frozen_write_str(void *to, PyObject *src, Py_hash_t hash)
 {
-    PyASCIIObject *obj = (PyASCIIObject *)head(to, &PyUnicode_Type);
+    PyASCIIObject *obj = (PyASCIIObject *)immortal_head(to, &PyUnicode_Type);
     bool ascii = PyUnicode_IS_ASCII(src);
     int kind = PyUnicode_KIND(src);
     obj->length = PyUnicode_GET_LENGTH(src);
@@ -203,13 +203,13 @@ frozen_write_str(void *to, PyObject *src, Py_hash_t hash)
 size_t
 frozen_data_size(Py_ssize_t size)
 {
-    return rounded(offsetof(PyBytesObject, ob_sval) + 1 + (size_t)size);
+    return immortal_rounded(offsetof(PyBytesObject, ob_sval) + 1 + (size_t)size);
 }
 
 static PyObject *
 write_bytes(void *to, const void *data, Py_ssize_t size, Py_hash_t hash)
 {
-    PyBytesObject *obj = (PyBytesObject *)head(to, &PyBytes_Type);
+    PyBytesObject *obj = (PyBytesObject *)immortal_head(to, &PyBytes_Type);
     ((PyVarObject *)to)->ob_size = size;
     compat_bytes_set_hash(obj, hash);
     if (size > 0) {
@@ -289,7 +289,7 @@ frozen_range_size(void)
 PyObject *
 frozen_write_range(void *to)
 {
-    return head(to, &PyRange_Type); /* no collector knows of ranges */
+    return immortal_head(to, &PyRange_Type); /* no collector knows of ranges */
 }
 
 size_t

@@ -45,6 +45,8 @@ typedef struct frozen_proxy {
 /* --- numbers, strings */
 
 size_t frozen_int_size(PyObject *src);
+
+/* Write an int into zeroed memory of that size; returns it. */
 PyObject *frozen_write_int(void *to, PyObject *src);
 
 static inline size_t
@@ -53,6 +55,7 @@ frozen_float_size(void)
     return sizeof(PyFloatObject);
 }
 
+/* Write a float; as frozen_write_int. */
 PyObject *frozen_write_float(void *to, double value);
 
 static inline size_t
@@ -61,25 +64,43 @@ frozen_complex_size(void)
     return sizeof(PyComplexObject);
 }
 
+/* Write a complex; as frozen_write_int. */
 PyObject *frozen_write_complex(void *to, Py_complex value);
 
 /* With its UTF-8, unless it has lone surrogates and so no UTF-8 ever. */
 size_t frozen_str_size(PyObject *src);
+
+/* Write a str whose hash is known; as frozen_write_int. */
 PyObject *frozen_write_str(void *to, PyObject *src, Py_hash_t hash);
 
+/* Compute the size of a bytes object, as it is written. */
 size_t frozen_bytes_size(PyObject *src);
+
+/* Write a bytes object whose hash is known; as frozen_write_int. */
 PyObject *frozen_write_bytes(void *to, PyObject *src, Py_hash_t hash);
 /* A bytes object of any memory. */
 size_t frozen_data_size(Py_ssize_t size);
+
+/* Write a bytes object of any memory; as frozen_write_int. */
 PyObject *frozen_write_data(void *to, const void *data, Py_ssize_t size);
 
 /* --- what has parts: they are set after it is written, and then it is sealed */
 
 size_t frozen_tuple_size(Py_ssize_t count);
+
+/* Write a tuple with room for `count` items; as frozen_write_int. */
 PyObject *frozen_write_tuple(void *to, Py_ssize_t count);
+
+/* Compute the size of a range. */
 size_t frozen_range_size(void);
+
+/* Write a range without its parts; as frozen_write_int. */
 PyObject *frozen_write_range(void *to);
+
+/* Compute the size of a slice. */
 size_t frozen_slice_size(void);
+
+/* Write a slice without its parts; as frozen_write_int. */
 PyObject *frozen_write_slice(void *to);
 
 /* The parts of a tuple, list, range (4) or slice (3), frozen or not. */
@@ -88,7 +109,11 @@ PyObject **frozen_parts(PyObject *obj, Py_ssize_t *count);
 /* A read-only mapping of `count` pairs, at most FROZEN_MOST: a mappingproxy of a
  * dict; from 3.15 on a frozendict. `general`: not all keys are exact str. */
 #define FROZEN_MOST ((Py_ssize_t)1 << 30)
+
+/* Compute the size of a mapping of `count` pairs. */
 size_t frozen_mapping_size(Py_ssize_t count, bool general);
+
+/* Write a mapping without its pairs; as frozen_write_int. */
 PyObject *frozen_write_mapping(const core_state *state, void *to,
                                Py_ssize_t count, bool general);
 /* Add one, to be found after frozen_seal(): the key is frozen, not equal to any that is there, `hash` is its. */
@@ -109,6 +134,7 @@ typedef struct frozen_probe {
     Py_hash_t hash;
 } frozen_probe;
 
+/* Begin to look for a key in a sealed mapping. */
 frozen_probe frozen_probe_begin(PyObject *mapping, Py_hash_t hash);
 /* The next key with this hash, with the value after it; NULL: no more. */
 PyObject *const *frozen_probe_next(frozen_probe *probe);

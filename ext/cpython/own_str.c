@@ -59,7 +59,7 @@ looks_like_one(const char *at, const char *end)
 
 /* Does interning its content lead to it? */
 static int
-is_own(PyObject *str)
+own_is_own(PyObject *str)
 {
     PyObject *copy = PyUnicode_FromString((const char *)PyUnicode_1BYTE_DATA(str));
     if (copy == NULL) {
@@ -73,7 +73,7 @@ is_own(PyObject *str)
 
 /* Put all of them into `slots` (NULL: only count them). */
 static Py_ssize_t
-collect(PyObject **slots, size_t mask)
+own_collect(PyObject **slots, size_t mask)
 {
     size_t size;
     const char *at = runtime_memory(&size), *end = at + size;
@@ -83,7 +83,7 @@ collect(PyObject **slots, size_t mask)
             continue;
         }
         PyObject *str = (PyObject *)(uintptr_t)at;
-        int rc = is_own(str);
+        int rc = own_is_own(str);
         Py_hash_t hash = rc == 1 ? PyObject_Hash(str) : 0;
         if (rc < 0 || hash == -1) {
             return -1;
@@ -105,7 +105,7 @@ frozen_find_own(void)
     if (known != 0) {
         return known;
     }
-    Py_ssize_t count = collect(NULL, 0);
+    Py_ssize_t count = own_collect(NULL, 0);
     if (count < 0) {
         return -1;
     }
@@ -119,7 +119,7 @@ frozen_find_own(void)
         return -1;
     }
     memset(slots, 0, (mask + 1) * sizeof(*slots));
-    if (collect(slots, mask) < 0) {
+    if (own_collect(slots, mask) < 0) {
         atoll_free(slots);
         return -1;
     }

@@ -29,7 +29,7 @@ extern char _PyRuntime[]; /* exported by CPython; its table is at the start */
 static uint64_t head_offset, next_offset; /* constant after runtime_init */
 
 static PyInterpreterState **
-head(void)
+runtime_head(void)
 {
     return (PyInterpreterState **)(void *)(_PyRuntime + head_offset);
 }
@@ -84,7 +84,7 @@ runtime_unlock_threads(void)
 void
 runtime_unlink(PyInterpreterState *interp)
 {
-    PyInterpreterState **link = head();
+    PyInterpreterState **link = runtime_head();
     while (*link != NULL && *link != interp) {
         link = next_of(*link);
     }
@@ -99,7 +99,7 @@ runtime_unlink_all(void)
     PyInterpreterState *main = PyInterpreterState_Main();
     if (main != NULL) {
         *next_of(main) = NULL;
-        *head() = main;
+        *runtime_head() = main;
     }
 }
 
@@ -112,7 +112,7 @@ find_list(void)
     next_offset = offsets.interpreter.next;
     /* Believe it only if it leads to what the public API says. */
     PyInterpreterState *first = PyInterpreterState_Head();
-    return memcmp(offsets.cookie, "xdebugpy", 8) == 0 && *head() == first &&
+    return memcmp(offsets.cookie, "xdebugpy", 8) == 0 && *runtime_head() == first &&
            *next_of(first) == PyInterpreterState_Next(first);
 }
 

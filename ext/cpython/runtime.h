@@ -53,8 +53,13 @@ void arena_release_all(int64_t owner);
  * system, in bytes. */
 size_t arena_bytes(int64_t owner);
 
+/* Hold the table of arenas still, for a fork. */
 void arena_fork_prepare(void);
+
+/* Let go of it. */
 void arena_fork_parent(void);
+
+/* Make its lock anew, in the child. */
 void arena_fork_child(void);
 
 #endif

@@ -18,7 +18,7 @@ char frozen_under_way; /* its address stands for that */
 /* ['jobs'][3]: the way from the root. What is not plain is left out: showing it
  * would run code of the user's. */
 static PyObject *
-place_of(const builder *b)
+build_place_of(const builder *b)
 {
     PyObject *place = PyUnicode_FromString("");
     for (size_t i = 0; place != NULL && i < b->depth; i++) {
@@ -65,7 +65,7 @@ place_of(const builder *b)
 int
 frozen_refuse(const builder *b, PyObject *obj, const char *why)
 {
-    PyObject *place = place_of(b);
+    PyObject *place = build_place_of(b);
     if (place != NULL) {
         bool inside = PyUnicode_GET_LENGTH(place) > 0;
         raise_error(b->state, "NotShareableError",
@@ -111,7 +111,7 @@ frozen_push(builder *b)
 
 /* Are all keys exact str? */
 static bool
-has_str_keys(const core_state *state, PyObject *dict)
+build_has_str_keys(const core_state *state, PyObject *dict)
 {
     PyObject *key, *value;
     Py_ssize_t at = 0;
@@ -130,7 +130,7 @@ static int
 begin_mapping(builder *b, PyObject *src, PyObject *dict, frame *f)
 {
     Py_ssize_t count = PyDict_GET_SIZE(dict);
-    bool general = !has_str_keys(b->state, dict);
+    bool general = !build_has_str_keys(b->state, dict);
     if (count > FROZEN_MOST) {
         return frozen_refuse(b, src, "it is too large");
     }
@@ -285,7 +285,7 @@ freeze_any(builder *b, PyObject *src, PyObject **out)
 
 /* A part of the innermost container has become `obj`. */
 static int
-deliver(frame *f, PyObject *obj)
+build_deliver(frame *f, PyObject *obj)
 {
     if (!f->mapping) {
         if (frozen_is_mold(obj) && f->mold == NULL) {
@@ -320,7 +320,7 @@ deliver(frame *f, PyObject *obj)
 
 /* The next part of the innermost container; NULL: there is none. */
 static PyObject *
-next_part(const core_state *state, frame *f)
+build_next_part(const core_state *state, frame *f)
 {
     if (!f->mapping) {
         return f->at < f->count ? f->from[f->at] : NULL;
@@ -373,7 +373,7 @@ finish_frame(builder *b)
 
 /* -1 with an exception. Between two parts: it may run code. */
 static int
-look(builder *b)
+build_look(builder *b)
 {
     b->until_look = LOOK_PARTS;
     int64_t now = atoll_now();
@@ -389,26 +389,26 @@ look(builder *b)
 }
 
 static PyObject *
-walk(builder *b, PyObject *root)
+build_walk(builder *b, PyObject *root)
 {
     PyObject *done = NULL, *part;
     int rc = freeze_any(b, root, &done);
     while (rc >= 0 && b->depth > 0) {
         frame *f = &b->frames[b->depth - 1];
-        if (rc > 0 && deliver(f, done) < 0) {
+        if (rc > 0 && build_deliver(f, done) < 0) {
             return NULL;
         }
         rc = 1;
         while (rc > 0) {
-            if (b->until_look-- == 0 && look(b) < 0) {
+            if (b->until_look-- == 0 && build_look(b) < 0) {
                 return NULL;
             }
-            part = next_part(b->state, f);
+            part = build_next_part(b->state, f);
             if (part == NULL) {
                 break;
             }
             rc = freeze_any(b, part, &done);
-            if (rc > 0 && deliver(f, done) < 0) {
+            if (rc > 0 && build_deliver(f, done) < 0) {
                 return NULL;
             }
         }
@@ -424,7 +424,7 @@ PyObject *
 frozen_write_graph(core_state *state, frozen_graph *g, PyObject *obj)
 {
     builder b = {.state = state, .graph = g};
-    PyObject *root = walk(&b, obj);
+    PyObject *root = build_walk(&b, obj);
     while (b.depth > 0) { /* it has failed */
         b.depth--;
         frozen_release(&b, &b.frames[b.depth]);

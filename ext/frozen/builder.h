@@ -64,7 +64,7 @@ typedef struct builder {
     bool holding;         /* the memo's keys are held */
     uint32_t until_look;  /* so many parts */
     int64_t next_look;    /* 0: this is the first */
-    PyObject *plans;      /* owned: type -> what atoll._frozen.plan() says; or NULL */
+    PyObject *plans;      /* owned: type -> what atoll._cross.frozen.plan() says; or NULL */
 } builder;
 
 /* --- frozen/build.c */

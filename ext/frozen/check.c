@@ -34,7 +34,7 @@ static const char sample_source[] =
     " 'large': dict.fromkeys(range(22000))}";
 
 static PyObject *
-evaluate(const char *source)
+check_evaluate(const char *source)
 {
     PyObject *names = PyDict_New();
     PyObject *builtins = PyImport_ImportModule("builtins");
@@ -74,7 +74,7 @@ has_head(PyObject *obj, size_t body)
 static bool
 ranges_are_known(void)
 {
-    PyObject *range = evaluate("range(1000000, 5000000, 1000003)");
+    PyObject *range = check_evaluate("range(1000000, 5000000, 1000003)");
     Py_ssize_t count;
     PyObject **parts = range == NULL ? NULL : frozen_parts(range, &count);
     bool good = range != NULL &&
@@ -92,7 +92,7 @@ ranges_are_known(void)
 static bool
 slices_are_known(void)
 {
-    PyObject *slice = evaluate("slice('a', 1000000, 2.5)");
+    PyObject *slice = check_evaluate("slice('a', 1000000, 2.5)");
     Py_ssize_t count;
     PyObject **parts = slice == NULL ? NULL : frozen_parts(slice, &count);
     bool good = slice != NULL && PyType_IS_GC(&PySlice_Type) &&
@@ -129,7 +129,7 @@ mappings_are_known(core_state *state)
 static bool
 sizes_are_known(void)
 {
-    PyObject *pair = evaluate("(1.5, [])");
+    PyObject *pair = check_evaluate("(1.5, [])");
     bool good =
         pair != NULL &&
         has_head(pair, offsetof(PyTupleObject, ob_item) + 2 * sizeof(void *)) &&
@@ -167,7 +167,7 @@ own_are_known(void)
 
 /* Use it as code would, and whatever is in it: 1 if all is as in the model. */
 static int
-behaves(PyObject *root, PyObject *model)
+check_behaves(PyObject *root, PyObject *model)
 {
     static const char source[] =
         "lambda f, m: (same := lambda a, b: (\n"
@@ -181,7 +181,7 @@ behaves(PyObject *root, PyObject *model)
         "      all(map(same, a, b)) if type(b) in (list, tuple) else\n"
         "    type(a) is type(b) and a == b and repr(a) == repr(b) and\n"
         "      (type(b) is slice or hash(a) == hash(b))))(f, m)";
-    PyObject *function = evaluate(source);
+    PyObject *function = check_evaluate(source);
     PyObject *answer =
         function == NULL ? NULL
                          : PyObject_CallFunctionObjArgs(function, root, model,
@@ -194,7 +194,7 @@ behaves(PyObject *root, PyObject *model)
 
 /* All bytes of a graph: whatever changes one has written. */
 static uint64_t
-digest(const frozen_graph *g)
+check_digest(const frozen_graph *g)
 {
     uint64_t sum = 0;
     for (int kind = 0; kind < CHUNKS_KINDS; kind++) {
@@ -214,7 +214,7 @@ static int
 sample_is_right(core_state *state)
 {
     frozen_graph *g = frozen_new();
-    PyObject *model = evaluate(sample_source);
+    PyObject *model = check_evaluate(sample_source);
     PyObject *root = model == NULL || g == NULL
                          ? NULL
                          : frozen_write_graph(state, g, model);
@@ -223,13 +223,13 @@ sample_is_right(core_state *state)
         PyErr_NoMemory();
     }
     if (root != NULL) {
-        uint64_t before = digest(g);
-        good = behaves(root, model);
+        uint64_t before = check_digest(g);
+        good = check_behaves(root, model);
         for (int i = 0; i < 3; i++) {
             Py_INCREF(root);
         }
         Py_DECREF(root);
-        good = good == 1 ? digest(g) == before : good;
+        good = good == 1 ? check_digest(g) == before : good;
         for (int i = 0; i < 2; i++) {
             Py_DECREF(root); /* it was not counted, nor is it now */
         }
@@ -243,7 +243,7 @@ sample_is_right(core_state *state)
 }
 
 static int
-compare(core_state *state)
+check_compare(core_state *state)
 {
     /* Sizes first: they decide whether we may look at the rest. */
     bool good = sizes_are_known() && ranges_are_known() &&
@@ -255,7 +255,7 @@ compare(core_state *state)
 #else
 
 static int
-compare(core_state *Py_UNUSED(state))
+check_compare(core_state *Py_UNUSED(state))
 {
     return 0;
 }
@@ -269,7 +269,7 @@ frozen_possible(core_state *state)
     int answer = known.answer;
     atoll_lock_release(&known.lock);
     if (answer == 0) { /* without the lock: several may do it at once */
-        answer = compare(state);
+        answer = check_compare(state);
         PyObject *exc = PyErr_GetRaisedException();
         if (exc != NULL) {
             if (PyErr_GivenExceptionMatches(exc, PyExc_MemoryError) ||
@@ -278,7 +278,7 @@ frozen_possible(core_state *state)
                 return -1; /* ask again */
             }
             /* It may be that of a signal's handler: then it goes on, once we know. */
-            answer = compare(state);
+            answer = check_compare(state);
             if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception)) {
                 Py_DECREF(exc);
                 return -1;

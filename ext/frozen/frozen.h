@@ -74,6 +74,8 @@ void *frozen_alloc(frozen_graph *g, size_t size, int kind);
 /* Ask for large pages, if it is that large: a fault for each 4 KiB is half of the
  * work of writing so much. */
 #define FROZEN_HUGE ((size_t)2 << 20)
+
+/* Does the system have huge pages for memory of this size? */
 void frozen_huge_pages(void *data, size_t size);
 /* It is complete: give back what it has too much, let everybody find its objects.
  * NOMEM; then it is as before. */
@@ -81,6 +83,8 @@ atoll_err frozen_publish(frozen_graph *g, PyObject *root, bool read_only);
 
 /* Counting. Any thread, no GIL needed. The caller of frozen_ref has one. */
 void frozen_ref(frozen_graph *g);
+
+/* Give a reference back; the last one unmaps the memory. Any thread. */
 void frozen_unref(frozen_graph *g);
 
 /* The published graph in whose memory `obj` is, with a reference, or NULL; and
@@ -101,12 +105,23 @@ void frozen_sweep(void);
 typedef struct frozen_totals {
     size_t graphs, nbytes, pins;
 } frozen_totals;
+
+/* Count all graphs of the process. Any thread. */
 void frozen_count(frozen_totals *totals);
+
+/* Count the pins of a graph. Any thread. */
 size_t frozen_pin_count(frozen_graph *g);
 
+/* Hold the graphs still, for a fork. */
 void frozen_fork_prepare(void);
+
+/* Let go of them. */
 void frozen_fork_parent(void);
+
+/* Make the lock anew in the child, and treat all pins but main's as foreign. */
 void frozen_fork_child(void);
+
+/* Make the lock of the check anew, in the child (frozen/check.c). */
 void frozen_check_fork_child(void);  /* frozen/check.c */
 
 /* --- making (frozen/build.c), thawing (frozen/thaw.c); attached */
@@ -151,6 +166,8 @@ void frozen_start_handles(void);
 
 /* Zeroed memory, NULL: out of memory; and back with it. */
 void *frozen_table(size_t size);
+
+/* Give a table back; NULL is allowed. */
 void frozen_table_free(void *table, size_t size);
 
 /* Addresses to addresses: which object has become which. */
@@ -167,6 +184,8 @@ typedef struct frozen_map {
 void *frozen_map_get(const frozen_map *map, const void *from);
 /* Set it, or change it. -1 with MemoryError. */
 int frozen_map_set(frozen_map *map, const void *from, void *to);
+
+/* Free what a map owns. */
 void frozen_map_fini(frozen_map *map);
 
 #endif

@@ -122,7 +122,7 @@ unmap_all(frozen_graph *g)
 
 /* Give back the pages that nothing is on. */
 static void
-trim(frozen_graph *g)
+graph_trim(frozen_graph *g)
 {
     for (int kind = 0; kind < CHUNKS_KINDS; kind++) {
         for (size_t i = 0; i < g->nchunks[kind]; i++) {
@@ -205,7 +205,7 @@ list_locked(frozen_graph *g)
 }
 
 static void
-unlist(frozen_graph *g)
+graph_unlist(frozen_graph *g)
 {
     atoll_lock_acquire(&lock);
     size_t kept = 0;
@@ -224,7 +224,7 @@ atoll_err
 frozen_publish(frozen_graph *g, PyObject *root, bool read_only)
 {
     g->root = root;
-    trim(g);
+    graph_trim(g);
     for (int kind = 0; kind < CHUNKS_KINDS && read_only; kind++) {
         for (size_t i = 0; i < g->nchunks[kind]; i++) {
             const frozen_chunk *chunk = &g->chunks[kind][i];
@@ -257,7 +257,7 @@ frozen_unref(frozen_graph *g)
         g = dead;
         dead = g->next_dead;
         if (g->listed) {
-            unlist(g);
+            graph_unlist(g);
         }
         unmap_all(g);
         for (size_t i = 0; i < g->nothers; i++) {
@@ -299,7 +299,7 @@ frozen_use(frozen_graph *g, frozen_graph *other)
 /* -------------------------------------------------------------------- pins */
 
 static frozen_pin **
-bucket_of(int64_t interp)
+graph_bucket_of(int64_t interp)
 {
     return &buckets[(uint64_t)interp % BUCKETS];
 }
@@ -324,8 +324,8 @@ frozen_pin_for(frozen_graph *g, int64_t id, bool foreign)
         g->npins++;
         totals.pins++;
         foreign_pins += foreign;
-        pin->next_same = *bucket_of(id);
-        *bucket_of(id) = pin;
+        pin->next_same = *graph_bucket_of(id);
+        *graph_bucket_of(id) = pin;
         pin = NULL;
     }
     atoll_lock_release(&lock);
@@ -352,7 +352,7 @@ frozen_unpin_all(int64_t id)
 {
     frozen_pin *gone = NULL;
     atoll_lock_acquire(&lock);
-    for (frozen_pin **link = bucket_of(id); *link != NULL;) {
+    for (frozen_pin **link = graph_bucket_of(id); *link != NULL;) {
         frozen_pin *pin = *link;
         if (pin->interp != id) {
             link = &pin->next_same;

@@ -19,7 +19,7 @@ frozen_mold_name(const frozen_mold *mold)
 }
 
 static PyObject *
-sequence(PyObject *const *parts, Py_ssize_t count, bool list)
+mold_sequence(PyObject *const *parts, Py_ssize_t count, bool list)
 {
     PyObject *obj = list ? PyList_New(count) : PyTuple_New(count);
     for (Py_ssize_t i = 0; obj != NULL && i < count; i++) {
@@ -34,7 +34,7 @@ sequence(PyObject *const *parts, Py_ssize_t count, bool list)
 }
 
 static PyObject *
-mapping(PyObject *const *parts, Py_ssize_t count, bool thaw)
+mold_mapping(PyObject *const *parts, Py_ssize_t count, bool thaw)
 {
     PyObject *dict = compat_dict_presized(count / 2);
     for (Py_ssize_t i = 0; dict != NULL && i < count; i += 2) {
@@ -55,9 +55,9 @@ mapping(PyObject *const *parts, Py_ssize_t count, bool thaw)
 }
 
 static PyObject *
-set(PyObject *const *parts, Py_ssize_t count, bool mutable)
+mold_set(PyObject *const *parts, Py_ssize_t count, bool mutable)
 {
-    PyObject *items = sequence(parts, count, false);
+    PyObject *items = mold_sequence(parts, count, false);
     PyObject *obj = items == NULL ? NULL
                     : mutable     ? PySet_New(items)
                                   : PyFrozenSet_New(items);
@@ -68,7 +68,7 @@ set(PyObject *const *parts, Py_ssize_t count, bool mutable)
 /* Such as code has: CPython compares names by address first, and keeps them in the
  * tables of classes. */
 static PyObject *
-names(PyObject *const *parts, Py_ssize_t count)
+mold_names(PyObject *const *parts, Py_ssize_t count)
 {
     PyObject *obj = PyTuple_New(count);
     for (Py_ssize_t i = 0; obj != NULL && i < count; i++) {
@@ -84,9 +84,9 @@ names(PyObject *const *parts, Py_ssize_t count)
     return obj;
 }
 
-/* A call of atoll._frozen's. */
+/* A call of atoll._cross.frozen's. */
 static PyObject *
-helper(const char *name, PyObject *const *parts, Py_ssize_t count)
+mold_helper(const char *name, PyObject *const *parts, Py_ssize_t count)
 {
     PyObject *function = package_get(PACKAGE_FROZEN, name);
     PyObject *result =
@@ -100,11 +100,11 @@ helper(const char *name, PyObject *const *parts, Py_ssize_t count)
 /* What a module has under a name: copies of both are left in the tables of whoever
  * is imported. */
 static PyObject *
-global(const frozen_mold *mold, PyObject *const *parts)
+mold_global(const frozen_mold *mold, PyObject *const *parts)
 {
-    PyObject *texts = names(parts, mold->count);
+    PyObject *texts = mold_names(parts, mold->count);
     PyObject *found = texts == NULL ? NULL
-                                    : helper("find", &PyTuple_GET_ITEM(texts, 0),
+                                    : mold_helper("find", &PyTuple_GET_ITEM(texts, 0),
                                              mold->count);
     Py_XDECREF(texts);
     return found;
@@ -112,7 +112,7 @@ global(const frozen_mold *mold, PyObject *const *parts)
 
 /* Can an instance be made as object.__new__() makes it? */
 static bool
-is_plain(PyObject *cls)
+mold_is_plain(PyObject *cls)
 {
     if (!PyType_Check(cls)) {
         return false;
@@ -125,10 +125,10 @@ is_plain(PyObject *cls)
 }
 
 static PyObject *
-instance(PyObject *const *parts, Py_ssize_t count)
+mold_instance(PyObject *const *parts, Py_ssize_t count)
 {
     PyObject *cls = parts[0], *fields = parts[1];
-    if (!is_plain(cls)) {
+    if (!mold_is_plain(cls)) {
         PyErr_Format(PyExc_TypeError,
                      "%R, an instance of which is in a frozen graph, is another "
                      "class here",
@@ -151,9 +151,9 @@ instance(PyObject *const *parts, Py_ssize_t count)
 }
 
 static PyObject *
-named(PyObject *const *parts, Py_ssize_t count)
+mold_named(PyObject *const *parts, Py_ssize_t count)
 {
-    PyObject *items = sequence(parts + 1, count - 1, false);
+    PyObject *items = mold_sequence(parts + 1, count - 1, false);
     PyObject *obj = items == NULL
                         ? NULL
                         : PyObject_CallMethod((PyObject *)&PyTuple_Type,
@@ -163,9 +163,9 @@ named(PyObject *const *parts, Py_ssize_t count)
 }
 
 static PyObject *
-member(PyObject *const *parts)
+mold_member(PyObject *const *parts)
 {
-    PyObject *one = names(parts + 1, 1);
+    PyObject *one = mold_names(parts + 1, 1);
     PyObject *obj =
         one == NULL ? NULL
                     : PyObject_GetItem(parts[0], PyTuple_GET_ITEM(one, 0));
@@ -187,32 +187,32 @@ frozen_cast(core_state *Py_UNUSED(state), const frozen_mold *mold,
     Py_ssize_t count = mold->count;
     switch ((mold_kind)mold->kind) {
     case MOLD_TUPLE:
-        return sequence(parts, count, false);
+        return mold_sequence(parts, count, false);
     case MOLD_LIST:
-        return sequence(parts, count, thaw);
+        return mold_sequence(parts, count, thaw);
     case MOLD_DICT:
-        return mapping(parts, count, thaw);
+        return mold_mapping(parts, count, thaw);
     case MOLD_SLICE:
         return PySlice_New(parts[0], parts[1], parts[2]);
     case MOLD_SET:
-        return set(parts, count, thaw);
+        return mold_set(parts, count, thaw);
     case MOLD_FROZENSET:
-        return set(parts, count, false);
+        return mold_set(parts, count, false);
     case MOLD_GLOBAL:
-        return global(mold, parts);
+        return mold_global(mold, parts);
     case MOLD_CALL:
         return PyObject_Vectorcall(parts[0], parts + 1, (size_t)(count - 1),
                                    NULL);
     case MOLD_FIELDS:
-        return instance(parts, count);
+        return mold_instance(parts, count);
     case MOLD_NAMED:
-        return named(parts, count);
+        return mold_named(parts, count);
     case MOLD_MEMBER:
-        return member(parts);
+        return mold_member(parts);
     case MOLD_BUFFER:
-        return helper(thaw ? "thaw_buffer" : "open_buffer", parts, count);
+        return mold_helper(thaw ? "thaw_buffer" : "open_buffer", parts, count);
     case MOLD_NAMES:
-        return names(parts, count);
+        return mold_names(parts, count);
     }
     Py_UNREACHABLE();
 }

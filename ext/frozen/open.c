@@ -110,7 +110,7 @@ drop_opening(opening *gone)
 
 /* Let go of all objects. Code may run that looks for them: it begins anew. */
 static void
-empty(frozen_opened *here)
+open_empty(frozen_opened *here)
 {
     frozen_opened gone = *here;
     memset(here, 0, sizeof(*here));
@@ -133,7 +133,7 @@ end_capsule(PyObject *capsule)
 {
     frozen_opened *here = PyCapsule_GetPointer(capsule, NULL);
     PyObject *exc = PyErr_GetRaisedException();
-    empty(here);
+    open_empty(here);
     atoll_free(here);
     PyErr_SetRaisedException(exc);
 }
@@ -141,7 +141,7 @@ end_capsule(PyObject *capsule)
 /* What this interpreter keeps; NULL with MemoryError. It may have been let go of
  * meanwhile, if this is its end. */
 static frozen_opened *
-kept(core_state *state)
+open_kept(core_state *state)
 {
     if (state->frozen->opened != NULL) {
         return state->frozen->opened;
@@ -167,7 +167,7 @@ kept(core_state *state)
 /* --------------------------------------------------------------------- walk */
 
 static int
-push(opener *o, const frozen_mold *mold)
+open_push(opener *o, const frozen_mold *mold)
 {
     if (o->depth == o->room) {
         size_t room = o->room == 0 ? 16 : 2 * o->room;
@@ -189,7 +189,7 @@ push(opener *o, const frozen_mold *mold)
 
 /* The object of a part: 1 and *out, a new reference; 0: it is to be made; -1. */
 static int
-find(opener *o, PyObject *part, PyObject **out)
+open_find(opener *o, PyObject *part, PyObject **out)
 {
     if (!frozen_is_mold(part)) {
         *out = part; /* immortal */
@@ -201,7 +201,7 @@ find(opener *o, PyObject *part, PyObject **out)
         known = frozen_map_get(&o->shared, mold);
     }
     if (known == NULL && mold->root) {
-        frozen_opened *known_here = kept(o->state);
+        frozen_opened *known_here = open_kept(o->state);
         if (known_here == NULL) {
             return -1;
         }
@@ -211,12 +211,12 @@ find(opener *o, PyObject *part, PyObject **out)
         *out = Py_NewRef(known);
         return 1;
     }
-    return push(o, mold) < 0 ? -1 : 0;
+    return open_push(o, mold) < 0 ? -1 : 0;
 }
 
 /* What the innermost mold stands for, of all its parts: a new reference. */
 static PyObject *
-finish(opener *o)
+open_finish(opener *o)
 {
     frame *f = &o->frames[o->depth - 1];
     const frozen_mold *mold = f->mold;
@@ -248,10 +248,10 @@ finish(opener *o)
 }
 
 static PyObject *
-walk(opener *o, PyObject *root)
+open_walk(opener *o, PyObject *root)
 {
     PyObject *done = NULL;
-    int rc = find(o, root, &done);
+    int rc = open_find(o, root, &done);
     while (rc >= 0 && o->depth > 0) {
         frame *f = &o->frames[o->depth - 1];
         if (rc > 0) {
@@ -259,13 +259,13 @@ walk(opener *o, PyObject *root)
         }
         rc = 1;
         while (rc > 0 && f->at < f->mold->count) {
-            rc = find(o, f->mold->parts[f->at], &done);
+            rc = open_find(o, f->mold->parts[f->at], &done);
             if (rc > 0) {
                 PyTuple_SET_ITEM(f->made, f->at++, done);
             }
         }
         if (rc > 0) {
-            done = finish(o);
+            done = open_finish(o);
             rc = done == NULL ? -1 : 1;
         }
     }
@@ -276,9 +276,9 @@ walk(opener *o, PyObject *root)
 
 /* Keep the roots that were met, unless somebody was faster. -1 with MemoryError. */
 static int
-keep(opener *o)
+open_keep(opener *o)
 {
-    frozen_opened *here = kept(o->state);
+    frozen_opened *here = open_kept(o->state);
     if (here == NULL) {
         return -1;
     }
@@ -308,8 +308,8 @@ open_new(core_state *state, PyObject *root)
         return PyErr_NoMemory();
     }
     memset(o.opening, 0, sizeof(*o.opening));
-    PyObject *obj = walk(&o, root);
-    if (obj != NULL && keep(&o) < 0) {
+    PyObject *obj = open_walk(&o, root);
+    if (obj != NULL && open_keep(&o) < 0) {
         Py_CLEAR(obj);
     }
     else if (obj != NULL) { /* that of whoever was first */
@@ -342,7 +342,7 @@ frozen_open(core_state *state, PyObject *part)
     if (!frozen_is_mold(part)) {
         return part; /* immortal */
     }
-    frozen_opened *here = kept(state);
+    frozen_opened *here = open_kept(state);
     if (here == NULL) {
         return NULL;
     }
@@ -385,6 +385,6 @@ void
 frozen_forget(core_state *state)
 {
     if (state->frozen->opened != NULL) {
-        empty(state->frozen->opened);
+        open_empty(state->frozen->opened);
     }
 }

@@ -1,4 +1,4 @@
-/* Freezing what is not native: sets, and instances, that atoll._frozen takes apart.
+/* Freezing what is not native: sets, and instances, that atoll._cross.frozen takes apart.
  * They become molds. */
 #include "frozen/builder.h"
 
@@ -140,7 +140,7 @@ new_mold(builder *b, mold_kind kind, Py_ssize_t count)
 
 /* A mold with the texts of a tuple for its parts, of which all users are one. */
 static int
-texts(builder *b, mold_kind kind, PyObject *tuple, PyObject *of, PyObject **out)
+other_texts(builder *b, mold_kind kind, PyObject *tuple, PyObject *of, PyObject **out)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(tuple);
     frozen_mold *mold = new_mold(b, kind, count);
@@ -164,7 +164,7 @@ texts(builder *b, mold_kind kind, PyObject *tuple, PyObject *of, PyObject **out)
 }
 
 static PyObject *
-helper(const char *name, PyObject *arg)
+other_helper(const char *name, PyObject *arg)
 {
     return package_call(PACKAGE_FROZEN, name, "(O)", arg);
 }
@@ -185,10 +185,10 @@ global_part(builder *b, PyObject *src, PyObject *obj, PyObject **out)
     if (known != 0) {
         return known;
     }
-    PyObject *name = helper("name", obj);
+    PyObject *name = other_helper("name", obj);
     int rc = -1;
     if (name != NULL && PyTuple_CheckExact(name)) {
-        rc = texts(b, MOLD_GLOBAL, name, obj, out);
+        rc = other_texts(b, MOLD_GLOBAL, name, obj, out);
     }
     else if (name != NULL) {
         rc = refuse_because(b, src, name);
@@ -201,7 +201,7 @@ global_part(builder *b, PyObject *src, PyObject *obj, PyObject **out)
 
 /* A frame of a mold, whose first parts are there: steals `held`, a tuple. */
 static int
-begin(builder *b, PyObject *src, frozen_mold *mold, PyObject *held,
+other_begin(builder *b, PyObject *src, frozen_mold *mold, PyObject *held,
       Py_ssize_t at)
 {
     frame *f = frozen_push(b);
@@ -232,7 +232,7 @@ begin_set(builder *b, PyObject *src, mold_kind kind)
         Py_XDECREF(items);
         return -1;
     }
-    return begin(b, src, mold, items, 0);
+    return other_begin(b, src, mold, items, 0);
 }
 
 /* Attributes by their names, as if the class had no say. (class, names, values...) */
@@ -307,7 +307,7 @@ begin_instance(builder *b, PyObject *src, mold_kind kind, PyObject *parts)
         PyObject *names = PyTuple_GET_ITEM(parts, 1);
         rc = frozen_known(b, names, &mold->parts[1]);
         if (rc == 0) {
-            rc = texts(b, MOLD_NAMES, names, names, &mold->parts[1]);
+            rc = other_texts(b, MOLD_NAMES, names, names, &mold->parts[1]);
         }
         at = 2;
     }
@@ -315,7 +315,7 @@ begin_instance(builder *b, PyObject *src, mold_kind kind, PyObject *parts)
         Py_DECREF(parts);
         return -1;
     }
-    return begin(b, src, mold, parts, at);
+    return other_begin(b, src, mold, parts, at);
 }
 
 /* How instances of the class are taken apart; a new reference. */
@@ -329,7 +329,7 @@ plan_of(builder *b, PyTypeObject *type)
     if (PyDict_GetItemRef(b->plans, (PyObject *)type, &plan) != 0) {
         return plan;
     }
-    plan = helper("plan", (PyObject *)type);
+    plan = other_helper("plan", (PyObject *)type);
     if (plan != NULL &&
         PyDict_SetItem(b->plans, (PyObject *)type, plan) < 0) {
         Py_CLEAR(plan);

@@ -15,11 +15,21 @@ frozen_start(void)
     xml_start();
 }
 
+/* What atoll._cross.frozen says an object is. */
+static const core_constant frozen_constants[] = {
+    {"_MOLD_CALL", MOLD_CALL},
+    {"_MOLD_NAMED", MOLD_NAMED},
+    {"_MOLD_MEMBER", MOLD_MEMBER},
+    {"_MOLD_BUFFER", MOLD_BUFFER},
+    {NULL, 0},
+};
+
 static int
 frozen_begin_room(core_state *state)
 {
     return frozen_add_type(state) < 0 || xml_add_types(state) < 0 ||
                    xml_add_iterators(state) < 0 || xml_add_parser(state) < 0 ||
+                   core_add_constants(state, frozen_constants) < 0 ||
                    PyModule_AddFunctions(state->module, frozen_functions) < 0
                ? -1
                : PyModule_AddFunctions(state->module, xml_functions);

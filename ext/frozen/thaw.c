@@ -113,7 +113,7 @@ find_native(PyObject *src, bool *was_list)
 
 /* Begin with a container: -1 with an exception. */
 static int
-begin(thawer *t, PyObject *src)
+thaw_enter(thawer *t, PyObject *src)
 {
     bool was_list = false;
     if (!frozen_is_mold(src) && find_native(src, &was_list) < 0) {
@@ -164,7 +164,7 @@ thaw_any(thawer *t, PyObject *src, PyObject **out)
     }
     *out = frozen_is_mold(src) ? NULL : thaw_leaf(src);
     if (*out == NULL) {
-        return PyErr_Occurred() ? -1 : begin(t, src);
+        return PyErr_Occurred() ? -1 : thaw_enter(t, src);
     }
     if (frozen_map_set(&t->memo, src, *out) < 0) {
         Py_CLEAR(*out);
@@ -176,7 +176,7 @@ thaw_any(thawer *t, PyObject *src, PyObject **out)
 
 /* Steals `obj`. */
 static int
-deliver(frame *f, PyObject *obj)
+thaw_deliver(frame *f, PyObject *obj)
 {
     if (f->pairs == NULL) {
         if (PyList_CheckExact(f->dst)) {
@@ -199,7 +199,7 @@ deliver(frame *f, PyObject *obj)
 }
 
 static PyObject *
-next_part(frame *f)
+thaw_next_part(frame *f)
 {
     if (f->pairs == NULL) {
         return f->at < f->count ? f->from[f->at] : NULL;
@@ -213,7 +213,7 @@ next_part(frame *f)
 
 /* The innermost container is complete: a new reference. */
 static PyObject *
-finish(thawer *t)
+thaw_finish(thawer *t)
 {
     frame *f = &t->frames[t->depth - 1];
     if (f->mold != NULL) {
@@ -234,24 +234,24 @@ finish(thawer *t)
 }
 
 static PyObject *
-walk(thawer *t, PyObject *root)
+thaw_visit(thawer *t, PyObject *root)
 {
     PyObject *done = NULL, *part;
     int rc = thaw_any(t, root, &done);
     while (rc >= 0 && t->depth > 0) {
         frame *f = &t->frames[t->depth - 1];
-        if (rc > 0 && deliver(f, done) < 0) {
+        if (rc > 0 && thaw_deliver(f, done) < 0) {
             return NULL;
         }
         rc = 1;
-        while (rc > 0 && (part = next_part(f)) != NULL) {
+        while (rc > 0 && (part = thaw_next_part(f)) != NULL) {
             rc = thaw_any(t, part, &done);
-            if (rc > 0 && deliver(f, done) < 0) {
+            if (rc > 0 && thaw_deliver(f, done) < 0) {
                 return NULL;
             }
         }
         if (rc > 0) {
-            done = finish(t);
+            done = thaw_finish(t);
             rc = done == NULL ? -1 : 1;
         }
     }
@@ -270,7 +270,7 @@ frozen_thaw(core_state *state, PyObject *root)
         const frozen_mold *mold = frozen_molded(state, root);
         root = mold == NULL ? root : frozen_as_part(mold);
     }
-    PyObject *copy = walk(&t, root);
+    PyObject *copy = thaw_visit(&t, root);
     while (t.depth > 0) { /* it has failed */
         frame *f = &t.frames[--t.depth];
         Py_XDECREF(f->dst);

@@ -109,7 +109,7 @@ callers_leave(const core_state *state)
 }
 
 static bool
-keep(party *p)
+callers_keep(party *p)
 {
     atoll_lock_acquire(&p->lock);
     bool kept = visit_begin(p);
@@ -123,7 +123,7 @@ callers_note(void)
     atoll_lock_acquire(&lock);
     for (caller *c = callers; c != NULL; c = c->next) {
         /* In an interpreter that closes they are waited for there. */
-        if (c->calls > 0 && !c->awaited && keep(c->party)) {
+        if (c->calls > 0 && !c->awaited && callers_keep(c->party)) {
             c->awaited = true;
             awaited++;
         }

@@ -10,7 +10,7 @@
 static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
 
 static atoll_err
-wait_ended(void *arg, const atoll_wait *wait)
+exit_wait_ended(void *arg, const atoll_wait *wait)
 {
     return atoll_event_wait(&((home *)arg)->ended, wait);
 }
@@ -18,7 +18,7 @@ wait_ended(void *arg, const atoll_wait *wait)
 /* Take it out of CPython's list. False if it is being ended at this moment, or
  * has been: then that is to be waited for. */
 static bool
-abandon(home *h)
+exit_abandon(home *h)
 {
     atoll_lock_acquire(&h->lock);
     bool can = !h->ending && h->state != HOME_ENDED;
@@ -81,11 +81,11 @@ home_shutdown_all(core_state *state)
         }
         atoll_err err = ATOLL_ERR_TIMEOUT;
         if (rc == 0) {
-            rc = detach_wait_one(state, wait_ended, *h, deadline, NULL,
+            rc = detach_wait_one(state, exit_wait_ended, *h, deadline, NULL,
                                  &wait_home_job, *h, &err);
         }
         if (rc < 0 || err != ATOLL_OK || home_state_now(*h) != HOME_ENDED) {
-            if (!abandon(*h)) {
+            if (!exit_abandon(*h)) {
                 Py_BEGIN_ALLOW_THREADS
                 err = atoll_event_wait(&(*h)->gone, &forever);
                 Py_END_ALLOW_THREADS

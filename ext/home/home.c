@@ -177,17 +177,6 @@ home_dismiss(home *h)
 
 /* --------------------------------------------------------------- the thread */
 
-static char *
-copy_text(const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = atoll_alloc(size);
-    if (copy != NULL) {
-        memcpy(copy, text, size);
-    }
-    return copy;
-}
-
 /* Keep the current exception as text; clears it. */
 static char *
 exception_text(void)
@@ -197,7 +186,7 @@ exception_text(void)
                                  : PyUnicode_FromFormat(
                                        "%s: %S", Py_TYPE(exc)->tp_name, exc);
     const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
-    char *copy = copy_text(utf8 != NULL ? utf8 : "unknown error");
+    char *copy = core_copy_text(utf8 != NULL ? utf8 : "unknown error");
     Py_XDECREF(text);
     Py_XDECREF(exc);
     PyErr_Clear();
@@ -214,7 +203,7 @@ new_interpreter(home *h)
     /* CPython's creation of interpreters does not survive a failed allocation
      * (3.15 reports it with types that it has not made yet), so ask first. */
     if (!atoll_mem_room(ROOM)) {
-        h->start_error = copy_text("not enough memory");
+        h->start_error = core_copy_text("not enough memory");
         return NULL;
     }
     PyInterpreterConfig config = {
@@ -231,7 +220,7 @@ new_interpreter(home *h)
     PyStatus status = Py_NewInterpreterFromConfig(&ts, &config);
     if (PyStatus_Exception(status)) {
         h->start_error =
-            copy_text(status.err_msg != NULL ? status.err_msg : "no reason");
+            core_copy_text(status.err_msg != NULL ? status.err_msg : "no reason");
         return NULL;
     }
     return ts;
@@ -287,7 +276,7 @@ next_job(home *h, job *j, job_status status, uint64_t printed)
 
 /* Wait for a job; attached on entry and return. */
 static job *
-receive(home *h, PyThreadState *ts)
+home_receive(home *h, PyThreadState *ts)
 {
     atoll_msg msg;
     atoll_err err;
@@ -302,11 +291,11 @@ receive(home *h, PyThreadState *ts)
 /* Serve jobs, beginning with `j` (NULL: wait for one), until one of them is the
  * end; returns it (counted). */
 static job *
-serve(home *h, core_state *state, PyThreadState *ts, job *j)
+home_serve(home *h, core_state *state, PyThreadState *ts, job *j)
 {
     for (;;) {
         if (j == NULL) {
-            j = receive(h, ts);
+            j = home_receive(h, ts);
         }
         if (h->employer != NULL && h->nice != h->employer->nice) {
             h->nice = h->employer->nice;
@@ -356,7 +345,7 @@ leave_employer(home *h)
  * elsewhere, so it is not ended before the last of them is gone; or never, if it
  * must not end before the process does. */
 static void
-linger(home *h, core_state *state, job *last)
+home_linger(home *h, core_state *state, job *last)
 {
     atoll_lock_acquire(&h->lock);
     h->state = HOME_LINGERING;
@@ -400,7 +389,7 @@ end_interpreter(home *h, PyThreadState *ts)
 }
 
 static void
-finish(home *h, job *last)
+home_finish(home *h, job *last)
 {
     waits_party_gone(&h->host);
     isolate_end(h->isolate); /* first: destructors may look at objects */
@@ -430,7 +419,7 @@ finish(home *h, job *last)
 
 /* For ps, top and gdb. */
 static void
-name_thread(home *h)
+home_name_thread(home *h)
 {
     char name[32];
     snprintf(name, sizeof(name), "atoll-%lld", (long long)h->id);
@@ -444,19 +433,19 @@ home_main(void *arg)
     h->host.thread = atoll_thread_self();
     PyThreadState *ts = new_interpreter(h);
     if (ts == NULL) {
-        finish(h, NULL);
+        home_finish(h, NULL);
         atoll_event_set(&h->started);
         home_unref(h);
         return NULL;
     }
     h->ident = PyThread_get_thread_ident();
     homes_set_id(h, PyInterpreterState_GetID(PyInterpreterState_Get()));
-    name_thread(h);
+    home_name_thread(h);
     core_state *state = job_boot(h);
     if (state == NULL) {
         h->start_error = exception_text();
         end_interpreter(h, ts);
-        finish(h, NULL);
+        home_finish(h, NULL);
         atoll_event_set(&h->started);
         home_unref(h);
         return NULL;
@@ -473,13 +462,13 @@ home_main(void *arg)
     job *first = employer == NULL ? NULL : employer->ops->hello(h);
     atoll_event_set(&h->started);
 
-    job *last = serve(h, state, ts, first);
+    job *last = home_serve(h, state, ts, first);
     if (mailbox_close(state->wait->mailbox) > 0 || isolate_is_endless(state)) {
-        linger(h, state, last);
+        home_linger(h, state, last);
         last = NULL;
     }
     end_interpreter(h, ts);
-    finish(h, last);
+    home_finish(h, last);
     home_unref(h);
     return NULL;
 }
@@ -497,7 +486,7 @@ free_new(home *h)
 
 /* A home without a thread. */
 static atoll_err
-make(const char *name, const home_plan *plan, home **out)
+home_make(const char *name, const home_plan *plan, home **out)
 {
     home *h = atoll_alloc(sizeof(*h));
     if (h == NULL) {
@@ -509,7 +498,7 @@ make(const char *name, const home_plan *plan, home **out)
     h->handles = 1;
     h->isolated = plan->isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */
-    h->name = copy_text(name);
+    h->name = core_copy_text(name);
     atoll_err err = h->name == NULL ? ATOLL_ERR_NOMEM
                                     : xfer_clone(&plan->setup, &h->setup);
     if (err == ATOLL_OK) {
@@ -526,7 +515,7 @@ make(const char *name, const home_plan *plan, home **out)
 
 /* Begin its life; what fails leaves it as it was made. */
 static atoll_err
-begin(home *h)
+home_begin_life(home *h)
 {
     if (!homes_add(h)) {
         return ATOLL_ERR_CLOSED;
@@ -543,12 +532,12 @@ new_home(const char *name, const home_plan *plan, bool spare, home **out)
 {
     home *h;
     home_reap();
-    atoll_err err = make(name, plan, &h);
+    atoll_err err = home_make(name, plan, &h);
     if (err != ATOLL_OK) {
         return err;
     }
     h->spare = spare;
-    err = begin(h);
+    err = home_begin_life(h);
     if (err != ATOLL_OK) {
         free_new(h);
         return err;
@@ -572,7 +561,7 @@ home_new_spare(const home_plan *plan, home **out)
 bool
 home_unspare(home *h, const char *name)
 {
-    char *copy = copy_text(name);
+    char *copy = core_copy_text(name);
     atoll_lock_acquire(&h->lock);
     bool idle = copy != NULL && h->state == HOME_IDLE;
     if (idle) {
@@ -591,7 +580,7 @@ home_unspare(home *h, const char *name)
 
 /* From now on it works for `employer`. */
 static void
-join(home *h, home_employer *employer, void *place)
+home_join_employer(home *h, home_employer *employer, void *place)
 {
     employer->ops->ref(employer);
     h->place = place;
@@ -603,7 +592,7 @@ void
 home_employ(home *h, home_employer *employer, void *place)
 {
     atoll_lock_acquire(&h->lock);
-    join(h, employer, place);
+    home_join_employer(h, employer, place);
     atoll_lock_release(&h->lock);
 }
 
@@ -613,12 +602,12 @@ home_new_employed(const char *name, const home_plan *plan,
 {
     home *h;
     home_reap();
-    atoll_err err = make(name, plan, &h);
+    atoll_err err = home_make(name, plan, &h);
     if (err != ATOLL_OK) {
         return err;
     }
-    join(h, employer, place);
-    err = begin(h);
+    home_join_employer(h, employer, place);
+    err = home_begin_life(h);
     if (err != ATOLL_OK) {
         employer->ops->unref(employer);
         free_new(h);

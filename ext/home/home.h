@@ -206,11 +206,15 @@ bool home_unspare(home *h, const char *name);
 
 /* Count a reference; give one back. Any thread. */
 void home_ref(home *h);
+
+/* Give a reference back; the last one frees the memory. Any thread. */
 void home_unref(home *h);
 
 /* Count a handle; give one back. They are counted apart from references; a new one
  * needs an old one. Any thread. */
 void home_handle_ref(home *h);
+
+/* Give a handle back; with the last one it closes as soon as it is idle. Any thread. */
 void home_handle_unref(home *h);
 
 /* Look at its state. */
@@ -285,6 +289,7 @@ void spare_expect(const home_plan *plan);
 /* Close all, and make no more: the process exits. */
 void spare_end(void);
 
+/* Forget the spares, which are the parent's. */
 void spare_fork_child(void);
 
 /* ------------------------------------------------ interrupts (home/interrupt.c) */
@@ -372,8 +377,13 @@ int home_shutdown_all(core_state *state);
  * their error, since their interpreters are still to end in good order. */
 bool home_ask_to_end(home *h);
 
+/* Hold the table still, for a fork. */
 void home_fork_prepare(void);
+
+/* Let go of it. */
 void home_fork_parent(void);
+
+/* Treat all homes as ended, in the child. */
 void home_fork_child(void);
 
 /* ------------------ callers in interpreters that are not ours (home/callers.c) */
@@ -390,6 +400,7 @@ void callers_note(void);
 /* Wait until these have ended. Likewise. */
 void callers_wait(int64_t deadline);
 
+/* Forget the callers, which are not in the child. */
 void callers_fork_child(void);
 
 #endif

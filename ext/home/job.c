@@ -140,7 +140,7 @@ set_path(PyObject *setup)
 
 /* What atoll.register was told where this interpreter was made. */
 static int
-inherit(PyObject *setup)
+job_inherit(PyObject *setup)
 {
     PyObject *entries = PyTuple_GET_ITEM(setup, 1);
     if (PyTuple_GET_SIZE(entries) == 0) {
@@ -154,7 +154,7 @@ inherit(PyObject *setup)
 
 /* What it is to have imported. */
 static int
-preload(const home *h, PyObject *setup)
+job_preload(const home *h, PyObject *setup)
 {
     PyObject *names = PyTuple_GET_ITEM(setup, 4);
     if (PyTuple_GET_SIZE(names) > 0) {
@@ -182,12 +182,12 @@ set_up(home *h, core_state *state, PyObject *setup)
         h->isolate = isolate_boot(state, &failed);
     }
     if (failed || datetime_block() < 0 || home_mend_signal(state) < 0 ||
-        inherit(setup) < 0) {
+        job_inherit(setup) < 0) {
         return -1;
     }
     h->output = sink_boot(state, PyTuple_GET_ITEM(setup, 2),
                           PyTuple_GET_ITEM(setup, 3));
-    return h->output == NULL ? -1 : preload(h, setup);
+    return h->output == NULL ? -1 : job_preload(h, setup);
 }
 
 core_state *
@@ -267,7 +267,7 @@ run_call(PyObject *request)
 }
 
 static PyObject *
-run_prepare(PyObject *names)
+job_run_prepare(PyObject *names)
 {
     PyObject *dict = main_dict();
     int rc = dict == NULL ? -1 : PyDict_Update(dict, names);
@@ -321,7 +321,7 @@ job_trace_run(const job *j, int64_t start, PyObject *function)
 }
 
 static PyObject *
-run(home *h, core_state *state, job *j)
+job_run_code(home *h, core_state *state, job *j)
 {
     PyObject *request = xfer_decode(state, &j->request);
     PyObject *result = NULL;
@@ -341,7 +341,7 @@ run(home *h, core_state *state, job *j)
         }
         break;
     case JOB_PREPARE:
-        result = run_prepare(request);
+        result = job_run_prepare(request);
         break;
     case JOB_CLOSE:
         Py_UNREACHABLE();
@@ -363,11 +363,7 @@ note_failed_init(home *h, PyObject *exc, PyObject *info)
     const char *text =
         info == NULL ? NULL : PyUnicode_AsUTF8(PyTuple_GET_ITEM(info, 4));
     if (text != NULL && h->start_error == NULL) {
-        size_t size = strlen(text) + 1;
-        h->start_error = atoll_alloc(size);
-        if (h->start_error != NULL) {
-            memcpy(h->start_error, text, size);
-        }
+        h->start_error = core_copy_text(text);
     }
     PyErr_Clear();
     PyObject *reported = boot_call("report_initializer", exc);
@@ -439,7 +435,7 @@ count_threads(void)
 #define LEAVE_NS INT64_C(1000000000)
 
 static void
-quiesce(const char *how)
+job_quiesce(const char *how)
 {
     PyObject *done = boot_call(how, Py_None);
     if (done == NULL) {
@@ -452,7 +448,7 @@ quiesce(const char *how)
 static size_t
 join_threads(void)
 {
-    quiesce("join_threads");
+    job_quiesce("join_threads");
     return count_threads() - 1;
 }
 
@@ -469,11 +465,11 @@ run_close(core_state *state, outcome *out)
     if (others == 0 || state->home->self->isolated) {
         /* Exit handlers may start threads: not under Py_EndInterpreter. They
          * also end the daemon threads that packages have. */
-        quiesce("run_exit_handlers");
+        job_quiesce("run_exit_handlers");
         others = join_threads();
     }
     if (others > 0 && state->home->self->isolated) {
-        quiesce("join_daemons");
+        job_quiesce("join_daemons");
     }
     /* Last, since exit handlers may wait for threads that are to come in. */
     bool closed = iso == NULL || isolate_close(iso, atoll_now() + LEAVE_NS);
@@ -514,7 +510,7 @@ job_run(home *h, core_state *state, job *j, outcome *out)
         threads_refresh(h->isolate);
     }
     state->wait->party->watched = h->employer != NULL && h->employer->watched;
-    PyObject *result = run(h, state, j);
+    PyObject *result = job_run_code(h, state, j);
     int rc = result == NULL ? -1 : xfer_encode(state, result, &out->reply);
     compat_end_main();
     bool unsent = result != NULL && rc < 0;

@@ -57,6 +57,8 @@ void job_init(job *j, job_op op, const atoll_msg *request);
 
 /* Count a reference; give one back. Any thread. */
 void job_ref(job *j);
+
+/* Give a reference back; the last one frees it. Any thread. */
 void job_unref(job *j);
 
 /* Settle it, unless somebody has: returns whether this call did. `reply` (NULL:

@@ -30,7 +30,7 @@ PyDoc_STRVAR(create_doc,
 "Make an interpreter; returns its Home. `isolated`: with private copies of\n"
 "extension modules. `setup` is a pair: a tuple, and a key (bytes) that is the same\n"
 "for equal ones. The tuple: its sys.path (a tuple of str), what\n"
-"atoll._registry.inherit() takes, the two arguments of atoll._stream.install(),\n"
+"atoll._cross.registry.inherit() takes, the two arguments of atoll._output.stream.install(),\n"
 "and the modules to import (a tuple of str).");
 
 static PyObject *

@@ -169,7 +169,7 @@ home_of_object(core_state *state, PyObject *obj)
 /* -------------------------------------------------------------- running jobs */
 
 static atoll_err
-wait_done(void *arg, const atoll_wait *wait)
+homeobj_wait_done(void *arg, const atoll_wait *wait)
 {
     return atoll_event_wait(&((job *)arg)->done, wait);
 }
@@ -177,7 +177,7 @@ wait_done(void *arg, const atoll_wait *wait)
 /* The caller has been interrupted: pass it on, and give the job a moment to
  * end, so that the interpreter can be used again at once. */
 static void
-give_up(home *h, job *j)
+homeobj_give_up(home *h, job *j)
 {
     PyObject *exc = PyErr_GetRaisedException();
     Py_BEGIN_ALLOW_THREADS
@@ -241,9 +241,9 @@ run_job(homeobj *self, job_op op, PyObject *request)
     callers_enter(state);
     atoll_err err = home_submit(h, j);
     if (err == ATOLL_OK) {
-        if (detach_wait_one(state, wait_done, j, ATOLL_FOREVER, &h->spin,
+        if (detach_wait_one(state, homeobj_wait_done, j, ATOLL_FOREVER, &h->spin,
                             &wait_home_job, h, &err) < 0) {
-            give_up(h, j);
+            homeobj_give_up(h, j);
         }
         else if (output_catch_up(state, j->printed) == 0) {
             result = outcome_of(state, j);
@@ -357,7 +357,7 @@ raise_busy(core_state *state, const home *h, const char *how)
 }
 
 static atoll_err
-wait_over(void *arg, const atoll_wait *wait)
+homeobj_wait_over(void *arg, const atoll_wait *wait)
 {
     return atoll_event_wait(&((job *)arg)->over, wait);
 }
@@ -365,10 +365,10 @@ wait_over(void *arg, const atoll_wait *wait)
 /* Wait for `j` to be done, a task also to have stopped. 1: it is; 0: not in time;
  * -1: exception. */
 static int
-wait_for(homeobj *self, job *j, int64_t deadline)
+homeobj_wait_for(homeobj *self, job *j, int64_t deadline)
 {
     atoll_err err;
-    if (detach_wait_one(self->state, j->task ? wait_over : wait_done, j,
+    if (detach_wait_one(self->state, j->task ? homeobj_wait_over : homeobj_wait_done, j,
                         deadline, &self->home->spin, &wait_home_job,
                         self->home, &err) < 0) {
         return -1;
@@ -411,7 +411,7 @@ begin_close(homeobj *self, int64_t deadline)
         if (j->op == JOB_CLOSE) {
             return j; /* somebody is closing it: wait together */
         }
-        int rc = deadline == ATOLL_FOREVER ? 0 : wait_for(self, j, deadline);
+        int rc = deadline == ATOLL_FOREVER ? 0 : homeobj_wait_for(self, j, deadline);
         job_unref(j);
         if (rc <= 0) {
             if (rc == 0) {
@@ -429,7 +429,7 @@ begin_close(homeobj *self, int64_t deadline)
 static PyObject *
 finish_close(homeobj *self, job *j, int64_t deadline)
 {
-    int rc = wait_for(self, j, deadline);
+    int rc = homeobj_wait_for(self, j, deadline);
     if (rc < 0) {
         return NULL;
     }

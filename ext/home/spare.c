@@ -30,7 +30,7 @@ static struct {
 
 /* ATOLL_SPARES, or one. With the lock held. */
 static uint32_t
-usual(void)
+spare_usual(void)
 {
     if (!spares.ready) {
         const char *text = getenv("ATOLL_SPARES");
@@ -45,7 +45,7 @@ usual(void)
 
 /* Move the kind to the front; NULL if it is not known. With the lock held. */
 static kind *
-find(const home_plan *plan)
+spare_find(const home_plan *plan)
 {
     for (uint32_t i = 0; i < spares.known; i++) {
         kind found = spares.kinds[i];
@@ -61,7 +61,7 @@ find(const home_plan *plan)
 }
 
 static void
-forget(kind *k)
+spare_forget(kind *k)
 {
     for (uint32_t i = 0; i < k->count; i++) {
         home_handle_unref(k->homes[i]); /* it closes */
@@ -75,7 +75,7 @@ forget(kind *k)
 static kind *
 find_or_add(const home_plan *plan, kind *dropped)
 {
-    kind *k = find(plan);
+    kind *k = spare_find(plan);
     home_plan copy;
     if (k != NULL || plan_clone(plan, &copy) != ATOLL_OK) {
         return k;
@@ -108,7 +108,7 @@ remove_dead(kind *k)
 }
 
 static uint32_t
-total(void)
+spare_total(void)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < spares.known; i++) {
@@ -130,7 +130,7 @@ make_one(void)
             home_handle_unref(h);
             home_unref(h);
         }
-        if (candidate->count < candidate->wanted && total() < SPARES_MAX) {
+        if (candidate->count < candidate->wanted && spare_total() < SPARES_MAX) {
             k = candidate;
             break;
         }
@@ -181,7 +181,7 @@ spare_take(const home_plan *plan, const char *name)
 {
     home *h = NULL;
     atoll_lock_acquire(&spares.lock);
-    kind *k = find(plan);
+    kind *k = spare_find(plan);
     for (uint32_t i = 0; k != NULL && i < k->count; i++) {
         if (home_unspare(k->homes[i], name)) {
             h = k->homes[i];
@@ -199,15 +199,15 @@ spare_expect(const home_plan *plan)
 {
     kind dropped = {0};
     atoll_lock_acquire(&spares.lock);
-    if (usual() > 0 && !spares.ended) {
+    if (spare_usual() > 0 && !spares.ended) {
         kind *k = find_or_add(plan, &dropped);
-        if (k != NULL && k->wanted < usual()) {
-            k->wanted = usual();
+        if (k != NULL && k->wanted < spare_usual()) {
+            k->wanted = spare_usual();
         }
         make_soon();
     }
     atoll_lock_release(&spares.lock);
-    forget(&dropped);
+    spare_forget(&dropped);
 }
 
 uint32_t
@@ -220,10 +220,10 @@ spare_set(const home_plan *plan, uint32_t count)
         k->wanted = count > SPARES_MAX ? SPARES_MAX : count;
     }
     atoll_lock_release(&spares.lock);
-    forget(&dropped);
+    spare_forget(&dropped);
     make_all();
     atoll_lock_acquire(&spares.lock);
-    k = find(plan);
+    k = spare_find(plan);
     count = k == NULL ? 0 : k->count;
     atoll_lock_release(&spares.lock);
     return count;
@@ -243,7 +243,7 @@ drop_all(bool for_ever)
     spares.ended |= for_ever;
     atoll_lock_release(&spares.lock);
     for (uint32_t i = 0; i < count; i++) {
-        forget(&gone[i]);
+        spare_forget(&gone[i]);
     }
 }
 

@@ -33,11 +33,14 @@ isolate_alloc(isolate *iso, size_t size)
 
 /* ------------------------------------------------------------------ modules */
 
+/* Py_mod_multiple_interpreters as it was up to 3.14. */
+#define SLOT_BEFORE_3_15 3
+
 static bool
 is_about_interpreters(int slot)
 {
     /* On 3.15 there are two numbers for it. */
-    return slot == 3 || slot == Py_mod_multiple_interpreters;
+    return slot == SLOT_BEFORE_3_15 || slot == Py_mod_multiple_interpreters;
 }
 
 bool
@@ -93,7 +96,7 @@ static atoll_lock numbers_lock;
 static numbered *numbers[256]; /* guarded by numbers_lock */
 
 static void
-number(PyModuleDef *def)
+api_number(PyModuleDef *def)
 {
     Dl_info info;
     if (def->m_base.m_index != 0 || dladdr(def, &info) == 0 ||
@@ -137,7 +140,7 @@ isolate_numbers_fork_child(void)
 static PyObject *
 module_def_init(PyModuleDef *def, isolate *Py_UNUSED(iso))
 {
-    number(def);
+    api_number(def);
     return PyModuleDef_Init(def);
 }
 
@@ -193,7 +196,7 @@ module_from_def(PyModuleDef *def, PyObject *spec, int version, isolate *iso)
 static PyObject *
 module_create(PyModuleDef *def, int version, isolate *iso)
 {
-    number(def);
+    api_number(def);
     const char *name = def->m_name, *full = iso->building;
     const char *last = full == NULL ? NULL : strrchr(full, '.');
     if (last == NULL || name == NULL || strcmp(last + 1, name) != 0) {

@@ -9,6 +9,7 @@
  * Those of main's own libraries are called by the system, also in the child of an
  * interpreter's thread. uvloop's is dangerous there: it does what is due in the
  * child of a program that main is about to start, if main is. */
+#include <errno.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ run_handlers(size_t which)
 }
 
 static void
-run_prepare(void)
+forks_run_prepare(void)
 {
     run_handlers(0);
     atoll_lock_acquire(&lock);
@@ -83,11 +84,11 @@ api_register_atfork(void (*prepare)(void), void (*parent)(void),
     (void)library;
     fork_entry *e = atoll_alloc(sizeof(*e));
     if (e == NULL) {
-        return 12; /* ENOMEM */
+        return ENOMEM;
     }
     *e = (fork_entry){NULL, NULL, iso, {prepare, parent, child}};
     atoll_lock_acquire(&lock);
-    bool good = registered || atoll_fork_hooks(run_prepare, run_parent,
+    bool good = registered || atoll_fork_hooks(forks_run_prepare, run_parent,
                                                run_child) == ATOLL_OK;
     if (good) {
         registered = true;

@@ -30,7 +30,7 @@ own_state(isolate *iso)
 /* Enter `v`, unless the interpreter is being closed: then wait until that has
  * come to nothing, or for ever, as CPython lets late threads do. */
 static void
-enter(isolate *iso, visitor *v)
+gil_enter(isolate *iso, visitor *v)
 {
     static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
     atoll_lock_acquire(&iso->lock);
@@ -52,7 +52,7 @@ enter(isolate *iso, visitor *v)
 }
 
 static void
-leave(isolate *iso, visitor *v)
+gil_leave(isolate *iso, visitor *v)
 {
     atoll_lock_acquire(&iso->lock);
     visitor **link = &iso->visitors;
@@ -91,7 +91,7 @@ api_gilstate_ensure(isolate *iso)
     if (v->before != NULL) {
         PyEval_SaveThread(); /* of another interpreter */
     }
-    enter(iso, v);
+    gil_enter(iso, v);
     v->state = PyThreadState_New(iso->interp);
     if (v->state == NULL) {
         Py_FatalError("no memory for a thread that calls into Python");
@@ -131,7 +131,7 @@ api_gilstate_release(PyGILState_STATE old, isolate *iso)
             PyThreadState_Clear(v->state);
             PyThreadState_DeleteCurrent();
         }
-        leave(iso, v);
+        gil_leave(iso, v);
         if (before != NULL) {
             PyEval_RestoreThread(before);
         }
@@ -156,7 +156,7 @@ api_gilstate_check(isolate *iso)
  * drop references from threads of their own (libarrow), and are spared to wait for
  * ever by a no. */
 static bool
-is_open(isolate *iso)
+gil_is_open(isolate *iso)
 {
     atoll_lock_acquire(&iso->lock);
     bool closing = iso->closing || iso->abandoned, ended = iso->ended;
@@ -169,13 +169,13 @@ is_open(isolate *iso)
 int
 api_is_initialized(isolate *iso)
 {
-    return Py_IsInitialized() && is_open(iso);
+    return Py_IsInitialized() && gil_is_open(iso);
 }
 
 int
 api_is_finalizing(isolate *iso)
 {
-    return Py_IsFinalizing() || !is_open(iso);
+    return Py_IsFinalizing() || !gil_is_open(iso);
 }
 
 PyInterpreterState *

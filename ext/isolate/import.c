@@ -212,7 +212,7 @@ mend_ctypes(core_state *state, PyObject *ctypes)
 
 /* Modules of which the process has one, not the interpreter. */
 static int
-limit(PyObject *module)
+import_limit(PyObject *module)
 {
     PyObject *done = package_call(PACKAGE_BOOT, "limit", "(O)", module);
     Py_XDECREF(done);
@@ -220,14 +220,14 @@ limit(PyObject *module)
 }
 
 static int
-mend(core_state *state, PyObject *name, PyObject *module)
+import_mend(core_state *state, PyObject *name, PyObject *module)
 {
     if (PyUnicode_EqualToUTF8(name, "_ctypes")) {
         return mend_ctypes(state, module);
     }
     return PyUnicode_EqualToUTF8(name, "faulthandler") ||
                    PyUnicode_EqualToUTF8(name, "_tracemalloc")
-               ? limit(module)
+               ? import_limit(module)
                : 0;
 }
 
@@ -239,7 +239,7 @@ exec_and_mend(core_state *state, PyObject *original, PyObject *const *args,
     PyObject *result = PyObject_Vectorcall(original, args, count, NULL);
     PyObject *name =
         result == NULL ? NULL : PyModule_GetNameObject(args[count - 1]);
-    if (name != NULL && mend(state, name, args[count - 1]) < 0) {
+    if (name != NULL && import_mend(state, name, args[count - 1]) < 0) {
         Py_CLEAR(result);
     }
     if (result != NULL && name == NULL) {
@@ -309,7 +309,7 @@ PyMethodDef isolate_functions[] = {
 /* Set `cls.<attribute>` to our function of that name, bound to instances if
  * `bind`; what was there goes to *before. */
 static int
-replace(core_state *state, PyObject *importlib, const char *cls_name,
+import_replace(core_state *state, PyObject *importlib, const char *cls_name,
         const char *attribute, const char *ours, bool bind, PyObject **before)
 {
     PyObject *cls = PyObject_GetAttrString(importlib, cls_name);
@@ -338,16 +338,16 @@ isolate_install(core_state *state)
     state->isolate->single_phase = PyDict_New();
     int rc = -1;
     if (files != NULL && builtins != NULL && state->isolate->single_phase != NULL &&
-        replace(state, files, "ExtensionFileLoader", "create_module",
+        import_replace(state, files, "ExtensionFileLoader", "create_module",
                 "_create_extension", true, &state->isolate->create_extension) == 0 &&
-        replace(state, files, "ExtensionFileLoader", "exec_module",
+        import_replace(state, files, "ExtensionFileLoader", "exec_module",
                 "_exec_extension", true, &state->isolate->exec_extension) == 0 &&
         (!datetime_is_isolated("_datetime") ||
-         replace(state, files, "_LoaderBasics", "exec_module", "_exec_source",
+         import_replace(state, files, "_LoaderBasics", "exec_module", "_exec_source",
                  true, &state->isolate->exec_source) == 0) &&
-        replace(state, builtins, "BuiltinImporter", "create_module",
+        import_replace(state, builtins, "BuiltinImporter", "create_module",
                 "_create_builtin", false, &state->isolate->create_builtin) == 0) {
-        rc = replace(state, builtins, "BuiltinImporter", "exec_module",
+        rc = import_replace(state, builtins, "BuiltinImporter", "exec_module",
                      "_exec_builtin", false, &state->isolate->exec_builtin);
     }
     Py_XDECREF(files);

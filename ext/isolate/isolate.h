@@ -149,6 +149,8 @@ bool isolate_is_declared(isolate *iso, const PyModuleDef *def, bool *by_us);
 /* In a forked child: the locks of the two tables of the process, which a thread that
  * is not here may have held. */
 void isolate_numbers_fork_child(void);
+
+/* Make the lock of the table of declarations anew, in the child. */
 void isolate_declared_fork_child(void);
 
 /* --- isolate/fork.c: forget the fork handlers of its copies */
@@ -157,6 +159,8 @@ void forks_forget(isolate *iso);
 void forks_found(void *handle, const char *path);
 /* One of the copies is going to fork; in the child, of whomever. */
 void forks_prepare(void);
+
+/* Run the handlers of the copies of the interpreter that has forked, in the child. */
 void forks_child(void);
 
 /* --- isolate/signals.c: take away the handlers that its copies have set. False:
@@ -174,6 +178,8 @@ PyObject *isolate_load(core_state *state, PyObject *spec, PyObject *name,
 
 /* An isolate has been made; it is about to go. */
 void threads_begin(void);
+
+/* Forget an isolate that is about to go. */
 void threads_end(isolate *iso);
 /* Something has been loaded: share the cores anew if it has a pool. In the home
  * thread. */
@@ -184,6 +190,8 @@ void threads_refresh(isolate *iso);
 bool isolate_has_threads(isolate *iso);
 /* How many threads a pool of one interpreter should have now. Any thread. */
 unsigned threads_share(void);
+
+/* Make the lock of the pools anew, in the child. */
 void threads_fork_child(void);
 
 /* --- isolate/datetime.c: for CPython 3.13; elsewhere they do nothing */

@@ -138,7 +138,7 @@ init_name(PyObject *full, const char *prefix, char *out, size_t size)
 
 /* What an init function may do wrong. */
 static PyObject *
-checked(PyObject *result, PyObject *name)
+load_checked(PyObject *result, PyObject *name)
 {
     if (result == NULL && !PyErr_Occurred()) {
         PyErr_Format(PyExc_SystemError,
@@ -246,7 +246,7 @@ from_slots(request *r, void *symbol)
     memcpy(&export, &symbol, sizeof(export));
     PySlot *slots = export();
     if (slots == NULL) {
-        return checked(NULL, r->name);
+        return load_checked(NULL, r->name);
     }
     PySlot *ours = isolate_pyslots(r->iso, slots);
     return ours == NULL ? NULL : PyModule_FromSlotsAndSpec(ours, r->spec);
@@ -287,7 +287,7 @@ make_module(request *r, void *handle, bool *theirs)
     memcpy(&init, &found, sizeof(init));
     const char *outer = r->iso->building;
     r->iso->building = PyUnicode_AsUTF8(r->name);
-    PyObject *result = checked(init(), r->name);
+    PyObject *result = load_checked(init(), r->name);
     r->iso->building = outer;
     if (result == NULL) {
         return NULL;
@@ -305,7 +305,7 @@ make_module(request *r, void *handle, bool *theirs)
 /* The module of a file that CPython would refuse; NULL without an exception if
  * it would not. */
 static PyObject *
-load(request *r)
+load_load(request *r)
 {
     if (r->iso == NULL) {
         import_error(r->name, r->origin,
@@ -359,5 +359,5 @@ isolate_load(core_state *state, PyObject *spec, PyObject *name,
                  .spec = spec,
                  .name = name,
                  .origin = origin};
-    return load(&r);
+    return load_load(&r);
 }

@@ -29,7 +29,7 @@ is_in_child(const isolate *iso)
  * libraries set what they found when they were loaded.) Not by a flag under its
  * lock: a handler may have interrupted whoever holds that. */
 static bool
-is_late(const isolate *iso)
+signals_is_late(const isolate *iso)
 {
     return atoll_event_is_set(&iso->silent);
 }
@@ -41,7 +41,7 @@ api_sigaction(int signum, const struct sigaction *action,
     if (is_in_child(iso)) {
         return sigaction(signum, action, before);
     }
-    if (is_late(iso)) {
+    if (signals_is_late(iso)) {
         action = NULL;
     }
     /* Also to call it for nothing is worth while: what main has set since is to

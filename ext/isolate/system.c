@@ -2,6 +2,7 @@
  * threads. And thread-local destructors, which must not run too late. */
 #include "isolate/api.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ api_key_create(atoll_tls_key *key, void (*destructor)(void *), isolate *iso)
         }
     }
     atoll_lock_release(&iso->lock);
-    return rc < 0 ? 12 /* ENOMEM */ : rc;
+    return rc < 0 ? ENOMEM : rc;
 }
 
 int
@@ -145,7 +146,7 @@ typedef struct process_exit {
  * for the threads of their pools (libarrow's). One that waits for the interpreter
  * would be waited for in vain. */
 static void
-destroy(void *arg)
+system_destroy(void *arg)
 {
     const process_exit *e = arg;
     isolate *iso = e->iso;
@@ -172,13 +173,13 @@ api_at_process_exit(void (*destructor)(void *), void *object, void *library,
         return -1;
     }
     *e = (process_exit){iso, destructor, object};
-    return __cxa_atexit(destroy, e, library);
+    return __cxa_atexit(system_destroy, e, library);
 }
 
 /* How many threads a library's pool has, by the names of the variables that say
  * so. A copy has a pool of its own, so all together would have too many. */
 static char *
-limited(const char *name, isolate *iso)
+system_limited(const char *name, isolate *iso)
 {
     static const char *const variables[] = {
         "BLIS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS",
@@ -204,12 +205,12 @@ char *
 api_get_env(const char *name, isolate *iso)
 {
     char *value = getenv(name);
-    return value != NULL ? value : limited(name, iso);
+    return value != NULL ? value : system_limited(name, iso);
 }
 
 char *
 api_secure_get_env(const char *name, isolate *iso)
 {
     char *value = secure_getenv(name);
-    return value != NULL ? value : limited(name, iso);
+    return value != NULL ? value : system_limited(name, iso);
 }

@@ -92,7 +92,7 @@ load_buffer(cargo *c, PyObject *obj)
 
 /* Make the object of it, once. `from` is where it is now. */
 static PyObject *
-land(core_state *state, cargo *c, cargo_state from)
+moved_land(core_state *state, cargo *c, cargo_state from)
 {
     if (!cargo_step(c, from, LANDED)) {
         return raise_error(state, "AtollError",
@@ -133,7 +133,7 @@ static PyObject *
 moved_decode(decoder *d, int Py_UNUSED(tag))
 {
     cargo *c = d->handles[dec_u32(d)].ptr;
-    PyObject *obj = land(d->state, c, SENT);
+    PyObject *obj = moved_land(d->state, c, SENT);
     if (obj == NULL || c->kind != CARGO_NDARRAY) {
         return obj;
     }
@@ -195,7 +195,7 @@ moved_take(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     core_state *state = PyType_GetModuleState(Py_TYPE(obj));
     movedobj *self = (movedobj *)obj;
-    PyObject *taken = land(state, self->load, WAITING);
+    PyObject *taken = moved_land(state, self->load, WAITING);
     if (taken != NULL && self->array != NULL) {
         Py_SETREF(taken, self->array);
         self->array = NULL;
@@ -260,7 +260,7 @@ moved_add_type(core_state *state)
 }
 
 static int
-load(core_state *state, movedobj *self, PyObject *obj)
+moved_load(core_state *state, movedobj *self, PyObject *obj)
 {
     cargo *c = self->load;
     if (PyByteArray_CheckExact(obj)) {
@@ -327,7 +327,7 @@ core_move(PyObject *module, PyObject *obj)
         return PyErr_NoMemory();
     }
     *self->load = (cargo){.refs = 1, .state = WAITING};
-    if (load(state, self, obj) < 0) {
+    if (moved_load(state, self, obj) < 0) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;

@@ -50,17 +50,17 @@ static struct {
 
 /* ---------------------------------------------------------- our own thread */
 
-static int drain(core_state *state, uint64_t upto, bool live);
+static int output_drain(core_state *state, uint64_t upto, bool live);
 
 /* Write out what there is. Attached to main. */
 static void
-write_all(uint64_t upto)
+output_write_all(uint64_t upto)
 {
     core_state *state = core_state_import();
     atoll_lock_acquire(&list.lock);
     uint64_t before = list.written;
     atoll_lock_release(&list.lock);
-    if (state != NULL && drain(state, upto, true) == 0) {
+    if (state != NULL && output_drain(state, upto, true) == 0) {
         return;
     }
     PyErr_WriteUnraisable(NULL);
@@ -137,7 +137,7 @@ thread_main(void *Py_UNUSED(arg))
             break; /* out of memory: callers write for themselves */
         }
         PyEval_AcquireThread(ts);
-        write_all(upto);
+        output_write_all(upto);
         PyThreadState_Clear(ts);
         PyThreadState_DeleteCurrent();
     }
@@ -307,7 +307,7 @@ drop_pieces(uint64_t upto)
 /* ----------------------------------------------------------------- in main */
 
 static int
-drain(core_state *state, uint64_t upto, bool live)
+output_drain(core_state *state, uint64_t upto, bool live)
 {
     PyObject *function = package_keep(&state->output->drain, PACKAGE_OUTPUT, "drain");
     PyObject *done = function == NULL
@@ -333,7 +333,7 @@ output_catch_up(core_state *state, uint64_t last)
         return 0;
     }
     /* Even if our thread was faster: it may have met a broken pipe. */
-    if (drain(state, last, false) < 0) {
+    if (output_drain(state, last, false) < 0) {
         return -1;
     }
     if (last > state->output->caught_up && !is_behind(last)) {
@@ -349,7 +349,7 @@ output_shutdown(core_state *state)
     atoll_lock_acquire(&list.lock);
     uint64_t last = list.sent;
     atoll_lock_release(&list.lock);
-    if (is_behind(last) && drain(state, last, true) < 0) {
+    if (is_behind(last) && output_drain(state, last, true) < 0) {
         PyErr_WriteUnraisable(NULL);
     }
     atoll_lock_acquire(&list.lock);

@@ -1,13 +1,13 @@
 /* What interpreters print and log, on its way to main's streams.
  *
- * In an interpreter of atoll's, sys.stdout and sys.stderr (atoll/_stream.py)
+ * In an interpreter of atoll's, sys.stdout and sys.stderr (atoll/_output/stream.py)
  * write to sinks (output/sink.c). A sink collects text per thread until a line is
  * complete and sends whole lines, as one piece, to the one list of the process
  * (output/output.c). The list belongs to no interpreter, so a writer waits for nobody's
  * GIL, and what was printed is there even if its interpreter is stuck at
  * process exit.
  *
- * The main interpreter writes the pieces out, in order (atoll/_output.py):
+ * The main interpreter writes the pieces out, in order (atoll/_output/drain.py):
  * its callers of exec, call and close before they return, up to the last piece
  * of what they called; and at any other time a thread of the core's own, which
  * has no thread state while there is nothing to write.
@@ -33,7 +33,7 @@ typedef struct output_source {
 /* What an interpreter has of the room. */
 typedef struct output_data {
     PyTypeObject *sink_type;
-    PyObject *drain;        /* main: of atoll._output, on demand */
+    PyObject *drain;        /* main: of atoll._output.drain, on demand */
     struct buffer *buffers; /* lines that its threads have begun */
     uint64_t caught_up;     /* main: all output up to this one is written */
     output_source *source;  /* counted; NULL: it is none of atoll's */
@@ -44,7 +44,7 @@ extern const core_room output_room;
 /* What one waits for; there is no object. */
 extern const wait_type wait_output;
 
-/* Numbers that atoll/_stream.py and _output.py know as well. */
+/* The package has them, too: _OUTPUT_STDOUT and so on. */
 typedef enum output_kind {
     OUTPUT_STDOUT,
     OUTPUT_STDERR,
@@ -88,14 +88,19 @@ int output_catch_up(core_state *state, uint64_t last);
  * deaf. */
 void output_shutdown(core_state *state);
 
+/* Hold the list and the buffers still, for a fork. */
 void output_fork_prepare(void);
+
+/* Let go of them. */
 void output_fork_parent(void);
+
+/* Forget, in the child, what the parent has still to write. */
 void output_fork_child(void);
 
 /* --- the sinks of an interpreter (output/sink.c); attached to it */
 
 /* Give the new interpreter its streams. `streams` and `logging` are those of the setup;
- * see atoll/_stream.py. Returns what stands for it here, with a reference for the
+ * see atoll/_output/stream.py. Returns what stands for it here, with a reference for the
  * caller; NULL with an exception. */
 output_source *sink_boot(core_state *state, PyObject *streams,
                          PyObject *logging);
@@ -119,8 +124,13 @@ int sink_add_type(core_state *state);
 
 extern PyMethodDef output_functions[], sink_functions[];
 
+/* Hold the buffers still, for a fork. */
 void sink_fork_prepare(void);
+
+/* Let go of them. */
 void sink_fork_parent(void);
+
+/* Make the locks of the buffers anew, in the child. */
 void sink_fork_child(void);
 
 #endif

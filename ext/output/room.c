@@ -3,10 +3,18 @@
 
 #include <stddef.h>
 
+static const core_constant output_constants[] = {
+    {"_OUTPUT_STDOUT", OUTPUT_STDOUT},
+    {"_OUTPUT_STDERR", OUTPUT_STDERR},
+    {"_OUTPUT_RECORD", OUTPUT_RECORD},
+    {NULL, 0},
+};
+
 static int
 output_begin(core_state *state)
 {
     return sink_add_type(state) < 0 ||
+                   core_add_constants(state, output_constants) < 0 ||
                    PyModule_AddFunctions(state->module, output_functions) < 0
                ? -1
                : PyModule_AddFunctions(state->module, sink_functions);

@@ -104,7 +104,7 @@ buffer_end(PyObject *capsule)
 }
 
 static buffer *
-buffer_new(core_state *state, uint64_t thread)
+sink_buffer_new(core_state *state, uint64_t thread)
 {
     PyObject *dict = PyThreadState_GetDict(); /* borrowed */
     buffer *b = dict == NULL ? NULL : atoll_alloc(sizeof(*b));
@@ -158,7 +158,7 @@ buffer_here(core_state *state)
     buffer *b = buffer_find(state);
     return b != NULL
                ? b
-               : buffer_new(state, PyThreadState_GetID(PyThreadState_Get()));
+               : sink_buffer_new(state, PyThreadState_GetID(PyThreadState_Get()));
 }
 
 void
@@ -170,7 +170,7 @@ sink_forget(core_state *state)
 }
 
 static bool
-reserve(line *l, size_t more)
+sink_reserve(line *l, size_t more)
 {
     if (more <= l->room - l->size) {
         return true;
@@ -201,7 +201,7 @@ add_locked(buffer *b, output_kind kind, bool binary, const char *data, size_t si
         }
     }
     l->binary = binary;
-    if (!reserve(l, size - head)) {
+    if (!sink_reserve(l, size - head)) {
         return -1;
     }
     if (head > 0) {
@@ -225,7 +225,7 @@ add_locked(buffer *b, output_kind kind, bool binary, const char *data, size_t si
 }
 
 static int
-add(core_state *state, output_kind kind, bool binary, const char *data, size_t size)
+sink_add(core_state *state, output_kind kind, bool binary, const char *data, size_t size)
 {
     buffer *b = size == 0 ? NULL : buffer_here(state);
     if (b == NULL) {
@@ -291,7 +291,7 @@ sink_write(PyObject *obj, PyObject *text)
         data = PyBytes_AS_STRING(bytes);
         size = PyBytes_GET_SIZE(bytes);
     }
-    int rc = add(self->state, self->kind, false, data, (size_t)size);
+    int rc = sink_add(self->state, self->kind, false, data, (size_t)size);
     Py_XDECREF(bytes);
     return rc < 0 ? NULL : PyLong_FromSsize_t(PyUnicode_GET_LENGTH(text));
 }
@@ -307,7 +307,7 @@ sink_write_bytes(PyObject *obj, PyObject *data)
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    int rc = add(self->state, self->kind, true, view.buf, (size_t)view.len);
+    int rc = sink_add(self->state, self->kind, true, view.buf, (size_t)view.len);
     Py_ssize_t size = view.len;
     PyBuffer_Release(&view);
     return rc < 0 ? NULL : PyLong_FromSsize_t(size);

@@ -12,7 +12,7 @@ typedef struct poolobj {
 /* ------------------------------------------------------------------ its life */
 
 static int
-parse_seconds(PyObject *value, int64_t *ns)
+poolobj_parse_seconds(PyObject *value, int64_t *ns)
 {
     if (value == Py_None) {
         *ns = ATOLL_FOREVER;
@@ -56,7 +56,7 @@ poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                      &config.name, &max_workers, &isolated,
                                      &PyTuple_Type, &setup, &init, &max_tasks,
                                      &grace, &config.nice, &watched) ||
-        parse_seconds(grace, &config.grace) < 0) {
+        poolobj_parse_seconds(grace, &config.grace) < 0) {
         return NULL;
     }
     atoll_msg init_msg = {0}, copy;
@@ -135,7 +135,7 @@ pool_of(PyObject *obj)
 /* Make a job of `request` and hand it to `p` for `future`. -1 with an
  * exception, and then the future has no job. */
 static int
-submit(core_state *state, pool *p, jobobj *future, PyObject *request,
+poolobj_send(core_state *state, pool *p, jobobj *future, PyObject *request,
        int64_t limit)
 {
     atoll_msg msg;
@@ -177,14 +177,14 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
 {
     int64_t limit;
     if (nargs != 5) {
-        PyErr_SetString(PyExc_TypeError, "submit() takes five arguments");
+        PyErr_SetString(PyExc_TypeError, "poolobj_send() takes five arguments");
         return NULL;
     }
     if (!PyCallable_Check(args[1])) {
         PyErr_Format(PyExc_TypeError, "expected a callable, got %T", args[1]);
         return NULL;
     }
-    if (parse_seconds(args[4], &limit) < 0) {
+    if (poolobj_parse_seconds(args[4], &limit) < 0) {
         return NULL;
     }
     PyObject *future;
@@ -197,7 +197,7 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
     PyObject *request =
         future == NULL ? NULL : PyTuple_Pack(3, args[1], args[2], args[3]);
     if (request == NULL ||
-        submit(state, p, (jobobj *)future, request, limit) < 0) {
+        poolobj_send(state, p, (jobobj *)future, request, limit) < 0) {
         Py_CLEAR(future);
     }
     Py_XDECREF(request);
@@ -205,7 +205,7 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(submit_doc,
-"submit($self, target, function, args, kwargs, limit, /)\n--\n\n"
+"poolobj_send($self, target, function, args, kwargs, limit, /)\n--\n\n"
 "Queue a call. `target` is a subclass of Job, or an object of one without a task;\n"
 "`limit` the seconds that it may run, or None. Returns the Job.");
 
@@ -307,7 +307,7 @@ poolobj_grow(PyObject *obj, PyObject *arg)
 }
 
 static atoll_err
-wait_ended(void *arg, const atoll_wait *wait)
+poolobj_wait_ended(void *arg, const atoll_wait *wait)
 {
     return atoll_event_wait(&((pool *)arg)->ended, wait);
 }
@@ -328,7 +328,7 @@ poolobj_wait(PyObject *obj, PyObject *timeout)
         return NULL;
     }
     callers_enter(state);
-    int rc = detach_wait_one(state, wait_ended, p, deadline, NULL, &wait_pool, p,
+    int rc = detach_wait_one(state, poolobj_wait_ended, p, deadline, NULL, &wait_pool, p,
                              &err);
     PyObject *exc = PyErr_GetRaisedException();
     callers_leave(state);

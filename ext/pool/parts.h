@@ -26,10 +26,15 @@ bool pool_give(pool *p);
 void pool_begin(worker *w, task *t);
 /* It does not, since the home has not taken it: as before pool_begin. */
 void pool_unbegin(worker *w, task *t);
+
+/* Put `w` into the list of the idle, unless it is there. */
 void pool_idle_push(pool *p, worker *w);
 /* Take the home out of its place; the caller then lets go of it, with no lock
  * held. */
 struct home *pool_vacate(pool *p, worker *w);
+
+/* Give back the reference and the handle of a home that has left its place, with no
+ * lock held; NULL is allowed. */
 void pool_let_go(pool *p, struct home *h);
 /* Let go of all idle homes: the pool is closed and its queue empty. Releases the
  * lock. */

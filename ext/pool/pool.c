@@ -9,17 +9,6 @@
 
 /* ---------------------------------------------------------------- counting */
 
-static char *
-copy_text(const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = atoll_alloc(size);
-    if (copy != NULL) {
-        memcpy(copy, text, size);
-    }
-    return copy;
-}
-
 /* So that dump() finds them. A pool in the list is memory that exists, but may be
  * about to go: without a reference, it is looked at under this lock only. */
 static atoll_lock all_lock;
@@ -84,7 +73,7 @@ pool_new(const pool_config *config)
 {
     size_t size = sizeof(pool) + config->max_workers * sizeof(worker);
     pool *p = atoll_alloc(size);
-    char *name = p == NULL ? NULL : copy_text(config->name);
+    char *name = p == NULL ? NULL : core_copy_text(config->name);
     if (name == NULL) {
         atoll_free(p);
         return NULL;
@@ -181,7 +170,7 @@ pool_of_home(home *h, atoll_err *err)
 /* ----------------------------------------------------------------- the queue */
 
 static void
-push(pool *p, task *t)
+pool_push(pool *p, task *t)
 {
     t->prev = p->last;
     t->next = NULL;
@@ -252,7 +241,7 @@ idle_remove(pool *p, worker *w)
 
 /* Is nothing left to do, and nobody left? */
 static bool
-is_over(const pool *p)
+pool_is_over(const pool *p)
 {
     return p->closed && p->live == 0 && p->pending == 0;
 }
@@ -260,7 +249,7 @@ is_over(const pool *p)
 void
 pool_release(pool *p)
 {
-    bool over = is_over(p);
+    bool over = pool_is_over(p);
     atoll_lock_release(&p->lock);
     if (over) {
         atoll_event_set(&p->ended);
@@ -309,7 +298,7 @@ pool_release_idle(pool *p)
 
 /* A place that nobody is in, or NULL. */
 static worker *
-vacancy(pool *p)
+pool_vacancy(pool *p)
 {
     for (uint32_t i = 0; i < p->max_workers && !p->fixed; i++) {
         if (p->workers[i].home == NULL && !p->workers[i].starting) {
@@ -322,7 +311,7 @@ vacancy(pool *p)
 /* A spare, or a new interpreter, for a place that has been reserved for it. The
  * reference and the handle are the place's. */
 static atoll_err
-employ(pool *p, worker *w)
+pool_employ(pool *p, worker *w)
 {
     home *h = spare_take(&p->plan, p->name);
     spare_expect(&p->plan);
@@ -338,7 +327,7 @@ employ(pool *p, worker *w)
 void
 pool_start(pool *p, worker *w)
 {
-    atoll_err err = employ(p, w);
+    atoll_err err = pool_employ(p, w);
     if (err == ATOLL_OK) {
         return;
     }
@@ -360,7 +349,7 @@ pool_start(pool *p, worker *w)
 worker *
 pool_reserve(pool *p)
 {
-    worker *w = p->why == NULL && p->pending > 0 ? vacancy(p) : NULL;
+    worker *w = p->why == NULL && p->pending > 0 ? pool_vacancy(p) : NULL;
     if (w != NULL) {
         w->starting = true;
         p->live++;
@@ -373,7 +362,7 @@ pool_start_workers(pool *p, uint32_t count)
 {
     for (;;) {
         atoll_lock_acquire(&p->lock);
-        worker *w = p->live < count && !p->closed ? vacancy(p) : NULL;
+        worker *w = p->live < count && !p->closed ? pool_vacancy(p) : NULL;
         if (w != NULL) {
             w->starting = true;
             p->live++;
@@ -416,7 +405,7 @@ pool_give(pool *p)
 
 /* Can the interpreter of a fixed pool still take tasks? */
 static bool
-is_open(pool *p)
+pool_is_open(pool *p)
 {
     if (p->closed || !p->fixed) {
         return !p->closed;
@@ -429,7 +418,7 @@ atoll_err
 pool_submit(pool *p, task *t)
 {
     atoll_lock_acquire(&p->lock);
-    if (!is_open(p)) {
+    if (!pool_is_open(p)) {
         atoll_lock_release(&p->lock);
         return ATOLL_ERR_CLOSED;
     }
@@ -438,7 +427,7 @@ pool_submit(pool *p, task *t)
         pool_idle_push(p, &p->workers[0]); /* nobody has told us yet */
     }
     task_ref(t);
-    push(p, t);
+    pool_push(p, t);
     worker *w = pool_give(p) ? NULL : pool_reserve(p);
     atoll_lock_release(&p->lock);
     if (w != NULL) {
@@ -497,7 +486,7 @@ pool_close(pool *p, bool cancel)
 void
 pool_break(pool *p, const char *why, uint64_t printed)
 {
-    char *text = copy_text(why);
+    char *text = core_copy_text(why);
     atoll_lock_acquire(&p->lock);
     if (p->why == NULL) {
         p->why = text;

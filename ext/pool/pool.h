@@ -127,6 +127,8 @@ typedef struct pool_config {
 
 /* The caller owns a reference. NULL when out of memory. */
 pool *pool_new(const pool_config *config);
+
+/* Count a reference. Any thread. */
 void pool_ref(pool *p);
 /* The last one is for the memory only: close the pool before. */
 void pool_unref(pool *p);
@@ -134,8 +136,14 @@ void pool_unref(pool *p);
 /* Look at each pool of this process, oldest last, with its lock held; look() takes no
  * other lock but those of homes. */
 void pools_each(void (*look)(pool *p, void *arg), void *arg);
+
+/* Hold the list of pools still, for a fork. */
 void pools_fork_prepare(void);
+
+/* Let go of it. */
 void pools_fork_parent(void);
+
+/* Make its lock anew, in the child. */
 void pools_fork_child(void);
 
 /* The fixed pool of an interpreter, made on demand: a reference. NULL: no memory
@@ -193,7 +201,7 @@ pool_of_worker(const home *h)
 /* What an interpreter has of it. */
 typedef struct pool_data {
     PyTypeObject *job_type;
-    PyObject *failure; /* of atoll._future, on demand */
+    PyObject *failure; /* of atoll._tasks.future, on demand */
 } pool_data;
 
 extern const core_room pool_room;

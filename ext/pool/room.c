@@ -3,10 +3,19 @@
 
 #include "pool/task.h"
 
+static const core_constant pool_constants[] = {
+    {"_JOB_RAISED", JOB_RAISED},       {"_JOB_UNSENT", JOB_UNSENT},
+    {"_JOB_BUSY", JOB_BUSY},           {"_JOB_LOST", JOB_LOST},
+    {"_JOB_CANCELLED", JOB_CANCELLED}, {"_JOB_LATE", JOB_LATE},
+    {"_JOB_GONE", JOB_GONE},           {"_JOB_BROKEN", JOB_BROKEN},
+    {NULL, 0},
+};
+
 static int
 pool_begin_room(core_state *state)
 {
-    return job_add_type(state) < 0 || pool_add_type(state) < 0
+    return job_add_type(state) < 0 || pool_add_type(state) < 0 ||
+                   core_add_constants(state, pool_constants) < 0
                ? -1
                : PyModule_AddFunctions(state->module, pool_functions);
 }

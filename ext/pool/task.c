@@ -1,5 +1,5 @@
 /* atoll._core.Job: what a future holds on to, and how it waits. The rest of a
- * future is Python (atoll/_future.py). */
+ * future is Python (atoll/_tasks/future.py). */
 #include "pool/task.h"
 
 #include "output/output.h"
@@ -153,13 +153,13 @@ jobobj_is_alive(PyObject *obj, PyObject *Py_UNUSED(ignored))
 /* ---------------------------------------------------------------- waiting */
 
 static atoll_err
-wait_done(void *arg, const atoll_wait *wait)
+jobobj_wait_done(void *arg, const atoll_wait *wait)
 {
     return atoll_event_wait(&((task *)arg)->job.done, wait);
 }
 
 static atoll_err
-wait_over(void *arg, const atoll_wait *wait)
+jobobj_wait_over(void *arg, const atoll_wait *wait)
 {
     return atoll_event_wait(&((task *)arg)->job.over, wait);
 }
@@ -192,7 +192,7 @@ parse_timeout(PyObject *timeout, int64_t *deadline)
 
 /* Wait with `op`. 1: it has happened; 0: not in time; -1 with an exception. */
 static int
-wait_for(jobobj *self, detach_op op, PyObject *timeout)
+jobobj_wait_for(jobobj *self, detach_op op, PyObject *timeout)
 {
     int64_t deadline;
     atoll_err err;
@@ -202,7 +202,7 @@ wait_for(jobobj *self, detach_op op, PyObject *timeout)
     }
     task_ref(t);
     callers_enter(self->state);
-    const wait_type *what = op == wait_over ? &wait_task_over : &wait_task;
+    const wait_type *what = op == jobobj_wait_over ? &wait_task_over : &wait_task;
     int rc = detach_wait_one(self->state, op, t, deadline, &t->pool->spin, what,
                              t, &err);
     PyObject *exc = PyErr_GetRaisedException();
@@ -234,9 +234,9 @@ parse_args(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
 }
 
 /* Make an exception of an outcome that is none of the user's values:
- * atoll._future.failure(status, value, task). */
+ * atoll._tasks.future.failure(status, value, task). */
 static PyObject *
-failure(jobobj *self, PyObject *value)
+jobobj_failure(jobobj *self, PyObject *value)
 {
     core_state *state = self->state;
     PyObject *make = package_keep(&state->pool->failure, PACKAGE_FUTURE, "failure");
@@ -275,7 +275,7 @@ open_reply(jobobj *self)
     bool kept, raised = self->task->job.status != JOB_RETURNED;
     PyObject *value = NULL;
     if (decode_reply(self, &kept) == 0) {
-        value = raised ? failure(self, self->reply) : Py_NewRef(self->reply);
+        value = raised ? jobobj_failure(self, self->reply) : Py_NewRef(self->reply);
     }
     if (value == NULL && kept && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         return -1;
@@ -292,12 +292,12 @@ open_reply(jobobj *self)
 
 /* Wait for the outcome and make its object. 1; 0: not in time; -1. */
 static int
-resolve(jobobj *self, PyObject *timeout)
+jobobj_resolve(jobobj *self, PyObject *timeout)
 {
     if (self->value != NULL) {
         return 1;
     }
-    int rc = wait_for(self, wait_done, timeout);
+    int rc = jobobj_wait_for(self, jobobj_wait_done, timeout);
     if (rc <= 0 || is_cancelled(self)) {
         return rc;
     }
@@ -341,13 +341,13 @@ resolve_or_raise(jobobj *self, PyObject *const *args, Py_ssize_t nargs,
     if (parse_args(args, nargs, kwnames, &timeout) < 0) {
         return -1;
     }
-    int rc = resolve(self, timeout);
+    int rc = jobobj_resolve(self, timeout);
     if (rc == 0) {
         PyErr_SetNone(PyExc_TimeoutError);
         return -1;
     }
     if (rc > 0 && self->value == NULL) { /* cancelled: a new one each time */
-        PyObject *exc = failure(self, Py_None);
+        PyObject *exc = jobobj_failure(self, Py_None);
         if (exc != NULL) {
             raise_value(exc);
             Py_DECREF(exc);
@@ -397,7 +397,7 @@ PyDoc_STRVAR(wait_doc,
 static PyObject *
 jobobj_wait(PyObject *obj, PyObject *timeout)
 {
-    int rc = wait_for((jobobj *)obj, wait_over, timeout);
+    int rc = jobobj_wait_for((jobobj *)obj, jobobj_wait_over, timeout);
     return rc < 0 ? NULL : PyBool_FromLong(rc);
 }
 

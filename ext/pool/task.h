@@ -21,6 +21,8 @@ PyObject *jobobj_new(core_state *state, PyTypeObject *cls);
 
 /* Make the types. 0, or -1 with an exception. */
 int job_add_type(core_state *state);
+
+/* Make the type of pools. 0, or -1 with an exception. */
 int pool_add_type(core_state *state);
 
 extern PyMethodDef pool_functions[];

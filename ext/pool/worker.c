@@ -22,7 +22,7 @@ set_current(home *h, task *t)
 
 /* The next one of the queue, begun; the caller gets the queue's reference. */
 static task *
-take(pool *p, worker *w)
+worker_take(pool *p, worker *w)
 {
     task *t = p->first;
     if (t != NULL) {
@@ -54,7 +54,7 @@ init_task(pool *p)
 /* The home takes its place; with the lock held on return. *first is the job that
  * prepares it, begun so that it can be stopped like a task, or NULL. */
 static worker *
-arrive(home *h, task **first)
+worker_arrive(home *h, task **first)
 {
     pool *p = pool_of_worker(h);
     bool prepare = p->prepares && !home_is_exiting(h);
@@ -79,9 +79,9 @@ worker_hello(home *h)
 {
     pool *p = pool_of_worker(h);
     task *t;
-    worker *w = arrive(h, &t);
+    worker *w = worker_arrive(h, &t);
     if (t == NULL && !home_is_exiting(h)) {
-        t = take(p, w);
+        t = worker_take(p, w);
     }
     if (t != NULL) {
         set_current(h, t);
@@ -104,7 +104,7 @@ pool_adopt(home *h)
 {
     pool *p = pool_of_worker(h);
     task *t;
-    worker *w = arrive(h, &t);
+    worker *w = worker_arrive(h, &t);
     if (t != NULL && home_submit(h, &t->job) != ATOLL_OK) {
         /* It is about to end, and will say so. */
         pool_unbegin(w, t);
@@ -128,7 +128,7 @@ pool_adopt(home *h)
 
 /* Its task is over: for the books. Returns whether `w` had a reference to it. */
 static bool
-account(worker *w, task *t)
+worker_account(worker *w, task *t)
 {
     bool known = w != NULL && w->task == t;
     if (known) {
@@ -160,13 +160,13 @@ worker_next(home *h, job *j, job_status status, uint64_t printed)
     atoll_lock_acquire(&p->lock);
     worker *w = h->place;
     if (t != NULL) {
-        dropped = account(w, t);
+        dropped = worker_account(w, t);
         at = t->home;
         t->home = NULL;
     }
     bool keep = w != NULL && !(p->max_tasks > 0 && w->served >= p->max_tasks);
     if (keep && !home_is_exiting(h)) {
-        next = take(p, w);
+        next = worker_take(p, w);
         keep = !p->closed || p->fixed;
     }
     if (h->stray) {

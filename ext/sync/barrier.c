@@ -97,28 +97,14 @@ action_of(syncobj *self)
 
 /* ------------------------------------------------------------------ waiting */
 
-typedef struct standing {
-    atoll_sync *sync;
-    atoll_turn *turn;
-} standing;
-
-static atoll_err
-do_wait(void *arg, const atoll_wait *wait)
-{
-    standing *s = arg;
-    return atoll_turn_wait(s->sync, s->turn, wait);
-}
-
 /* Wait for the turn. 0: it has come; -1 with an exception. */
 static int
 await_turn(syncobj *self, atoll_turn *turn, int64_t deadline)
 {
     for (;;) {
-        standing s = {self->sync, turn};
         atoll_err err;
         bool led;
-        if (detach_wait_one(self->state, do_wait, &s, deadline, NULL,
-                            &wait_sync, self->sync, &err) < 0) {
+        if (sync_wait_turn(self, turn, deadline, &err) < 0) {
             PyObject *exc = PyErr_GetRaisedException();
             if (atoll_barrier_leave(self->sync, turn, false, &led) &&
                 turn->result == ATOLL_OK && turn->leads) {
@@ -146,7 +132,7 @@ await_turn(syncobj *self, atoll_turn *turn, int64_t deadline)
 
 /* Run the action, then let the others pass. */
 static atoll_err
-lead(syncobj *self, atoll_turn *turn)
+barrier_lead(syncobj *self, atoll_turn *turn)
 {
     PyObject *action = action_of(self);
     PyObject *result = action == NULL ? NULL : PyObject_CallNoArgs(action);
@@ -204,7 +190,7 @@ barrier_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         err = atoll_barrier_passed(&turn);
     }
     if (err == ATOLL_OK && turn.leads) {
-        err = lead(self, &turn);
+        err = barrier_lead(self, &turn);
         if (PyErr_Occurred()) {
             return NULL;
         }
@@ -216,7 +202,7 @@ barrier_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 static PyObject *
-none_or_raise(syncobj *self, atoll_err err)
+barrier_none_or_raise(syncobj *self, atoll_err err)
 {
     if (err == ATOLL_OK) {
         Py_RETURN_NONE;
@@ -233,7 +219,7 @@ static PyObject *
 barrier_abort(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     syncobj *self = (syncobj *)obj;
-    return none_or_raise(self, atoll_barrier_abort(self->sync));
+    return barrier_none_or_raise(self, atoll_barrier_abort(self->sync));
 }
 
 PyDoc_STRVAR(reset_doc,
@@ -244,7 +230,7 @@ static PyObject *
 barrier_reset(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     syncobj *self = (syncobj *)obj;
-    return none_or_raise(self, atoll_barrier_reset(self->sync));
+    return barrier_none_or_raise(self, atoll_barrier_reset(self->sync));
 }
 
 /* ------------------------------------------------------------------ looking */

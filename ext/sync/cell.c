@@ -35,7 +35,7 @@ too_large(void)
 }
 
 static PyObject *
-change(PyObject *obj, const char *name, PyObject *const *args,
+cell_change(PyObject *obj, const char *name, PyObject *const *args,
        Py_ssize_t nargs, PyObject *kwnames, bool down)
 {
     syncobj *self = (syncobj *)obj;
@@ -69,7 +69,7 @@ static PyObject *
 counter_add(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
-    return change(obj, "add", args, nargs, kwnames, false);
+    return cell_change(obj, "add", args, nargs, kwnames, false);
 }
 
 PyDoc_STRVAR(sub_doc,
@@ -79,7 +79,7 @@ static PyObject *
 counter_sub(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
             PyObject *kwnames)
 {
-    return change(obj, "sub", args, nargs, kwnames, true);
+    return cell_change(obj, "sub", args, nargs, kwnames, true);
 }
 
 PyDoc_STRVAR(counter_cas_doc,
@@ -158,7 +158,7 @@ PyType_Spec counter_spec = {
 
 /* A new value for a cell. NULL with an exception. */
 static atoll_value *
-encode(core_state *state, PyObject *obj)
+cell_encode(core_state *state, PyObject *obj)
 {
     atoll_msg msg;
     atoll_value *value = NULL;
@@ -181,7 +181,7 @@ encode(core_state *state, PyObject *obj)
 }
 
 static PyObject *
-decode(core_state *state, const atoll_value *value)
+cell_decode(core_state *state, const atoll_value *value)
 {
     atoll_msg msg;
     atoll_err err = xfer_clone(atoll_value_msg(value), &msg);
@@ -198,7 +198,7 @@ cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Cell", keywords, &obj)) {
         return NULL;
     }
-    atoll_value *value = encode(state, obj);
+    atoll_value *value = cell_encode(state, obj);
     if (value == NULL) {
         return NULL;
     }
@@ -226,7 +226,7 @@ cell_load(PyObject *obj, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     atoll_value *value = atoll_cell_load(self->sync);
-    PyObject *result = decode(self->state, value);
+    PyObject *result = cell_decode(self->state, value);
     atoll_value_unref(value);
     return result;
 }
@@ -235,7 +235,7 @@ cell_load(PyObject *obj, PyObject *Py_UNUSED(ignored))
 static atoll_value *
 swap_in(syncobj *self, PyObject *obj)
 {
-    atoll_value *value = is_dead(self) ? NULL : encode(self->state, obj);
+    atoll_value *value = is_dead(self) ? NULL : cell_encode(self->state, obj);
     return value == NULL ? NULL : atoll_cell_swap(self->sync, value);
 }
 
@@ -266,7 +266,7 @@ cell_swap(PyObject *obj, PyObject *arg)
     if (old == NULL) {
         return NULL;
     }
-    PyObject *result = decode(self->state, old);
+    PyObject *result = cell_decode(self->state, old);
     atoll_value_unref(old);
     return result;
 }
@@ -275,7 +275,7 @@ cell_swap(PyObject *obj, PyObject *arg)
 static int
 is_expected(core_state *state, const atoll_value *value, PyObject *expected)
 {
-    PyObject *now = decode(state, value);
+    PyObject *now = cell_decode(state, value);
     if (now == NULL) {
         return -1;
     }
@@ -304,7 +304,7 @@ cell_cas(PyObject *obj, PyObject *args, PyObject *kwargs)
         is_dead(self)) {
         return NULL;
     }
-    atoll_value *value = encode(self->state, wanted);
+    atoll_value *value = cell_encode(self->state, wanted);
     if (value == NULL) {
         return NULL;
     }

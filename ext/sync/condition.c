@@ -36,7 +36,7 @@ cond_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 /* The condition's lock, as an object. */
 static PyObject *
-lock_of(PyObject *obj)
+cond_lock_of(PyObject *obj)
 {
     syncobj *self = (syncobj *)obj;
     return sync_get(self->state, atoll_cond_mutex(self->sync));
@@ -91,18 +91,6 @@ must_own(syncobj *self, const char *verb)
 }
 
 /* ------------------------------------------------------------------ waiting */
-
-typedef struct standing {
-    atoll_sync *sync;
-    atoll_turn *turn;
-} standing;
-
-static atoll_err
-do_wait(void *arg, const atoll_wait *wait)
-{
-    standing *s = arg;
-    return atoll_turn_wait(s->sync, s->turn, wait);
-}
 
 /* An exception that cannot be raised yet; an earlier one is its context. */
 static void
@@ -169,10 +157,8 @@ wait_until(syncobj *self, int64_t deadline)
         return -1;
     }
     PyObject *kept = NULL;
-    standing s = {self->sync, &turn};
     bool notified = false;
-    if (detach_wait_one(state, do_wait, &s, deadline, NULL, &wait_sync,
-                        self->sync, &err) < 0) {
+    if (sync_wait_turn(self, &turn, deadline, &err) < 0) {
         keep_exception(&kept);
         if (atoll_cond_leave(self->sync, &turn)) {
             (void)atoll_cond_notify(self->sync, 1); /* it is for another, then */
@@ -257,12 +243,12 @@ cond_wait_for(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 PyDoc_STRVAR(notify_doc,
-"notify($self, /, n=1)\n--\n\n"
+"cond_wake($self, /, n=1)\n--\n\n"
 "Wake the n (int) who have waited longest, or all if they are fewer. Raises\n"
 "RuntimeError if the lock is not held.");
 
 static PyObject *
-notify(syncobj *self, size_t n)
+cond_wake(syncobj *self, size_t n)
 {
     if (atoll_sync_forked(self->sync)) {
         return sync_raise(self->state, self->sync, ATOLL_ERR_FORKED);
@@ -288,22 +274,22 @@ cond_notify(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     if (n == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    return notify((syncobj *)obj, n < 0 ? 0 : (size_t)n);
+    return cond_wake((syncobj *)obj, n < 0 ? 0 : (size_t)n);
 }
 
 PyDoc_STRVAR(notify_all_doc,
-"notify_all($self, /)\n--\n\nWake all who wait. As notify() otherwise.");
+"notify_all($self, /)\n--\n\nWake all who wait. As cond_wake() otherwise.");
 
 static PyObject *
 cond_notify_all(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    return notify((syncobj *)obj, SIZE_MAX);
+    return cond_wake((syncobj *)obj, SIZE_MAX);
 }
 
 static PyObject *
 cond_repr(PyObject *obj)
 {
-    PyObject *lock = lock_of(obj);
+    PyObject *lock = cond_lock_of(obj);
     PyObject *text = lock == NULL ? NULL : sync_repr(obj, "%R", lock);
     Py_XDECREF(lock);
     return text;

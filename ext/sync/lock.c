@@ -96,7 +96,7 @@ PyDoc_STRVAR(acquire_async_doc,
 /* ---------------------------------------------------------------- releasing */
 
 static PyObject *
-released(core_state *state, atoll_sync *mutex, atoll_err err)
+lock_released(core_state *state, atoll_sync *mutex, atoll_err err)
 {
     if (err == ATOLL_OK) {
         Py_RETURN_NONE;
@@ -114,7 +114,7 @@ released(core_state *state, atoll_sync *mutex, atoll_err err)
 PyObject *
 sync_lock_release(core_state *state, atoll_sync *mutex)
 {
-    return released(state, mutex, atoll_mutex_release(mutex, sync_me(state)));
+    return lock_released(state, mutex, atoll_mutex_release(mutex, sync_me(state)));
 }
 
 PyDoc_STRVAR(release_doc,
@@ -210,7 +210,7 @@ rlock_release_save(PyObject *obj, PyObject *Py_UNUSED(ignored))
     uint64_t depth;
     atoll_err err =
         atoll_mutex_drop(self->sync, sync_me(self->state), &depth);
-    PyObject *done = released(self->state, self->sync, err);
+    PyObject *done = lock_released(self->state, self->sync, err);
     if (done == NULL) {
         return NULL;
     }
@@ -240,7 +240,7 @@ rlock_acquire_restore(PyObject *obj, PyObject *saved)
 /* --------------------------------------------------------------- the types */
 
 static PyObject *
-make(PyTypeObject *type, PyObject *args, PyObject *kwargs,
+lock_make(PyTypeObject *type, PyObject *args, PyObject *kwargs,
      atoll_sync_kind kind)
 {
     if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_Size(kwargs))) {
@@ -255,13 +255,13 @@ make(PyTypeObject *type, PyObject *args, PyObject *kwargs,
 static PyObject *
 lock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    return make(type, args, kwargs, ATOLL_LOCK);
+    return lock_make(type, args, kwargs, ATOLL_LOCK);
 }
 
 static PyObject *
 rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    return make(type, args, kwargs, ATOLL_RLOCK);
+    return lock_make(type, args, kwargs, ATOLL_RLOCK);
 }
 
 #define ENTER_EXIT                                                            \

@@ -10,7 +10,7 @@
 /* ------------------------------------------------------ one object per id */
 
 static PyTypeObject *
-type_of(core_state *state, const atoll_sync *sync)
+sync_type_of(core_state *state, const atoll_sync *sync)
 {
     int kind = (int)atoll_sync_kind_of(sync);
     if (kind == ATOLL_SEMAPHORE && atoll_sem_limit(sync) >= 0) {
@@ -20,9 +20,9 @@ type_of(core_state *state, const atoll_sync *sync)
 }
 
 static PyObject *
-new_object(core_state *state, atoll_sync *sync, long long key)
+sync_new_object(core_state *state, atoll_sync *sync, long long key)
 {
-    PyTypeObject *type = type_of(state, sync);
+    PyTypeObject *type = sync_type_of(state, sync);
     bool gc = PyType_IS_GC(type);
     syncobj *self = gc ? PyObject_GC_New(syncobj, type)
                        : PyObject_New(syncobj, type);
@@ -49,7 +49,7 @@ sync_get(core_state *state, atoll_sync *sync)
     long long key = core_lock_key(atoll_sync_id(sync));
     PyObject *self = core_handle_find(state, key);
     return self != NULL || PyErr_Occurred() ? self
-                                            : new_object(state, sync, key);
+                                            : sync_new_object(state, sync, key);
 }
 
 PyObject *
@@ -247,6 +247,27 @@ sync_take(core_state *state, atoll_sync *sync, int64_t deadline,
     }
     return detach_wait_one(state, do_take, &t, deadline, NULL, &wait_sync, sync,
                            err);
+}
+
+typedef struct standing {
+    atoll_sync *sync;
+    atoll_turn *turn;
+} standing;
+
+static atoll_err
+do_wait_turn(void *arg, const atoll_wait *wait)
+{
+    standing *s = arg;
+    return atoll_turn_wait(s->sync, s->turn, wait);
+}
+
+int
+sync_wait_turn(syncobj *self, atoll_turn *turn, int64_t deadline,
+               atoll_err *err)
+{
+    standing s = {self->sync, turn};
+    return detach_wait_one(self->state, do_wait_turn, &s, deadline, NULL,
+                           &wait_sync, self->sync, err);
 }
 
 PyObject *

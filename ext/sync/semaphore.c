@@ -80,7 +80,7 @@ PyDoc_STRVAR(acquire_async_doc,
 "If there is a permit it does not yield. When it is cancelled, none was taken.");
 
 static PyObject *
-give(syncobj *self, long long n)
+sem_give(syncobj *self, long long n)
 {
     atoll_err err = atoll_sem_release(self->sync, n);
     if (err == ATOLL_OK) {
@@ -122,14 +122,14 @@ sem_release(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         PyErr_SetString(PyExc_ValueError, "n must be one or more");
         return NULL;
     }
-    return give((syncobj *)obj, n);
+    return sem_give((syncobj *)obj, n);
 }
 
 static PyObject *
 sem_exit(PyObject *obj, PyObject *const *Py_UNUSED(args),
          Py_ssize_t Py_UNUSED(nargs))
 {
-    return give((syncobj *)obj, 1);
+    return sem_give((syncobj *)obj, 1);
 }
 
 static PyObject *
@@ -224,7 +224,7 @@ event_is_set(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-none_or_raise(syncobj *self, atoll_err err)
+sem_none_or_raise(syncobj *self, atoll_err err)
 {
     if (err == ATOLL_OK) {
         Py_RETURN_NONE;
@@ -241,7 +241,7 @@ static PyObject *
 event_set(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     syncobj *self = (syncobj *)obj;
-    return none_or_raise(self, atoll_flag_set(self->sync));
+    return sem_none_or_raise(self, atoll_flag_set(self->sync));
 }
 
 PyDoc_STRVAR(clear_doc,
@@ -251,7 +251,7 @@ static PyObject *
 event_clear(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     syncobj *self = (syncobj *)obj;
-    return none_or_raise(self, atoll_flag_clear(self->sync));
+    return sem_none_or_raise(self, atoll_flag_clear(self->sync));
 }
 
 PyDoc_STRVAR(wait_doc,

@@ -64,6 +64,11 @@ sync_me(const core_state *state)
 int sync_take(core_state *state, atoll_sync *sync, int64_t deadline,
               atoll_err *err);
 
+/* Wait, detached, for a turn in a line of this object's. 0 with *err; -1 with an
+ * exception. */
+int sync_wait_turn(syncobj *self, atoll_turn *turn, int64_t deadline,
+                   atoll_err *err);
+
 /* Raise what `err` stands for; returns NULL. */
 PyObject *sync_raise(core_state *state, atoll_sync *sync, atoll_err err);
 
@@ -75,6 +80,8 @@ PyObject *sync_answer(core_state *state, atoll_sync *sync, atoll_err err);
 PyObject *sync_lock_acquire(core_state *state, atoll_sync *mutex,
                             PyObject *const *args, Py_ssize_t nargs,
                             PyObject *kwnames);
+
+/* Release a lock; as release() of threading's. */
 PyObject *sync_lock_release(core_state *state, atoll_sync *mutex);
 
 /* As detach_deadline, but what is below 0 is 0, as for threading. */
@@ -89,10 +96,20 @@ PyObject *sync_repr(PyObject *obj, const char *format, ...);
 
 /* The tables of the types. */
 void sync_dealloc(PyObject *obj);
+
+/* Hash it by its id. */
 Py_hash_t sync_hash(PyObject *obj);
+
+/* Make what __reduce__ returns. */
 PyObject *sync_reduce(PyObject *obj, PyObject *ignored);
+
+/* Get its id, an int. */
 PyObject *sync_get_id(PyObject *obj, void *closure);
+
+/* Enter `with`: take it. */
 PyObject *sync_enter(PyObject *obj, PyObject *ignored);
+
+/* Take it, in a coroutine. */
 PyObject *sync_take_async(PyObject *obj, PyObject *ignored);
 extern PyMemberDef sync_members[];
 

@@ -71,7 +71,7 @@ mailbox_expect(mailbox *box)
 }
 
 static void
-ring(mailbox *box)
+mailbox_ring(mailbox *box)
 {
     atoll_msg msg = {.group = -1};
     atoll_err err = atoll_chan_send(box->bell, &msg, &now);
@@ -80,7 +80,7 @@ ring(mailbox *box)
 
 /* Is the calling thread attached to the owner? */
 static bool
-is_owner(const mailbox *box)
+mailbox_is_owner(const mailbox *box)
 {
     PyThreadState *ts = PyThreadState_GetUnchecked();
     return ts != NULL && PyThreadState_GetInterpreter(ts) == box->interp;
@@ -92,7 +92,7 @@ mailbox_post(mailbox *box, mail *m)
     atoll_lock_acquire(&box->lock);
     box_state state = box->state;
     /* The pointer may equal that of a later interpreter only if ours is dead. */
-    bool here = state != DEAD && is_owner(box);
+    bool here = state != DEAD && mailbox_is_owner(box);
     bool ask = state == OPEN && !here && !box->requested;
     if (here) {
         box->due--;
@@ -108,7 +108,7 @@ mailbox_post(mailbox *box, mail *m)
         m->open(m);
     }
     else if (state == CLOSING) {
-        ring(box);
+        mailbox_ring(box);
     }
     else if (ask) {
         service_request(box);
@@ -175,7 +175,7 @@ mailbox_serve(mailbox *box)
     bool waited_for = box->state == CLOSING;
     atoll_lock_release(&box->lock);
     if (waited_for) {
-        ring(box);
+        mailbox_ring(box);
     }
 }
 

@@ -32,7 +32,11 @@ typedef struct mailbox mailbox;
 /* For the current interpreter. The caller owns a reference. NULL with
  * MemoryError. */
 mailbox *mailbox_new(PyInterpreterState *interp);
+
+/* Count a reference; returns the mailbox. Any thread. */
 mailbox *mailbox_ref(mailbox *box);
+
+/* Give a reference back. Any thread. */
 void mailbox_unref(mailbox *box);
 
 /* One more piece of mail will come. Attached to the owner. */
@@ -68,7 +72,10 @@ void mailbox_serve(mailbox *box);
 /* Main is leaving: stop the thread, waiting for it detached. */
 void service_stop(void);
 
+/* Make main's mailbox anew, in the child. */
 void mailbox_fork_child(void);
+
+/* Forget the service thread, which is not in the child. */
 void service_fork_child(void);
 
 #endif

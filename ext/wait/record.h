@@ -124,12 +124,16 @@ void waits_leave(wait_record *r);
  * it gives it back: so that nothing seems to be held by nobody who is unknown. */
 void waits_hold(core_state *state, wait_hold *hold, const void *object,
                 int side);
+
+/* Note that it holds the object no more, before it gives it back. */
 void waits_unhold(core_state *state, wait_hold *hold);
 
 /* --- readers */
 
 /* Lock all parties, and the table: the first; release them. */
 party *waits_lock_all(void);
+
+/* Release all parties, and the table. */
 void waits_unlock_all(void);
 
 /* --- who looks at the records: the watch for deadlocks */
@@ -153,8 +157,13 @@ extern const wait_type wait_never;    /* no object: a case that is never ready *
 /* How long a wait lasts before anybody looks at it, in nanoseconds. */
 #define WATCH_GRACE INT64_C(50000000)
 
+/* Hold the table still, for a fork. */
 void waits_fork_prepare(void);
+
+/* Let go of it. */
 void waits_fork_parent(void);
+
+/* Leave main alone in the table, in the child: nobody waits. */
 void waits_fork_child(void);
 
 #endif

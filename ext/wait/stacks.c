@@ -18,7 +18,7 @@ typedef struct text {
 } text;
 
 static void
-add(text *t, const char *format, ...)
+stacks_add(text *t, const char *format, ...)
 {
     char line[1024];
     va_list args;
@@ -69,7 +69,7 @@ typedef struct place {
 } place;
 
 static void
-place_of(PyFrameObject *frame, place *at)
+stacks_place_of(PyFrameObject *frame, place *at)
 {
     PyCodeObject *code = PyFrame_GetCode(frame);
     copy_str(code->co_filename, at->file, sizeof(at->file));
@@ -80,7 +80,7 @@ place_of(PyFrameObject *frame, place *at)
 
 /* Is it in the package atoll, which is in `package`? */
 static bool
-is_ours(const place *at, const char *package)
+stacks_is_ours(const place *at, const char *package)
 {
     size_t size = strlen(package);
     return size > 0 && strncmp(at->file, package, size) == 0 &&
@@ -96,14 +96,14 @@ look_at_frames(thread_stack *thread, PyFrameObject *frame, const char *package,
     place at;
     bool found = false;
     for (int i = 0; frame != NULL && i < FRAMES_MAX; i++) {
-        place_of(frame, &at);
-        if (!found && (!is_ours(&at, package) || i == 0)) {
-            found = !is_ours(&at, package);
+        stacks_place_of(frame, &at);
+        if (!found && (!stacks_is_ours(&at, package) || i == 0)) {
+            found = !stacks_is_ours(&at, package);
             snprintf(thread->where, sizeof(thread->where), "%.150s:%d in %.80s",
                      at.file, at.line, at.function);
         }
         if (texts) {
-            add(&t, "    File \"%s\", line %d, in %s\n", at.file, at.line,
+            stacks_add(&t, "    File \"%s\", line %d, in %s\n", at.file, at.line,
                 at.function);
         }
         PyFrameObject *back = PyFrame_GetBack(frame);
@@ -111,7 +111,7 @@ look_at_frames(thread_stack *thread, PyFrameObject *frame, const char *package,
         frame = back;
     }
     if (frame != NULL) {
-        add(&t, "    ...\n");
+        stacks_add(&t, "    ...\n");
         Py_DECREF(frame);
     }
     thread->frames = t.data;
@@ -122,7 +122,7 @@ look_at_frames(thread_stack *thread, PyFrameObject *frame, const char *package,
 
 /* An imported module, or NULL; imports nothing. */
 static PyObject *
-imported(const char *name)
+stacks_imported(const char *name)
 {
     PyObject *key = PyUnicode_FromString(name);
     PyObject *module = key == NULL ? NULL : PyImport_GetModule(key);
@@ -137,7 +137,7 @@ imported(const char *name)
 static PyObject *
 global_of(const char *module_name, const char *name)
 {
-    PyObject *module = imported(module_name);
+    PyObject *module = stacks_imported(module_name);
     if (module == NULL || !PyModule_Check(module)) {
         Py_XDECREF(module);
         return NULL;
@@ -161,7 +161,7 @@ find_package(char *out, size_t size)
 
 /* What threading calls it: Thread._name, from the instance's own dict. */
 static void
-name_thread(thread_stack *thread, PyObject *active, PyObject *ident)
+stacks_name_thread(thread_stack *thread, PyObject *active, PyObject *ident)
 {
     PyObject *object = active == NULL || !PyDict_CheckExact(active)
                            ? NULL
@@ -211,7 +211,7 @@ look_at_threads(stacks *out, PyInterpreterState *interp)
         thread_stack *thread = &out->threads[i];
         PyObject *ident = PyLong_FromUnsignedLong(thread->ident);
         if (ident != NULL) {
-            name_thread(thread, active, ident);
+            stacks_name_thread(thread, active, ident);
             Py_DECREF(ident);
         }
         look_at_frames(thread, tops[i], package, out->texts, &out->failed);

@@ -78,7 +78,7 @@ visit_reopen(core_state *state)
 /* --------------------------------------------------------------- the visitor */
 
 static void
-unref(visit *v)
+visit_unref(visit *v)
 {
     if (atoll_count_down(&v->refs)) {
         atoll_free(v);
@@ -86,7 +86,7 @@ unref(visit *v)
 }
 
 static bool
-enter(visit *v)
+visit_enter(visit *v)
 {
     atoll_lock_acquire(&v->lock);
     bool wanted = v->phase == COMING;
@@ -105,14 +105,14 @@ visitor_main(void *arg)
     PyThreadState *ts = PyThreadState_New(v->party->interp);
     if (ts != NULL) {
         PyEval_RestoreThread(ts);
-        if (enter(v)) {
+        if (visit_enter(v)) {
             stacks_here(v->out);
             v->out->states--; /* our own */
         }
         PyThreadState_Clear(ts);
         PyThreadState_DeleteCurrent();
     }
-    else if (enter(v)) {
+    else if (visit_enter(v)) {
         v->out->failed = true;
     }
     visit_end(v->party);
@@ -121,13 +121,13 @@ visitor_main(void *arg)
     atoll_lock_release(&v->lock);
     atoll_event_set(&v->done);
     atoll_event_set(&v->gone);
-    unref(v);
+    visit_unref(v);
     return NULL;
 }
 
 /* Join those who have come out meanwhile. */
 static void
-reap(void)
+visit_reap(void)
 {
     visit *done = NULL;
     atoll_lock_acquire(&left_lock);
@@ -147,7 +147,7 @@ reap(void)
     while (done != NULL) {
         visit *next = done->next;
         atoll_thread_join(done->thread);
-        unref(done);
+        visit_unref(done);
         done = next;
     }
 }
@@ -166,7 +166,7 @@ leave_behind(visit *v)
 atoll_err
 visit_stacks(party *p, stacks *out, int64_t patience)
 {
-    reap();
+    visit_reap();
     visit *v = atoll_alloc(sizeof(*v));
     if (v == NULL) {
         return ATOLL_ERR_NOMEM;
@@ -201,7 +201,7 @@ visit_stacks(party *p, stacks *out, int64_t patience)
         }
     }
     atoll_thread_join(v->thread);
-    unref(v);
+    visit_unref(v);
     return out->failed ? ATOLL_ERR_NOMEM : ATOLL_OK;
 }
 

@@ -33,22 +33,33 @@ typedef struct stacks {
 /* Keep `p` from ending: true, unless it is closing. For a party that is in the
  * table, whose lock is held; and let go of it, without. */
 bool visit_begin(party *p);
+
+/* Let go of `p`, without its lock; it may end, and be gone. */
 void visit_end(party *p);
 
 /* Fill in *out of `p`, which visit_begin has kept. Call it detached; takes up to
  * `patience` nanoseconds, or VISIT_FOR_EVER. OK; TIMEOUT: the GIL was not to be had; NOMEM, SYSTEM. */
 #define VISIT_FOR_EVER (-1)
+
+/* Look at `p`'s stacks; see above. */
 atoll_err visit_stacks(party *p, stacks *out, int64_t patience);
 /* The same of the calling thread's own interpreter; attached. */
 void stacks_here(stacks *out);
+
+/* Free what they own. */
 void stacks_free(stacks *s);
+
+/* Find the stack of a thread, or NULL; borrowed. */
 const thread_stack *stacks_find(const stacks *s, unsigned long ident);
 
 /* Let nobody in any more, and wait, detached, for those inside; attached to it.
  * And open it again. */
 void visit_close(core_state *state);
+
+/* Let visitors in again. */
 void visit_reopen(core_state *state);
 
+/* Forget the visitors, who are not in the child. */
 void visit_fork_child(void);
 
 /* The handler of dump_on_signal for `signum` is no way to wake anybody. */

@@ -209,14 +209,14 @@ look_at_pool(pool *p, void *arg)
 /* ------------------------------------------------------------------- objects */
 
 static PyObject *
-text_of(const char *utf8)
+survey_text_of(const char *utf8)
 {
     return PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)strlen(utf8), "replace");
 }
 
 /* Append `item` (stolen) to `list`; false with an exception. */
 static bool
-append(PyObject *list, PyObject *item)
+survey_append(PyObject *list, PyObject *item)
 {
     bool good = item != NULL && PyList_Append(list, item) == 0;
     Py_XDECREF(item);
@@ -230,9 +230,9 @@ threads_object(const party_row *row)
     for (size_t i = 0; list != NULL && i < row->stacks.count; i++) {
         const thread_stack *t = &row->stacks.threads[i];
         PyObject *item = Py_BuildValue(
-            "kNN", t->ident, text_of(t->name),
-            text_of(t->frames == NULL ? "" : t->frames));
-        if (!append(list, item)) {
+            "kNN", t->ident, survey_text_of(t->name),
+            survey_text_of(t->frames == NULL ? "" : t->frames));
+        if (!survey_append(list, item)) {
             Py_CLEAR(list);
         }
     }
@@ -253,12 +253,12 @@ party_object(const survey *s, size_t i)
 {
     const party_row *row = ROW(&s->parties, party_row, i);
     return Py_BuildValue("LONsNz", (long long)row->id,
-                         row->is_main ? Py_True : Py_False, text_of(row->name),
+                         row->is_main ? Py_True : Py_False, survey_text_of(row->name),
                          row->state, threads_object(row), reason_of(row));
 }
 
 static double
-seconds(int64_t ns)
+survey_seconds(int64_t ns)
 {
     return (double)ns * 1e-9;
 }
@@ -269,10 +269,10 @@ wait_object(const survey *s, size_t i)
     const wait_row *row = ROW(&s->waits, wait_row, i);
     PyObject *left = row->deadline == ATOLL_FOREVER
                          ? Py_NewRef(Py_None)
-                         : PyFloat_FromDouble(seconds(row->deadline - s->now));
+                         : PyFloat_FromDouble(survey_seconds(row->deadline - s->now));
     return Py_BuildValue("LkdNN", (long long)row->id, row->ident,
-                         seconds(s->now - row->since), left,
-                         text_of(row->what));
+                         survey_seconds(s->now - row->since), left,
+                         survey_text_of(row->what));
 }
 
 static PyObject *
@@ -296,13 +296,13 @@ pool_object(const survey *s, size_t i)
                                   row->first_worker + k);
         PyObject *runs = w->since == 0
                              ? Py_NewRef(Py_None)
-                             : PyFloat_FromDouble(seconds(s->now - w->since));
-        if (!append(workers, Py_BuildValue("LNK", (long long)w->id, runs,
+                             : PyFloat_FromDouble(survey_seconds(s->now - w->since));
+        if (!survey_append(workers, Py_BuildValue("LNK", (long long)w->id, runs,
                                            (unsigned long long)w->tasks))) {
             Py_CLEAR(workers);
         }
     }
-    return Py_BuildValue("NnIIOON", text_of(row->name),
+    return Py_BuildValue("NnIIOON", survey_text_of(row->name),
                          (Py_ssize_t)row->pending, row->max_workers,
                          row->strays, row->closed ? Py_True : Py_False,
                          row->fixed ? Py_True : Py_False, workers);
@@ -340,7 +340,7 @@ list_of(const survey *s, const rows *r,
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < r->count; i++) {
-        if (!append(list, make(s, i))) {
+        if (!survey_append(list, make(s, i))) {
             Py_CLEAR(list);
         }
     }

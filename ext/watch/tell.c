@@ -21,7 +21,7 @@ root_of(view *v, size_t i)
 
 /* Who was asked about by whom; who is connected with whom; who is in a circle. */
 static void
-connect(view *v)
+tell_connect(view *v)
 {
     v->log = true;
     for (size_t i = 0; i < v->count; i++) {
@@ -86,7 +86,7 @@ typedef struct text {
 } text;
 
 static void
-add(text *t, const char *format, ...)
+tell_add(text *t, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -106,33 +106,33 @@ add_record(text *t, const view *v, const party_look *l, const wait_record *r,
     const party_look *seen = view_before(v, p);
     const thread_stack *thread =
         seen == NULL ? NULL : stacks_find(&seen->stacks, r->ident);
-    add(t, "\n  interpreter %lld", (long long)p->id);
+    tell_add(t, "\n  interpreter %lld", (long long)p->id);
     if (p->is_main) {
-        add(t, " (main)");
+        tell_add(t, " (main)");
     }
     else if (p->host != NULL && home_of_host(p->host)->name[0] != '\0') {
-        add(t, " '%s'", home_of_host(p->host)->name);
+        tell_add(t, " '%s'", home_of_host(p->host)->name);
     }
     if (thread != NULL && thread->name[0] != '\0') {
-        add(t, ", thread %s", thread->name);
+        tell_add(t, ", thread %s", thread->name);
     }
     if (self) {
-        add(t, " (here)");
+        tell_add(t, " (here)");
     }
-    add(t, " waits for ");
+    tell_add(t, " waits for ");
     for (size_t i = 0; i < r->count; i++) {
         char what[160] = "";
         r->cases[i].type->describe(r->cases[i].object, what, sizeof(what));
-        add(t, i == 0 ? "%s" : " or %s", what);
+        tell_add(t, i == 0 ? "%s" : " or %s", what);
     }
     if (thread != NULL && thread->where[0] != '\0') {
-        add(t, " at %s", thread->where);
+        tell_add(t, " at %s", thread->where);
     }
 }
 
 /* End the wait of `told`, whose party is in the group `root`. */
 static void
-tell(view *v, wait_record *told, size_t root)
+tell_tell(view *v, wait_record *told, size_t root)
 {
     text *t = atoll_alloc(sizeof(*t));
     if (t == NULL) {
@@ -140,7 +140,7 @@ tell(view *v, wait_record *told, size_t root)
     }
     t->size = 0;
     t->data[0] = '\0';
-    add(t, "all who could end this wait wait for ever themselves:");
+    tell_add(t, "all who could end this wait wait for ever themselves:");
     for (size_t i = 0; i < v->count; i++) {
         party_look *l = &v->parties[i];
         wait_record *r = l->live || root_of(v, i) != root ? NULL
@@ -174,7 +174,7 @@ has_others(view *v, size_t root)
 void
 view_deliver(view *v)
 {
-    connect(v);
+    tell_connect(v);
     bool *seen = atoll_alloc(v->count * sizeof(*seen));
     if (seen == NULL || v->failed) {
         atoll_free(seen);
@@ -191,7 +191,7 @@ view_deliver(view *v)
         for (wait_record *r = l->party->records; r != NULL; r = r->next) {
             bool due = is_for_task(r) ? circle && is_of_user(r) : true;
             if (r->watched && due) {
-                tell(v, r, root);
+                tell_tell(v, r, root);
             }
         }
     }

@@ -10,7 +10,7 @@
 
 /* Who the calling thread is: the id of its interpreter and that one's name. */
 static int64_t
-name_thread(char *name, size_t size)
+trace_name_thread(char *name, size_t size)
 {
     PyThreadState *ts = PyThreadState_GetUnchecked();
     if (ts == NULL) {
@@ -38,7 +38,7 @@ core_trace_start(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
     return PyBool_FromLong(atoll_trace_start(
-        limit, messages ? TRACE_MESSAGES : 0, name_thread));
+        limit, messages ? TRACE_MESSAGES : 0, trace_name_thread));
 }
 
 static PyObject *

@@ -50,7 +50,7 @@ static const atoll_wait now = {.deadline = ATOLL_NOW};
 /* -------------------------------------------------------------------- switch */
 
 static void
-learn(void) /* with the lock held */
+watch_learn(void) /* with the lock held */
 {
     if (!watch.known) {
         const char *value = getenv("ATOLL_DETECT_DEADLOCKS");
@@ -64,7 +64,7 @@ bool
 watch_all(void)
 {
     atoll_lock_acquire(&watch.lock);
-    learn();
+    watch_learn();
     bool all = watch.all;
     atoll_lock_release(&watch.lock);
     return all;
@@ -78,7 +78,7 @@ watch_set_all(bool on)
         p->watch_all = on;
     }
     atoll_lock_acquire(&watch.lock);
-    learn();
+    watch_learn();
     bool before = watch.all;
     watch.all = on;
     atoll_lock_release(&watch.lock);
@@ -95,7 +95,7 @@ watch_hurry(int64_t pause)
 }
 
 static int64_t
-hurry(void)
+watch_pause(void)
 {
     atoll_lock_acquire(&watch.lock);
     int64_t pause = watch.hurry;
@@ -107,7 +107,7 @@ hurry(void)
 
 /* Look once. Does anybody wait who wants to know? */
 static bool
-look(int64_t grace)
+watch_look(int64_t grace)
 {
     view v = {.young = atoll_now() - grace};
     view_init(&v);
@@ -171,8 +171,8 @@ watch_main(void *arg)
         if (time < next) {
             continue;
         }
-        int64_t rush = hurry();
-        bool more = look(rush > 0 ? 0 : WATCH_GRACE - WATCH_GRACE / 5);
+        int64_t rush = watch_pause();
+        bool more = watch_look(rush > 0 ? 0 : WATCH_GRACE - WATCH_GRACE / 5);
         if (rush > 0) {
             next = atoll_now() + rush;
         }

@@ -66,6 +66,8 @@ const party_look *view_before(const view *v, const party *p);
 bool view_keep(view *v);
 /* End their waits. */
 void view_deliver(view *v);
+
+/* Free what a look has found. With no lock held. */
 void view_free(view *v);
 
 /* --- the switch (watch/watch.c) */
@@ -82,6 +84,7 @@ void watch_hurry(int64_t pause);
 /* Stop: main is leaving. Waits, detached. */
 void watch_stop(void);
 
+/* Forget the thread, which is not in the child. */
 void watch_fork_child(void);
 
 /* Tell the waits who watches them. */

@@ -124,7 +124,7 @@ typedef struct wire_data {
         *loads, *rebuild_exception; /* of the package, on demand */
     PyObject *copyreg_table;        /* copyreg.dispatch_table, likewise */
     PyObject *reducers;             /* type -> (reduce, rebuild): atoll.register */
-    PyObject *inherit;              /* atoll._registry's, or NULL */
+    PyObject *inherit;              /* atoll._cross.registry's, or NULL */
     wire_type types[WIRE_TYPES];    /* by address, open addressing */
     size_t ntypes;
 } wire_data;

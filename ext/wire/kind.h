@@ -32,6 +32,8 @@ void wire_set_kind(xfer_handle_kind kind, const wire_kind *ops);
 /* Tell how the object after `tag` is read: a new reference, or NULL with an exception;
  * `tag` is without MEMO, and numbers are given by the caller. In a room's `start`. */
 typedef PyObject *(*wire_decoder)(decoder *d, int tag);
+
+/* Set the function for a tag. */
 void wire_set_decoder(int tag, wire_decoder decode);
 
 /* Append an object of a type: 0, or -1 with an exception. */

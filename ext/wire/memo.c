@@ -22,7 +22,7 @@ memo_fini(memo_table *m)
 }
 
 static int
-grow(memo_table *m)
+memo_grow(memo_table *m)
 {
     size_t count = (m->mask + 1) * 4;
     memo_slot *slots = atoll_alloc(count * sizeof(*slots));
@@ -58,5 +58,5 @@ memo_reserve(memo_table *m)
         PyErr_SetString(PyExc_OverflowError, "too many objects in a message");
         return -1;
     }
-    return 3 * (m->used + 1) > 2 * (m->mask + 1) ? grow(m) : 0;
+    return 3 * (m->used + 1) > 2 * (m->mask + 1) ? memo_grow(m) : 0;
 }

@@ -42,7 +42,7 @@ core_register(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(set_inherit_doc,
-"_set_inherit(function, /)\n--\n\nSee atoll._registry.inherit.");
+"_set_inherit(function, /)\n--\n\nSee atoll._cross.registry.inherit.");
 
 static PyObject *
 core_set_inherit(PyObject *module, PyObject *function)

@@ -6,7 +6,7 @@
  * Exact built-in types are encoded here in C; instances of ordinary classes by
  * class and attributes; everything else is taken apart as pickle would
  * (wire/encode/object.c). Functions and classes go by name, or by value through
- * atoll._pickle. Handles (queues, channel ends, interpreters, memory, file
+ * atoll._cross.pickle. Handles (queues, channel ends, interpreters, memory, file
  * descriptors) are counted references beside the encoding.
  */
 #ifndef EXT_WIRE_WIRE_H
@@ -87,6 +87,8 @@ int xfer_parse_find(core_state *state, PyObject *args, const char *what,
 /* Make up a random number for this process: pickled handles carry it. A forked child
  * gets another one. */
 uint64_t xfer_process_token(void);
+
+/* Forget the token: the child gets another one. */
 void xfer_fork_child(void);
 
 /* Count another reference; used by messages and by the types. Not for what is owned,

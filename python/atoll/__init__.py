@@ -169,23 +169,23 @@ if TYPE_CHECKING:
     from ._aio import select_async as select_async
     from ._core import DictView as DictView
     from ._core import SequenceView as SequenceView
-    from ._doctor import Diagnosis as Diagnosis
-    from ._doctor import doctor as doctor
-    from ._dump import detect_deadlocks as detect_deadlocks
-    from ._dump import dump as dump
-    from ._dump import dump_on_signal as dump_on_signal
+    from ._cross.frozen import register_frozen as register_frozen
+    from ._cross.registry import register as register
+    from ._cross.xml import frozen_xml as frozen_xml
+    from ._doctor.doctor import Diagnosis as Diagnosis
+    from ._doctor.doctor import doctor as doctor
     from ._ends import poison_on_exit as poison_on_exit
-    from ._frozen import register_frozen as register_frozen
-    from ._future import Future as Future
-    from ._registry import register as register
-    from ._task import Task as Task
-    from ._task import TaskGroup as TaskGroup
-    from ._task import spawn as spawn
-    from ._top import StatsServer as StatsServer
-    from ._top import serve_stats as serve_stats
-    from ._trace import Tracing as Tracing
-    from ._trace import trace as trace
-    from ._xml import frozen_xml as frozen_xml
+    from ._look.dump import detect_deadlocks as detect_deadlocks
+    from ._look.dump import dump as dump
+    from ._look.dump import dump_on_signal as dump_on_signal
+    from ._look.top import StatsServer as StatsServer
+    from ._look.top import serve_stats as serve_stats
+    from ._look.trace import Tracing as Tracing
+    from ._look.trace import trace as trace
+    from ._tasks.future import Future as Future
+    from ._tasks.task import Task as Task
+    from ._tasks.task import TaskGroup as TaskGroup
+    from ._tasks.task import spawn as spawn
     from .errors import (
         BrokenInterpreterPool as BrokenInterpreterPool,
     )
@@ -206,33 +206,33 @@ _LAZY = {
     "BrokenInterpreterPool": "errors",
     "ChannelEmpty": "errors",
     "ChannelFull": "errors",
-    "Diagnosis": "_doctor",
-    "Future": "_future",
+    "Diagnosis": "_doctor.doctor",
+    "Future": "_tasks.future",
     "InterpreterPoolExecutor": "executor",
     "Pipeline": "flow",
     "PoolStats": "executor",
     "QueueFull": "errors",
     "QueueShutDown": "errors",
-    "StatsServer": "_top",
-    "Task": "_task",
-    "TaskGroup": "_task",
-    "Tracing": "_trace",
+    "StatsServer": "_look.top",
+    "Task": "_tasks.task",
+    "TaskGroup": "_tasks.task",
+    "Tracing": "_look.trace",
     "WorkerStats": "executor",
     "create_broadcast": "flow",
-    "detect_deadlocks": "_dump",
-    "doctor": "_doctor",
-    "dump": "_dump",
-    "dump_on_signal": "_dump",
+    "detect_deadlocks": "_look.dump",
+    "doctor": "_doctor.doctor",
+    "dump": "_look.dump",
+    "dump_on_signal": "_look.dump",
     "fan_in": "flow",
-    "frozen_xml": "_xml",
+    "frozen_xml": "_cross.xml",
     "pipeline": "flow",
     "poison_on_exit": "_ends",
-    "register": "_registry",
-    "register_frozen": "_frozen",
+    "register": "_cross.registry",
+    "register_frozen": "_cross.frozen",
     "select_async": "_aio",
-    "serve_stats": "_top",
-    "spawn": "_task",
-    "trace": "_trace",
+    "serve_stats": "_look.top",
+    "spawn": "_tasks.task",
+    "trace": "_look.trace",
 }
 
 
@@ -257,10 +257,10 @@ def __dir__() -> list[str]:
 
 
 if _core._wanted("ATOLL_TRACE"):
-    from ._trace import trace_from_environment
+    from ._look.trace import trace_from_environment
 
     trace_from_environment()
 if _core._wanted("ATOLL_TOP"):
-    from ._top import serve_from_environment
+    from ._look.top import serve_from_environment
 
     serve_from_environment()

@@ -8,7 +8,7 @@ operation puts it into the queue and, if that was empty, writes to the descripto
 For whatever has an event in C (core_event_capsule in ext/base/base.h), a coroutine
 waits so:
 
-    await _aio.wait_event(lambda cq, token: cq.watch(event, token))
+    await _aio.wait_event(_aio.watcher(event))
 
 where watch() starts to wait and returns the Operation, or None if the event is set
 already. When the coroutine is cancelled the operation is. By hand:
@@ -253,6 +253,11 @@ def hub() -> Any:
     except AttributeError:
         here = loop._atoll_hub = _AsyncioHub(loop)
         return here
+
+
+def watcher(event: Any) -> Watch:
+    """What wait_event() takes, for the capsule of an event."""
+    return lambda cq, token: cq.watch(event, token)
 
 
 async def wait_event(watch: Watch) -> None:

@@ -123,7 +123,6 @@ def make_loop(_: object) -> None:
     global _runner
     import asyncio
 
-    from . import _aio as _aio
 
     # An interrupt that would wait no longer may have left them half begun or ended.
     asyncio._set_running_loop(None)

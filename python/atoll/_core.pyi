@@ -396,15 +396,41 @@ def move(obj: bytearray | array[Any] | Buffer, /) -> Moved: ...
 def is_shareable(obj: object, /) -> bool: ...
 def stats() -> dict[str, int]: ...
 def _detect_deadlocks(on: bool | None, /) -> bool: ...
-def _submit(
+def _submit[J: Job](
     home: Home,
-    target: type[_J] | _J,
+    target: type[J] | J,
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     limit: float | None,
     /,
-) -> _J: ...
+) -> J: ...
+_JOB_RAISED: int
+_JOB_UNSENT: int
+_JOB_BUSY: int
+_JOB_LOST: int
+_JOB_CANCELLED: int
+_JOB_LATE: int
+_JOB_GONE: int
+_JOB_BROKEN: int
+_ORPHAN_KEEP: int
+_ORPHAN_REMOVE: int
+_ORPHAN_ERROR: int
+_ORPHAN_MARK: int
+_MOLD_CALL: int
+_MOLD_NAMED: int
+_MOLD_MEMBER: int
+_MOLD_BUFFER: int
+_OUTPUT_STDOUT: int
+_OUTPUT_STDERR: int
+_OUTPUT_RECORD: int
+_TRACE_SUBMIT: int
+_TRACE_TASK: int
+_TRACE_FAILED: int
+_TRACE_WAIT: int
+_TRACE_SEND: int
+_TRACE_RECV: int
+
 def _hurry_watch(seconds: float, /) -> None: ...
 
 _Log = tuple[int, int, str, list[bytes]]

@@ -15,6 +15,8 @@ from _interpreters import (
 )
 from _queue import Empty
 
+from . import _core
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself takes too long to import
     from queue import Full, ShutDown
@@ -136,8 +138,6 @@ def _poisoned(id: int, value: Any) -> ChannelPoisoned:
     if isinstance(value, BaseException):
         why = f"{type(value).__name__}: {value}"
         return ChannelPoisoned(text, RemoteError("the reason", "", why))
-    from .interpreter import describe
-
     excinfo, reason = describe(value)
     return ChannelPoisoned(f"{text}: {excinfo.formatted}", reason)
 
@@ -231,13 +231,13 @@ class _Unbound:
 
 
 #: The item stays and is delivered (the default).
-KEEP = _Unbound("KEEP", 0)
+KEEP = _Unbound("KEEP", _core._ORPHAN_KEEP)
 #: The item is removed.
-UNBOUND_REMOVE = _Unbound("UNBOUND_REMOVE", 1)
+UNBOUND_REMOVE = _Unbound("UNBOUND_REMOVE", _core._ORPHAN_REMOVE)
 #: Receiving it raises ItemInterpreterDestroyed.
-UNBOUND_ERROR = _Unbound("UNBOUND_ERROR", 2)
+UNBOUND_ERROR = _Unbound("UNBOUND_ERROR", _core._ORPHAN_ERROR)
 #: UNBOUND itself is received in its place.
-UNBOUND = _Unbound("UNBOUND", 3)
+UNBOUND = _Unbound("UNBOUND", _core._ORPHAN_MARK)
 
 
 # Classes that __getattr__ makes: the family, the base in `queue`, the reason.
@@ -291,3 +291,30 @@ def __getattr__(name: str) -> Any:
     namespace = {"__doc__": f"{reason} Also a queue.{also}.", "__module__": __name__}
     cls = type(name, (family, getattr(queue, also)), namespace)
     return globals().setdefault(name, cls)  # the first definition counts for all threads
+
+
+def describe(value: tuple[Any, ...]) -> tuple[SimpleNamespace, BaseException]:
+    """The reply to a job that raised, as (excinfo, cause).
+
+    `value` is what atoll._boot.capture returned, and the exception; or, if that
+    could not be sent, the reason (str), or could not be rebuilt, a tuple of the
+    exception that says why.
+    """
+    from types import SimpleNamespace
+
+    (name, qualname, module, msg, formatted, errdisplay), cause = value
+    excinfo = SimpleNamespace(
+        type=SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module),
+        msg=msg,
+        formatted=formatted,
+        errdisplay=errdisplay,
+    )
+    if not isinstance(cause, BaseException):
+        if isinstance(cause, str):
+            reason = cause
+        elif type(cause) is tuple and len(cause) == 1 and isinstance(cause[0], Exception):
+            reason = f"{type(cause[0]).__name__}: {cause[0]}"
+        else:
+            reason = f"its __reduce__ makes a {type(cause).__name__} of it"
+        cause = RemoteError(formatted, errdisplay, reason)
+    return excinfo, cause

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 
-from . import _core, _exit
-from ._future import Future
-from .interpreter import check_name, is_isolated, make_setup
+from . import _core
+from ._plan import check_name, is_isolated, make_setup
+from ._tasks import exit as _exit
+from ._tasks.future import Future
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from time import monotonic
 
 from ._core import Queue, RecvChannel, SendChannel, create_channel, select
 from ._ends import poison_on_exit
-from ._task import Task
+from ._tasks.task import Task
 from .errors import (
     ChannelClosed,
     ChannelFull,

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import _interpreters
-import marshal
-import sys
 from _weakref import ref  # the module weakref takes longer to import than atoll
 
 from . import _core
+from ._plan import check_name, is_isolated, make_setup
 from .errors import (
     ExecutionFailed,
     InterpreterError,
     InterpreterNotFoundError,
-    RemoteError,
+    describe,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself takes too long to import
     from collections.abc import Callable, Iterable, Mapping
     from threading import Thread
-    from types import CodeType, SimpleNamespace, TracebackType
+    from types import CodeType, TracebackType
     from typing import Any, Literal, Self, TypeVar
 
-    from ._task import Task
+    from ._tasks.task import Task
 
     T = TypeVar("T")
 
@@ -228,9 +227,9 @@ class Interpreter:
         Raises NotShareableError; InterpreterError if it works for an executor;
         InterpreterNotFoundError.
         """
-        from ._task import Task
+        from ._tasks.task import Task
 
-        task = Task._queued(self)
+        task = Task._queued(self.name or f"interpreter-{self.id}")
         _core._submit(self._own(), task, function, args, kwargs, None)
         return task
 
@@ -329,33 +328,6 @@ def _as_source(source: object) -> str | CodeType:
     return code
 
 
-def describe(value: tuple[Any, ...]) -> tuple[SimpleNamespace, BaseException]:
-    """The reply to a job that raised, as (excinfo, cause).
-
-    `value` is what atoll._boot.capture returned, and the exception; or, if that
-    could not be sent, the reason (str), or could not be rebuilt, a tuple of the
-    exception that says why.
-    """
-    from types import SimpleNamespace
-
-    (name, qualname, module, msg, formatted, errdisplay), cause = value
-    excinfo = SimpleNamespace(
-        type=SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module),
-        msg=msg,
-        formatted=formatted,
-        errdisplay=errdisplay,
-    )
-    if not isinstance(cause, BaseException):
-        if isinstance(cause, str):
-            reason = cause
-        elif type(cause) is tuple and len(cause) == 1 and isinstance(cause[0], Exception):
-            reason = f"{type(cause[0]).__name__}: {cause[0]}"
-        else:
-            reason = f"its __reduce__ makes a {type(cause).__name__} of it"
-        cause = RemoteError(formatted, errdisplay, reason)
-    return excinfo, cause
-
-
 def _unpickle(id: int, token: int) -> Interpreter:
     if token != _core._process_token():
         raise InterpreterNotFoundError(
@@ -422,80 +394,6 @@ def warm(
     if count < 0:
         raise ValueError(f"count must be 0 or more, not {count}")
     return _core._warm(count, is_isolated(extensions), make_setup(preload), wait)
-
-
-def check_name(name: object) -> str:
-    if name is None:
-        return ""
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
-    return name
-
-
-def is_isolated(extensions: object) -> bool:
-    if extensions not in ("isolate", "strict"):
-        raise ValueError(f"extensions must be 'isolate' or 'strict', not {extensions!r}")
-    return extensions == "isolate"
-
-
-def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
-    """What a new interpreter takes over from this one: for _core._create, Pool.
-
-    And a key that is the same whenever that is.
-    """
-    if isinstance(preload, str):
-        raise TypeError("preload must be a sequence of module names, not one str")
-    names = tuple(preload)
-    for module in names:
-        if not isinstance(module, str):
-            raise TypeError(f"preload must contain names of modules, not {module!r}")
-    path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
-    inherited: tuple[tuple[str, str, str], ...] = ()
-    if "atoll._registry" in sys.modules or "atoll._frozen" in sys.modules:
-        from . import _registry
-
-        inherited = _registry.inherited()
-    setup = (path, inherited, *_surroundings(), names)
-    return setup, marshal.dumps(setup, 2)  # type: ignore[arg-type]
-
-
-# As logging is when nobody has set anything: nothing disabled, WARNING.
-_USUAL_LEVELS = (0, 30)
-
-
-def _surroundings() -> tuple[object, object]:
-    """What a new interpreter's streams and logging take after, for _stream."""
-    streams = tuple(
-        (
-            _ask(file, "fileno", int),
-            _ask(file, "isatty", bool),
-            _ask(file, "encoding", str),
-            _ask(file, "errors", str),
-        )
-        for file in (getattr(sys, "stdout", None), getattr(sys, "stderr", None))
-    )
-    # The module that is there, if any: importing it takes longer than atoll.
-    logging = sys.modules.get("logging")
-    root = getattr(logging, "root", None)
-    if root is None:
-        stream = sys.modules.get(f"{__package__}._stream")
-        return streams, getattr(stream, "logging_levels", None)
-    loggers = list(root.manager.loggerDict.items())
-    levels = [(name, _ask(logger, "level", int)) for name, logger in loggers]
-    levels = [(name, level) for name, level in levels if level]
-    found = (int(root.manager.disable), int(root.level), *levels)
-    return streams, None if found == _USUAL_LEVELS else found
-
-
-def _ask(obj: object, name: str, cls: Callable[[Any], object]) -> Any:
-    """The attribute, or what the method of that name says; None without."""
-    try:
-        value = getattr(obj, name)
-        if callable(value):
-            value = value()
-        return None if value is None else cls(value)
-    except Exception:
-        return None
 
 
 def get_current() -> Interpreter:

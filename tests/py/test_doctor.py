@@ -137,7 +137,7 @@ def test_wrong_arguments(diagnose):
 
 def test_all_that_is_installed(site, monkeypatch):
     """What has extension modules, but for atoll itself."""
-    from atoll import _doctor_find
+    from atoll._doctor import find as _doctor_find
 
     monkeypatch.syspath_prepend(str(site))
     found = [package.name for package in _doctor_find.find(None)]

@@ -103,7 +103,8 @@ def test_exit_status(site):
 
 @pytest.mark.parametrize(("args", "expected"), [([], 0), (["x"], 1)])
 def test_what_is_broken_anyway_counts_only_if_named(monkeypatch, capsys, args, expected):
-    from atoll import __main__, _doctor
+    from atoll._cli import main as __main__
+    from atoll._doctor import doctor as _doctor
 
     broken = atoll.Diagnosis("x", "1", "main-fails", "x: OSError", (), (), ())
 
@@ -116,7 +117,7 @@ def test_what_is_broken_anyway_counts_only_if_named(monkeypatch, capsys, args, e
 
 
 def test_a_terminal_without_rich(monkeypatch):
-    from atoll import _doctor_show
+    from atoll._cli import doctor as _doctor_show
 
     class Terminal(io.StringIO):
         def isatty(self):

@@ -12,6 +12,7 @@ import weakref
 import atoll
 import pytest
 import tasks
+from atoll._tasks import future as future_module
 from support import (
     SLACK,
     Task,
@@ -558,7 +559,7 @@ def test_an_interrupt_while_an_exception_arrives(pool, interrupting):
 
 def test_ctrl_c_while_an_exception_is_described(pool, monkeypatch):
     """After the reply has been decoded, that is."""
-    describe = atoll.interpreter.describe
+    describe = atoll.errors.describe
     calls = []
 
     def interrupted(value):
@@ -567,7 +568,7 @@ def test_ctrl_c_while_an_exception_is_described(pool, monkeypatch):
             raise KeyboardInterrupt
         return describe(value)
 
-    monkeypatch.setattr(atoll.interpreter, "describe", interrupted)
+    monkeypatch.setattr(future_module, "describe", interrupted)
     future = pool.submit(tasks.fail, "bad")
     with pytest.raises(KeyboardInterrupt):
         future.result(SLACK)
@@ -634,7 +635,7 @@ def test_what_a_dropped_pool_has_queued_is_done_at_the_end():
 
 
 def test_dropped_pools_are_forgotten_when_they_have_ended():
-    from atoll import _exit
+    from atoll._tasks import exit as _exit
 
     for _ in range(60):
         assert atoll.InterpreterPoolExecutor(1).submit(tasks.square, 2).result(SLACK) == 4

@@ -352,7 +352,7 @@ def test_errors_of_reduce_and_rebuild():
         with pytest.raises(atoll.NotShareableError, match=r"lambda.* not found"):
             atoll.freeze(Plain(1))
     finally:
-        from atoll import _frozen
+        from atoll._cross import frozen as _frozen
 
         del _frozen._reducers[Plain]
 

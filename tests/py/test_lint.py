@@ -72,11 +72,10 @@ class House:
         objects = self.root / "build" / "ext-3.14" / "ext" / "_core.so.p"
         objects.mkdir(parents=True, exist_ok=True)
         for name in sources:
+            source = self.root / "ext" / name
             target = objects / (name.as_posix().replace("/", "_") + ".o")
-            subprocess.run(
-                ["cc", "-w", "-c", "-I", self.root / "ext", self.root / "ext" / name, "-o", target],
-                check=True,
-            )
+            command = ["cc", "-w", "-c", "-I", self.root / "ext", source, "-o", target]
+            subprocess.run(command, check=True)
         return subprocess.run(
             [sys.executable, LINT, "--objects", objects, self.root],
             capture_output=True,
@@ -164,7 +163,8 @@ def test_a_circle_inside_a_room_that_is_too_large_is_found(house):
             f'#include "hall/hall.h"\nint hall_{name}(void) {{ return hall_{other}(); }}\n',
         )
     house.write("ext/hall/hall.h", "int hall_a(void), hall_b(void), hall_c(void);\n")
-    house.append("tools/rooms.toml", '[rooms.hall]\nfloor = 4\njob = ""\nuses = []\ndoors = []\n')
+    room = '[rooms.hall]\nfloor = 4\njob = ""\nuses = []\ndoors = []\n'
+    house.append("tools/rooms.toml", room)
     done = house.lint()
     assert done.returncode == 1
     assert "a circle of 3 files: hall/a.c, hall/b.c, hall/c.c" in done.stdout

@@ -10,7 +10,7 @@ import subprocess
 
 import mapping
 import pytest
-from atoll._map_read import END, Cutter, RowCutter
+from atoll._map.read import END, Cutter, RowCutter
 from mapping import cli, good
 from support import HERE, until
 

@@ -8,7 +8,8 @@ import subprocess
 import atoll
 import pytest
 import tasks
-from atoll import _top, _top_show
+from atoll._cli import top as _top_show
+from atoll._look import top as _top
 from support import SLACK, python_args, until
 
 

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 import atoll
 import pytest
 import tasks
-from atoll import _trace_report
+from atoll._cli import report as _trace_report
 from support import SLACK, STRESS, python_args
 
 

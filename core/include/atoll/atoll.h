@@ -49,6 +49,8 @@ extern "C" {
  * run time compares atoll_abi() with its ATOLL_ABI before it calls anything
  * else. Threads: any. Neither blocks nor fails; the text is constant. */
 ATOLL_API const char *atoll_version(void);
+
+/* Get the number of the library's ABI, to be compared with ATOLL_ABI. Threads: any. */
 ATOLL_API int atoll_abi(void);
 
 /* ---------------------------------------------------------------- errors */
@@ -92,12 +94,18 @@ typedef struct atoll_allocator {
     void *arg;
 } atoll_allocator;
 
+/* Use another allocator from now on; NULL: malloc's. Before anything else of the core
+ * is called. */
 ATOLL_API void atoll_set_allocator(const atoll_allocator *allocator);
 
 /* Allocate / grow / free memory that belongs to no interpreter. Threads: any;
  * memory may be freed by another thread than its maker. NULL when exhausted. */
 ATOLL_API void *atoll_alloc(size_t size) ATOLL_MUST_CHECK;
+
+/* Grow memory of atoll_alloc's; on failure, NULL, it is as it was. Threads: any. */
 ATOLL_API void *atoll_realloc(void *ptr, size_t size) ATOLL_MUST_CHECK;
+
+/* Free memory of the core's; NULL is allowed. Threads: any. */
 ATOLL_API void atoll_free(void *ptr);
 
 /* Whether the system would give `size` bytes at this moment: for code that
@@ -109,6 +117,8 @@ ATOLL_API bool atoll_mem_room(size_t size) ATOLL_MUST_CHECK;
  * the one call that reaches zero; what all others did before theirs is visible
  * to it (acquire and release). */
 ATOLL_API void atoll_count_up(uint32_t *count);
+
+/* Count one down: true for the one call that reaches zero. Acquire and release. */
 ATOLL_API bool atoll_count_down(uint32_t *count) ATOLL_MUST_CHECK;
 
 /* --------------------------------------------------------------- regions */
@@ -128,6 +138,7 @@ typedef struct atoll_region {
 ATOLL_API atoll_err atoll_region_new(size_t size, bool zeroed,
                                      atoll_region **out) ATOLL_MUST_CHECK;
 
+/* Count another reference; returns the region. Relaxed: the caller has one. */
 ATOLL_API atoll_region *atoll_region_ref(atoll_region *region);
 /* What all holders wrote happens before `release` (acquire and release). */
 ATOLL_API void atoll_region_unref(atoll_region *region);
@@ -149,7 +160,10 @@ typedef struct atoll_lock {
     uint32_t word;
 } atoll_lock;
 
+/* Take the lock (acquire). Blocks until it is free, for a few dozen instructions. */
 ATOLL_API void atoll_lock_acquire(atoll_lock *lock);
+
+/* Release the lock (release); wakes one that waits for it. */
 ATOLL_API void atoll_lock_release(atoll_lock *lock);
 
 /* Take a lock that is not ours: a byte whose lowest bit says that it is held (the
@@ -203,6 +217,8 @@ struct atoll_kick {
 /* Interrupt the wait that is under way through `kick`, and any later one,
  * until atoll_kick_clear. Threads: any. Never blocks for long. */
 ATOLL_API void atoll_kick_set(atoll_kick *kick);
+
+/* End the interrupting: waits through `kick` wait again. Threads: any. */
 ATOLL_API void atoll_kick_clear(atoll_kick *kick);
 
 /* Does somebody wait through `kick` at this moment, whom nobody has served or
@@ -271,13 +287,18 @@ typedef struct atoll_chan atoll_chan;
 ATOLL_API atoll_err atoll_chan_new(size_t capacity, int kind,
                                    atoll_chan **out) ATOLL_MUST_CHECK;
 
+/* Count another reference; returns the channel. Threads: any. */
 ATOLL_API atoll_chan *atoll_chan_ref(atoll_chan *chan);
 /* Give a reference back; the last one drops all pending messages. */
 ATOLL_API void atoll_chan_unref(atoll_chan *chan);
 
 /* Process-wide id: never reused, > 0. */
 ATOLL_API uint64_t atoll_chan_id(const atoll_chan *chan);
+
+/* Get the `kind` that its maker gave it. Threads: any. */
 ATOLL_API int atoll_chan_kind(const atoll_chan *chan);
+
+/* Get its capacity. Threads: any. */
 ATOLL_API size_t atoll_chan_capacity(const atoll_chan *chan);
 
 /* Two words of the maker's, zero at first. Set them before the channel is
@@ -325,6 +346,8 @@ ATOLL_API atoll_err atoll_chan_unrecv(atoll_chan *chan,
  * get them first. Returns false if it was closed before (discard still
  * discards). */
 ATOLL_API bool atoll_chan_close(atoll_chan *chan, bool discard);
+
+/* Is it closed or poisoned? A hint once other threads run. */
 ATOLL_API bool atoll_chan_is_closed(const atoll_chan *chan);
 
 /* Something has gone wrong: everybody who waits here, or comes later, gets
@@ -363,7 +386,11 @@ ATOLL_API size_t atoll_chan_len(const atoll_chan *chan);
  * and drops what is left. A channel whose ends were never taken is not
  * affected. */
 typedef enum atoll_end { ATOLL_END_RECV = 0, ATOLL_END_SEND = 1 } atoll_end;
+
+/* Count another handle of an end. Threads: any. */
 ATOLL_API void atoll_chan_end_ref(atoll_chan *chan, atoll_end end);
+
+/* Give a handle of an end back; the last one closes the channel. Threads: any. */
 ATOLL_API void atoll_chan_end_unref(atoll_chan *chan, atoll_end end);
 
 /* What can be seen of a channel from outside; a hint once other threads run. */
@@ -374,6 +401,8 @@ typedef struct atoll_chan_facts {
     uint32_t refs;      /* the handles' references among them */
     bool closed;
 } atoll_chan_facts;
+
+/* Look at it: fill in *out, all at one moment. Threads: any. */
 ATOLL_API void atoll_chan_look(atoll_chan *chan, atoll_chan_facts *out);
 
 /* The sender group `group` has ended: apply each pending message's `orphan`
@@ -455,8 +484,12 @@ typedef struct atoll_op {
  * and is. Does not block. Any thread. */
 ATOLL_API atoll_err atoll_chan_recv_start(atoll_chan *chan, atoll_op *op,
                                           atoll_cq *cq) ATOLL_MUST_CHECK;
+
+/* Start to send op->msg; as atoll_chan_recv_start. */
 ATOLL_API atoll_err atoll_chan_send_start(atoll_chan *chan, atoll_op *op,
                                           atoll_cq *cq) ATOLL_MUST_CHECK;
+
+/* Start to wait for an event; as atoll_chan_recv_start. */
 ATOLL_API atoll_err atoll_event_wait_start(atoll_event *event, atoll_op *op,
                                            atoll_cq *cq) ATOLL_MUST_CHECK;
 
@@ -533,6 +566,8 @@ ATOLL_API bool atoll_select_cancel(atoll_case *cases, uint32_t count,
  * theirs. Returns NOMEM. In a forked child those of the parent are dead: all
  * that returns an error returns FORKED. */
 ATOLL_API atoll_err atoll_cq_new(atoll_cq **out) ATOLL_MUST_CHECK;
+
+/* Count another reference; returns the queue. Threads: any. */
 ATOLL_API atoll_cq *atoll_cq_ref(atoll_cq *cq);
 /* Operations that have ended and that nobody took out are forgotten by it. */
 ATOLL_API void atoll_cq_unref(atoll_cq *cq);
@@ -572,6 +607,8 @@ ATOLL_API atoll_err atoll_thread_start(size_t stack_bytes,
                                        atoll_thread *out) ATOLL_MUST_CHECK;
 /* Wait for its end. Blocks; once for each thread. */
 ATOLL_API void atoll_thread_join(atoll_thread thread);
+
+/* Get the calling thread. */
 ATOLL_API atoll_thread atoll_thread_self(void);
 /* What ps, top and gdb call it: the first 15 bytes of `name`. The thread must not
  * have been joined. */
@@ -601,7 +638,12 @@ ATOLL_API int atoll_thread_watch(void *thread, const void *attributes,
 /* Keys of thread-local storage, of which a process has about a thousand. Both
  * return what POSIX's function returns: 0 or an errno. */
 typedef unsigned atoll_tls_key;
+
+/* Make a key, whose `destructor` (NULL: none) is called at the end of a thread. 0 or
+ * an errno. */
 ATOLL_API int atoll_tls_key_new(atoll_tls_key *key, void (*destructor)(void *));
+
+/* Delete a key; as atoll_tls_key_new. */
 ATOLL_API int atoll_tls_key_free(atoll_tls_key key);
 /* The calling thread's value for the key. */
 ATOLL_API int atoll_tls_set(atoll_tls_key key, const void *value);
@@ -676,6 +718,7 @@ ATOLL_API int atoll_signal_action(const void *owner, int signum,
  * handlers are called again, and that one, too. Threads: any. */
 ATOLL_API void atoll_signals_check(void);
 
+/* Has `owner` a handler for this signal? Threads: any. */
 ATOLL_API bool atoll_signals_has(const void *owner, int signum);
 
 /* `owner`, which has no calls of the others under way, has no handlers any
@@ -707,7 +750,11 @@ ATOLL_API atoll_err atoll_fork_hooks(void (*prepare)(void),
  * Locks, kicks and events are their owners' storage, and may have been in use
  * by a thread that the child does not have: the owner zeroes them. */
 ATOLL_API void atoll_fork_prepare(void);
+
+/* Release, in the parent, what atoll_fork_prepare has locked. */
 ATOLL_API void atoll_fork_parent(void);
+
+/* Make the core anew, in the child of a fork, on its only thread. */
 ATOLL_API void atoll_fork_child(void);
 
 /* -------------------------------------------------------------- counters */
@@ -719,6 +766,7 @@ typedef struct atoll_stats {
     uint64_t timers;   /* pending now */
 } atoll_stats;
 
+/* Read the counters of the process. Threads: any. */
 ATOLL_API void atoll_stats_get(atoll_stats *out);
 
 #ifdef __cplusplus

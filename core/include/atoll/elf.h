@@ -45,22 +45,30 @@ void atoll_elf_close(atoll_elf *elf);
 
 /* Which file this is, whatever its name. */
 uint64_t atoll_elf_device(const atoll_elf *elf);
+
+/* Get the inode of the file. */
 uint64_t atoll_elf_inode(const atoll_elf *elf);
 /* Bytes of the file. */
 size_t atoll_elf_size(const atoll_elf *elf);
 
 /* What it is linked with; strings of the file, which live as long as it. */
 size_t atoll_elf_needed_count(const atoll_elf *elf);
+
+/* Get the name of library `i` that it needs; borrowed. */
 const char *atoll_elf_needed(const atoll_elf *elf, size_t i);
 /* NULL: has none. */
 const char *atoll_elf_soname(const atoll_elf *elf);
 /* Where to look for that, folders separated by colons: DT_RUNPATH, or else
  * DT_RPATH, which its own libraries inherit. NULL: has none. */
 const char *atoll_elf_runpath(const atoll_elf *elf);
+
+/* Get its DT_RPATH, or NULL; borrowed. */
 const char *atoll_elf_rpath(const atoll_elf *elf);
 
 /* Does it import a symbol of that name; one that begins so? */
 bool atoll_elf_imports(const atoll_elf *elf, const char *name);
+
+/* Does it import a symbol that begins with `prefix`? */
 bool atoll_elf_imports_prefix(const atoll_elf *elf, const char *prefix);
 
 /* ------------------------------------------------------------------ copies */
@@ -87,6 +95,8 @@ atoll_elf_copy *atoll_elf_copy_new(atoll_elf *elf, const char *label,
                                    const atoll_elf_rename *renames,
                                    size_t count,
                                    atoll_why *why) ATOLL_MUST_CHECK;
+
+/* Free a copy that was not loaded, and close its file. */
 void atoll_elf_copy_free(atoll_elf_copy *copy);
 /* Its descriptor; owned by the copy. */
 int atoll_elf_copy_fd(const atoll_elf_copy *copy);
@@ -128,6 +138,9 @@ typedef struct atoll_thunks atoll_thunks;
 atoll_thunks *atoll_thunks_new(void *context, void *const *targets,
                                const uint8_t *places, size_t count,
                                atoll_why *why) ATOLL_MUST_CHECK;
+
+/* Make, or find, the thunk that calls `function` with an argument more. NULL when
+ * exhausted. */
 void *atoll_thunks_get(const atoll_thunks *thunks, size_t i);
 /* Nothing may be able to call them any more. */
 void atoll_thunks_free(atoll_thunks *thunks);

@@ -53,14 +53,21 @@ ATOLL_API atoll_err atoll_cond_new(atoll_sync *mutex,
 ATOLL_API atoll_err atoll_barrier_new(uint32_t parties, bool led,
                                       int64_t timeout,
                                       atoll_sync **out) ATOLL_MUST_CHECK;
+
+/* Make a counter. The caller owns one reference. Returns NOMEM. */
 ATOLL_API atoll_err atoll_counter_new(int64_t value,
                                       atoll_sync **out) ATOLL_MUST_CHECK;
 
+/* Count another reference; returns the object. Threads: any. */
 ATOLL_API atoll_sync *atoll_sync_ref(atoll_sync *sync);
+
+/* Give a reference back; the last one frees it. Threads: any. */
 ATOLL_API void atoll_sync_unref(atoll_sync *sync);
 
 /* Process-wide id among these objects: never reused, > 0. */
 ATOLL_API uint64_t atoll_sync_id(const atoll_sync *sync);
+
+/* Get what it is. Threads: any. */
 ATOLL_API atoll_sync_kind atoll_sync_kind_of(const atoll_sync *sync);
 /* How many references there are; a hint once other threads run. */
 ATOLL_API uint32_t atoll_sync_refs(const atoll_sync *sync);
@@ -127,19 +134,28 @@ typedef struct atoll_mutex_state {
     int64_t dead; /* the group that died with it last; -1: none */
 } atoll_mutex_state;
 
+/* Look at a lock: fill in *out, all at one moment. Threads: any. */
 ATOLL_API void atoll_mutex_look(atoll_sync *mutex, atoll_mutex_state *out);
 
 /* Give `count` (>= 1) permits. Returns OK; INVALID: they would be more than the limit
  * or than fit into 63 bits, and none was given. */
 ATOLL_API atoll_err atoll_sem_release(atoll_sync *sem,
                                       int64_t count) ATOLL_MUST_CHECK;
+
+/* Read how many permits there are; a hint once other threads run. */
 ATOLL_API int64_t atoll_sem_value(const atoll_sync *sem);
+
+/* Get the limit of permits; negative: none. */
 ATOLL_API int64_t atoll_sem_limit(const atoll_sync *sem);
 
 /* Set it and wake all who wait; they have waited with success even if it is cleared
  * before they look. */
 ATOLL_API atoll_err atoll_flag_set(atoll_sync *flag) ATOLL_MUST_CHECK;
+
+/* Clear it. Returns FORKED. Threads: any. */
 ATOLL_API atoll_err atoll_flag_clear(atoll_sync *flag) ATOLL_MUST_CHECK;
+
+/* Is it set? A hint once other threads run. */
 ATOLL_API bool atoll_flag_is_set(const atoll_sync *flag);
 
 /* ---------------------------------------------------- conditions, barriers */
@@ -162,6 +178,7 @@ typedef struct atoll_turn {
 ATOLL_API atoll_err atoll_turn_wait(atoll_sync *sync, atoll_turn *turn,
                                     const atoll_wait *wait) ATOLL_MUST_CHECK;
 
+/* Get the lock that it was made with. */
 ATOLL_API atoll_sync *atoll_cond_mutex(const atoll_sync *cond); /* borrowed */
 /* Stand in line. The caller holds the mutex, and releases it next. */
 ATOLL_API atoll_err atoll_cond_enter(atoll_sync *cond,
@@ -205,6 +222,7 @@ typedef struct atoll_barrier_state {
     int64_t timeout;
 } atoll_barrier_state;
 
+/* Look at a barrier: fill in *out, all at one moment. Threads: any. */
 ATOLL_API void atoll_barrier_look(atoll_sync *barrier,
                                   atoll_barrier_state *out);
 
@@ -224,6 +242,8 @@ typedef struct atoll_value atoll_value;
 /* Takes the payload of *msg over. On NOMEM the caller still owns it. */
 ATOLL_API atoll_err atoll_value_new(atoll_msg *msg,
                                     atoll_value **out) ATOLL_MUST_CHECK;
+
+/* Give a reference back; the last one drops the message. Threads: any. */
 ATOLL_API void atoll_value_unref(atoll_value *value);
 /* To look at, or to copy; not to be received or dropped. */
 ATOLL_API const atoll_msg *atoll_value_msg(const atoll_value *value);

@@ -59,6 +59,8 @@ typedef struct atoll_trace_facts {
     const char *name;
     int64_t thread;   /* as the system numbers it */
 } atoll_trace_facts;
+
+/* Look at a log that the caller has: fill in *facts, whose name is borrowed. */
 ATOLL_API void atoll_trace_look(const atoll_trace_log *log,
                                 atoll_trace_facts *facts);
 /* The chunks of a log: *at is NULL before the first. Returns the events of the next

@@ -28,7 +28,7 @@ items_contain(PyObject *obj, PyObject *pair)
 /* ------------------------------------------------------------------ as sets */
 
 static bool
-is_own(const core_state *state, PyObject *obj)
+keys_is_own(const core_state *state, PyObject *obj)
 {
     return Py_TYPE(obj) == state->frozen->view_types[VIEW_KEYS] ||
            Py_TYPE(obj) == state->frozen->view_types[VIEW_ITEMS];
@@ -52,7 +52,7 @@ static PyObject *
 set_compare(PyObject *a, PyObject *b, int op)
 {
     frozen_view *self = (frozen_view *)a;
-    if (!is_own(self->hold->state, b) && !PyAnySet_Check(b) &&
+    if (!keys_is_own(self->hold->state, b) && !PyAnySet_Check(b) &&
         Py_TYPE(b) != &PyDictKeys_Type && Py_TYPE(b) != &PyDictItems_Type) {
         Py_RETURN_NOTIMPLEMENTED;
     }
@@ -73,7 +73,7 @@ set_compare(PyObject *a, PyObject *b, int op)
 
 /* What the method of a set of `a` gives for `b`. */
 static PyObject *
-combine(PyObject *a, PyObject *b, const char *method)
+keys_combine(PyObject *a, PyObject *b, const char *method)
 {
     PyObject *set = PySet_New(a);
     PyObject *result =
@@ -85,25 +85,25 @@ combine(PyObject *a, PyObject *b, const char *method)
 static PyObject *
 set_and(PyObject *a, PyObject *b)
 {
-    return combine(a, b, "intersection");
+    return keys_combine(a, b, "intersection");
 }
 
 static PyObject *
 set_or(PyObject *a, PyObject *b)
 {
-    return combine(a, b, "union");
+    return keys_combine(a, b, "union");
 }
 
 static PyObject *
 set_xor(PyObject *a, PyObject *b)
 {
-    return combine(a, b, "symmetric_difference");
+    return keys_combine(a, b, "symmetric_difference");
 }
 
 static PyObject *
 set_subtract(PyObject *a, PyObject *b)
 {
-    return combine(a, b, "difference");
+    return keys_combine(a, b, "difference");
 }
 
 PyDoc_STRVAR(isdisjoint_doc,

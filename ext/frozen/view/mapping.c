@@ -5,7 +5,7 @@
 
 /* Enter the key at `at`. -1 with an exception. */
 static int
-enter(frozen_view *self, frozen_index *index, Py_ssize_t at)
+mapping_enter(frozen_view *self, frozen_index *index, Py_ssize_t at)
 {
     PyObject *key = frozen_view_part(self->hold, self->items[at]);
     Py_hash_t hash = key == NULL ? -1 : PyObject_Hash(key);
@@ -22,7 +22,7 @@ enter(frozen_view *self, frozen_index *index, Py_ssize_t at)
 /* The index of a mold, which has none of its own: made once for all views of a
  * hold. Borrowed; NULL with an exception. */
 static frozen_index *
-index_of(frozen_view *self)
+mapping_index_of(frozen_view *self)
 {
     frozen_map *indexes = &self->hold->indexes;
     frozen_index *index = frozen_map_get(indexes, self->obj);
@@ -41,7 +41,7 @@ index_of(frozen_view *self)
     memset(index->places, 0xff, room * sizeof(index->places[0]));
     index->mask = room - 1;
     for (Py_ssize_t i = 0; i < self->count; i++) {
-        if (enter(self, index, 2 * i) < 0) {
+        if (mapping_enter(self, index, 2 * i) < 0) {
             atoll_free(index);
             return NULL;
         }
@@ -58,7 +58,7 @@ index_of(frozen_view *self)
 static PyObject *
 find_in_mold(frozen_view *self, PyObject *key, Py_hash_t hash, bool *failed)
 {
-    const frozen_index *index = index_of(self);
+    const frozen_index *index = mapping_index_of(self);
     *failed = index == NULL;
     for (size_t i = (size_t)hash; index != NULL; i++) {
         const struct frozen_place *place = &index->places[i & index->mask];

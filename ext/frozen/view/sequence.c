@@ -64,7 +64,7 @@ sequence_subscript(PyObject *obj, PyObject *index)
 /* The first one that is equal, from `start` on and before `stop`; `stop`: there
  * is none; -1 with an exception. */
 static Py_ssize_t
-find(frozen_view *self, PyObject *value, Py_ssize_t start, Py_ssize_t stop)
+sequence_find(frozen_view *self, PyObject *value, Py_ssize_t start, Py_ssize_t stop)
 {
     for (Py_ssize_t i = start; i < stop; i++) {
         int equal = frozen_view_equal(self->hold, self->items[i], value);
@@ -79,7 +79,7 @@ static int
 sequence_contains(PyObject *obj, PyObject *value)
 {
     frozen_view *self = (frozen_view *)obj;
-    Py_ssize_t at = find(self, value, 0, self->count);
+    Py_ssize_t at = sequence_find(self, value, 0, self->count);
     return at < 0 ? -1 : at < self->count;
 }
 
@@ -106,7 +106,7 @@ sequence_index(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         range[i] = at < 0 ? 0 : at > self->count ? self->count : at;
     }
     Py_ssize_t at = range[0] < range[1]
-                        ? find(self, args[0], range[0], range[1])
+                        ? sequence_find(self, args[0], range[0], range[1])
                         : range[1];
     if (at == range[1]) {
         PyErr_SetString(PyExc_ValueError, "the value is not in the view");

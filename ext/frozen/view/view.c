@@ -7,7 +7,7 @@
 /* ------------------------------------------------------------------- holds */
 
 static void
-let_go(view_hold *hold)
+view_let_go(view_hold *hold)
 {
     if (--hold->count == 0) {
         for (size_t i = 0;
@@ -57,7 +57,7 @@ frozen_view_dealloc(PyObject *obj)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
-    let_go(self->hold);
+    view_let_go(self->hold);
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -171,7 +171,7 @@ frozen_view_open(core_state *state, frozen_graph *g, PyObject *part)
     frozen_ref(g);
     *hold = (view_hold){.state = state, .graph = g, .count = 1};
     PyObject *view = frozen_view_part(hold, part);
-    let_go(hold); /* it stays, if the part has parts */
+    view_let_go(hold); /* it stays, if the part has parts */
     return view;
 }
 
@@ -184,7 +184,7 @@ frozen_is_view(const core_state *state, PyTypeObject *type)
 
 /* To compare it with an object of CPython's runs no code of the user's. */
 static bool
-is_plain(PyObject *obj)
+view_is_plain(PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
     return type == &PyUnicode_Type || type == &PyLong_Type ||
@@ -197,7 +197,7 @@ int
 frozen_view_equal(view_hold *hold, PyObject *part, PyObject *obj)
 {
     bool native = !frozen_is_mold(part);
-    if (native && is_plain(obj)) {
+    if (native && view_is_plain(obj)) {
         return PyObject_RichCompareBool(part, obj, Py_EQ);
     }
     if (native && frozen_is_view(hold->state, Py_TYPE(obj)) &&
@@ -259,7 +259,7 @@ iterator_dealloc(PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
     if (((iterator *)obj)->hold != NULL) {
-        let_go(((iterator *)obj)->hold);
+        view_let_go(((iterator *)obj)->hold);
     }
     PyObject_Free(obj);
     Py_DECREF(type);
@@ -289,7 +289,7 @@ iterator_next(PyObject *obj)
         if (self->hold != NULL) {
             view_hold *hold = self->hold;
             self->hold = NULL;
-            let_go(hold);
+            view_let_go(hold);
         }
         return NULL;
     }
@@ -303,7 +303,7 @@ iterator_next(PyObject *obj)
     PyObject *next = self->of == VIEW_ITEMS
                          ? show_pair(hold, at)
                          : frozen_view_part(hold, at[self->of == VIEW_VALUES]);
-    let_go(hold);
+    view_let_go(hold);
     return next;
 }
 

@@ -85,16 +85,28 @@ frozen_view_is_native(const frozen_view *view)
 }
 /* Another view of what `of` is one of. */
 PyObject *frozen_view_as(frozen_view *of, int type);
+
+/* Make an iterator over what it shows, from the end if `backwards`. A new reference. */
 PyObject *frozen_view_iterate(frozen_view *of, bool backwards);
 /* An ordinary copy of all of it. */
 PyObject *frozen_view_thaw(PyObject *view);
 
 /* For the type tables. */
 void frozen_view_dealloc(PyObject *self);
+
+/* Count what it shows. */
 Py_ssize_t frozen_view_length(PyObject *self);
+
+/* Iterate over what it shows. */
 PyObject *frozen_view_iter(PyObject *self);
+
+/* Iterate over what it shows, from the end. */
 PyObject *frozen_view_reversed(PyObject *self, PyObject *ignored);
+
+/* Show it, with its parts. */
 PyObject *frozen_view_repr(PyObject *self);
+
+/* Hash it as what it shows. */
 Py_hash_t frozen_view_hash(PyObject *self);
 extern PyMemberDef frozen_view_members[];
 #define FROZEN_VIEW_COPIES                                                   \
@@ -102,8 +114,14 @@ extern PyMemberDef frozen_view_members[];
     {"__copy__", frozen_view_copy, METH_NOARGS, NULL},                       \
     {"__deepcopy__", frozen_view_deepcopy, METH_O, NULL},                    \
     {"__reduce__", frozen_view_reduce, METH_NOARGS, NULL}
+
+/* Copy it: itself. */
 PyObject *frozen_view_copy(PyObject *self, PyObject *ignored);
+
+/* Copy it deeply: as thaw() does. */
 PyObject *frozen_view_deepcopy(PyObject *self, PyObject *memo);
+
+/* Make what __reduce__ returns: a copy of what it shows. */
 PyObject *frozen_view_reduce(PyObject *self, PyObject *ignored);
 
 /* --- frozen/view/sequence.c, frozen/view/mapping.c, frozen/view/keys.c */
@@ -113,6 +131,8 @@ extern PyType_Spec frozen_sequence_spec, frozen_dict_spec, frozen_keys_spec,
 
 /* A tuple or dict of the parts as they are shown. */
 PyObject *frozen_view_tuple(frozen_view *sequence);
+
+/* Make a dict of the parts as they are shown. A new reference. */
 PyObject *frozen_view_dict(frozen_view *dict);
 
 /* The value of `key`, of the graph's, or NULL: there is none (*failed is false),

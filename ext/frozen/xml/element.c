@@ -12,7 +12,7 @@
 /* ---------------------------------------------------------- the one of a node */
 
 static elementobj **
-bucket_of(core_state *state, PyObject *node)
+element_bucket_of(core_state *state, PyObject *node)
 {
     size_t at = (size_t)(((uintptr_t)node >> 3) *
                          UINT64_C(0x9E3779B97F4A7C15) >> 32);
@@ -20,7 +20,7 @@ bucket_of(core_state *state, PyObject *node)
 }
 
 static int
-grow(core_state *state)
+element_grow(core_state *state)
 {
     size_t count = state->frozen->elements == NULL ? 0 : state->frozen->element_mask + 1;
     size_t room = count == 0 ? 64 : 4 * count;
@@ -35,7 +35,7 @@ grow(core_state *state)
     state->frozen->element_mask = room - 1;
     for (size_t i = 0; i < count; i++) {
         for (elementobj *e = old[i], *next; e != NULL; e = next) {
-            elementobj **bucket = bucket_of(state, e->node);
+            elementobj **bucket = element_bucket_of(state, e->node);
             next = e->next;
             e->next = *bucket;
             *bucket = e;
@@ -49,10 +49,10 @@ PyObject *
 xml_element(core_state *state, frozen_graph *g, PyObject *node, bool native)
 {
     if ((state->frozen->elements == NULL || state->frozen->nelements > state->frozen->element_mask) &&
-        grow(state) < 0) {
+        element_grow(state) < 0) {
         return NULL;
     }
-    for (elementobj *e = *bucket_of(state, node); e != NULL; e = e->next) {
+    for (elementobj *e = *element_bucket_of(state, node); e != NULL; e = e->next) {
         if (e->node == node && e->native == native) {
             return Py_NewRef((PyObject *)e);
         }
@@ -61,7 +61,7 @@ xml_element(core_state *state, frozen_graph *g, PyObject *node, bool native)
     if (self == NULL) {
         return NULL;
     }
-    elementobj **bucket = bucket_of(state, node);
+    elementobj **bucket = element_bucket_of(state, node);
     frozen_ref(g);
     self->state = state;
     self->graph = g;
@@ -79,7 +79,7 @@ element_dealloc(PyObject *obj)
 {
     elementobj *self = (elementobj *)obj;
     PyTypeObject *type = Py_TYPE(obj);
-    elementobj **link = bucket_of(self->state, self->node);
+    elementobj **link = element_bucket_of(self->state, self->node);
     while (*link != self) {
         link = &(*link)->next;
     }
@@ -117,7 +117,7 @@ element_text(PyObject *obj, void *field)
 }
 
 static PyObject *
-attrib_of(const elementobj *self)
+element_attrib_of(const elementobj *self)
 {
     return frozen_mapping_dict(xml_field(self->node, XML_ATTRIB));
 }
@@ -131,7 +131,7 @@ element_attrib(PyObject *obj, void *Py_UNUSED(closure))
     }
     PyObject *dict = PyDict_New(), *key, *value;
     for (Py_ssize_t at = 0;
-         dict != NULL && PyDict_Next(attrib_of(self), &at, &key, &value);) {
+         dict != NULL && PyDict_Next(element_attrib_of(self), &at, &key, &value);) {
         PyObject *name = frozen_copy_str(key);
         PyObject *text = name == NULL ? NULL : frozen_copy_str(value);
         if (text == NULL || PyDict_SetItem(dict, name, text) < 0) {
@@ -151,7 +151,7 @@ element_keys(PyObject *obj, PyObject *Py_UNUSED(ignored))
     const elementobj *self = (const elementobj *)obj;
     PyObject *keys = PyList_New(0), *key, *value;
     for (Py_ssize_t at = 0;
-         keys != NULL && PyDict_Next(attrib_of(self), &at, &key, &value);) {
+         keys != NULL && PyDict_Next(element_attrib_of(self), &at, &key, &value);) {
         PyObject *name = xml_text(self->state, key, self->native);
         if (name == NULL || PyList_Append(keys, name) < 0) {
             Py_CLEAR(keys);
@@ -167,7 +167,7 @@ element_items(PyObject *obj, PyObject *Py_UNUSED(ignored))
     const elementobj *self = (const elementobj *)obj;
     PyObject *items = PyList_New(0), *key, *value;
     for (Py_ssize_t at = 0;
-         items != NULL && PyDict_Next(attrib_of(self), &at, &key, &value);) {
+         items != NULL && PyDict_Next(element_attrib_of(self), &at, &key, &value);) {
         PyObject *name = xml_text(self->state, key, self->native);
         PyObject *text = name == NULL
                              ? NULL
@@ -194,7 +194,7 @@ element_get(PyObject *obj, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (PyUnicode_CheckExact(key)) {
-        value = PyDict_GetItemWithError(attrib_of(self), key);
+        value = PyDict_GetItemWithError(element_attrib_of(self), key);
         return value != NULL        ? xml_text(self->state, value, self->native)
                : PyErr_Occurred() ? NULL
                                   : Py_NewRef(other);
@@ -267,7 +267,7 @@ element_subscript(PyObject *obj, PyObject *index)
 /* ----------------------------------------------------------------- it is const */
 
 static PyObject *
-refuse(PyObject *Py_UNUSED(obj), PyObject *Py_UNUSED(args),
+element_refuse(PyObject *Py_UNUSED(obj), PyObject *Py_UNUSED(args),
        PyObject *Py_UNUSED(kwargs))
 {
     PyErr_SetString(PyExc_TypeError,
@@ -280,7 +280,7 @@ static int
 element_set_item(PyObject *obj, PyObject *Py_UNUSED(index),
                  PyObject *Py_UNUSED(value))
 {
-    refuse(obj, NULL, NULL);
+    element_refuse(obj, NULL, NULL);
     return -1;
 }
 
@@ -539,17 +539,17 @@ static PyMethodDef element_methods[] = {
     {"iterfind", CALL(element_iterfind),
      PyDoc_STR("iterfind($self, path, namespaces=None)\n--\n\nAll that match (iterator).")},
     {"__reduce__", element_reduce, METH_NOARGS, NULL},
-    {"append", CALL(refuse),
+    {"append", CALL(element_refuse),
      PyDoc_STR("append($self, *args, **kwargs)\n--\n\nRaises TypeError.")},
-    {"clear", CALL(refuse),
+    {"clear", CALL(element_refuse),
      PyDoc_STR("clear($self, *args, **kwargs)\n--\n\nRaises TypeError.")},
-    {"extend", CALL(refuse),
+    {"extend", CALL(element_refuse),
      PyDoc_STR("extend($self, *args, **kwargs)\n--\n\nRaises TypeError.")},
-    {"insert", CALL(refuse),
+    {"insert", CALL(element_refuse),
      PyDoc_STR("insert($self, *args, **kwargs)\n--\n\nRaises TypeError.")},
-    {"remove", CALL(refuse),
+    {"remove", CALL(element_refuse),
      PyDoc_STR("remove($self, *args, **kwargs)\n--\n\nRaises TypeError.")},
-    {"set", CALL(refuse),
+    {"set", CALL(element_refuse),
      PyDoc_STR("set($self, *args, **kwargs)\n--\n\nRaises TypeError.")},
     {NULL, NULL, 0, NULL},
 };

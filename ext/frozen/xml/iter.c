@@ -37,7 +37,7 @@ walk_dealloc(PyObject *obj)
 }
 
 static int
-enter(walkobj *self, PyObject *node)
+walk_enter(walkobj *self, PyObject *node)
 {
     if (self->depth == self->room) {
         size_t room = self->room == 0 ? 16 : 2 * self->room;
@@ -60,13 +60,13 @@ next_node(walkobj *self, PyObject **left)
 {
     if (!self->begun) {
         self->begun = true;
-        return enter(self, self->root->node) < 0 ? NULL : self->root->node;
+        return walk_enter(self, self->root->node) < 0 ? NULL : self->root->node;
     }
     while (self->depth > 0) {
         step *s = &self->steps[self->depth - 1];
         if (s->at < xml_count(s->node)) {
             PyObject *child = xml_child(s->node, s->at++);
-            return enter(self, child) < 0 ? NULL : child;
+            return walk_enter(self, child) < 0 ? NULL : child;
         }
         self->depth--;
         if (left != NULL && self->depth > 0) {
@@ -80,7 +80,7 @@ next_node(walkobj *self, PyObject **left)
 /* Has it the tag? -1 with an exception. Runs code of the user's if what was asked
  * for is no str. */
 static int
-matches(const walkobj *self, PyObject *node)
+walk_matches(const walkobj *self, PyObject *node)
 {
     PyObject *tag = xml_field(node, XML_TAG);
     if (self->tag == NULL) {
@@ -102,7 +102,7 @@ next_element(walkobj *self)
 {
     PyObject *node;
     while ((node = next_node(self, NULL)) != NULL) {
-        int rc = matches(self, node);
+        int rc = walk_matches(self, node);
         if (rc < 0 || self->root == NULL) { /* its code may have ended this */
             return NULL;
         }

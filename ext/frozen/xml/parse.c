@@ -26,7 +26,7 @@ typedef struct parseobj {
 } parseobj;
 
 static void
-let_go(parseobj *self)
+parse_let_go(parseobj *self)
 {
     if (self->live) {
         self->live = false;
@@ -43,7 +43,7 @@ static void
 parse_dealloc(PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
-    let_go((parseobj *)obj);
+    parse_let_go((parseobj *)obj);
     PyObject_Free(obj);
     Py_DECREF(type);
 }
@@ -60,7 +60,7 @@ is_live(const parseobj *self)
 /* What was text so far belongs to the element that has ended last, or to the one
  * that is open. -1 with an exception. */
 static int
-flush(parseobj *self)
+parse_flush(parseobj *self)
 {
     PyObject *data = self->data, *text = NULL;
     self->data = NULL;
@@ -101,7 +101,7 @@ parse_start(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "start() takes a str and a dict");
         return NULL;
     }
-    if (flush(self) < 0) {
+    if (parse_flush(self) < 0) {
         return NULL;
     }
     if (self->depth == self->room) {
@@ -138,7 +138,7 @@ parse_end(PyObject *obj, PyObject *Py_UNUSED(tag))
         PyErr_SetString(PyExc_ValueError, "nothing is open");
         return NULL;
     }
-    if (flush(self) < 0) {
+    if (parse_flush(self) < 0) {
         return NULL;
     }
     const open_element *e = &self->open[self->depth - 1];
@@ -193,7 +193,7 @@ parse_close(PyObject *obj, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_ValueError, "the document is not complete");
         return NULL;
     }
-    return flush(self) < 0 ? NULL : Py_NewRef(Py_None);
+    return parse_flush(self) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(finish_doc,
@@ -217,7 +217,7 @@ parse_finish(PyObject *obj, PyObject *name)
     }
     core_state *state = self->w.b.state;
     frozen_graph *g = xml_publish(&self->w, self->root);
-    let_go(self);
+    parse_let_go(self);
     if (g == NULL) {
         atoll_free(copy);
         return NULL;
@@ -235,7 +235,7 @@ PyDoc_STRVAR(drop_doc,
 static PyObject *
 parse_drop(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
-    let_go((parseobj *)obj);
+    parse_let_go((parseobj *)obj);
     Py_RETURN_NONE;
 }
 

@@ -92,7 +92,7 @@ typedef struct copier {
 
 /* [0][3].text */
 static PyObject *
-place_of(const copier *c, const char *what)
+tree_place_of(const copier *c, const char *what)
 {
     PyObject *place = PyUnicode_FromString("");
     for (size_t i = 0; place != NULL && i + 1 < c->depth; i++) {
@@ -119,9 +119,9 @@ place_of(const copier *c, const char *what)
 }
 
 static int
-refuse(const copier *c, const char *what, PyObject *obj, const char *why)
+tree_refuse(const copier *c, const char *what, PyObject *obj, const char *why)
 {
-    PyObject *place = place_of(c, what);
+    PyObject *place = tree_place_of(c, what);
     if (place != NULL) {
         bool inside = PyUnicode_GET_LENGTH(place) > 0;
         raise_error(c->w.b.state, "NotShareableError",
@@ -134,7 +134,7 @@ refuse(const copier *c, const char *what, PyObject *obj, const char *why)
 
 /* An attribute that is text: written, or NULL. */
 static PyObject *
-text_of(copier *c, PyObject *src, const char *name)
+tree_text_of(copier *c, PyObject *src, const char *name)
 {
     PyObject *text = PyObject_GetAttrString(src, name + 1), *written = NULL;
     if (text == NULL) {
@@ -144,7 +144,7 @@ text_of(copier *c, PyObject *src, const char *name)
         written = xml_write_text(&c->w, text);
     }
     else {
-        refuse(c, name, text, "in an XML element, only str and None can");
+        tree_refuse(c, name, text, "in an XML element, only str and None can");
     }
     Py_DECREF(text);
     return written;
@@ -159,11 +159,11 @@ tag_of(copier *c, PyObject *src)
     }
     long kind = tag == c->comment ? XML_COMMENT : tag == c->pi ? XML_PI : 0;
     Py_DECREF(tag);
-    return kind == 0 ? text_of(c, src, ".tag") : PyLong_FromLong(kind);
+    return kind == 0 ? tree_text_of(c, src, ".tag") : PyLong_FromLong(kind);
 }
 
 static PyObject *
-attrib_of(copier *c, PyObject *src)
+tree_attrib_of(copier *c, PyObject *src)
 {
     PyObject *attrib = PyObject_GetAttrString(src, "attrib"), *written = NULL;
     if (attrib == NULL) {
@@ -173,7 +173,7 @@ attrib_of(copier *c, PyObject *src)
         written = xml_write_attrib(&c->w, attrib);
     }
     if (written == NULL && !PyErr_Occurred()) {
-        refuse(c, ".attrib", attrib,
+        tree_refuse(c, ".attrib", attrib,
                "it must be a dict, of str to str");
     }
     Py_DECREF(attrib);
@@ -182,7 +182,7 @@ attrib_of(copier *c, PyObject *src)
 
 /* Begin with an Element. 1: it is written already, and on `done`; 0; -1. */
 static int
-begin(copier *c, PyObject *src)
+tree_begin(copier *c, PyObject *src)
 {
     /* One is ours, one the parent's, or that of who asks. */
     bool shared = Py_REFCNT(src) > 2 || c->depth == 0;
@@ -203,7 +203,7 @@ begin(copier *c, PyObject *src)
     level *l = &c->levels[c->depth++];
     *l = (level){.src = Py_NewRef(src), .shared = shared};
     if (known == &under_way) {
-        return refuse(c, "", src, "it is part of itself");
+        return tree_refuse(c, "", src, "it is part of itself");
     }
     if (shared) {
         if (frozen_map_set(&c->memo, src, &under_way) < 0) {
@@ -212,9 +212,9 @@ begin(copier *c, PyObject *src)
         Py_INCREF(src); /* the memo's */
     }
     PyObject *tag = tag_of(c, src);
-    PyObject *text = tag == NULL ? NULL : text_of(c, src, ".text");
-    PyObject *tail = text == NULL ? NULL : text_of(c, src, ".tail");
-    PyObject *attrib = tail == NULL ? NULL : attrib_of(c, src);
+    PyObject *text = tag == NULL ? NULL : tree_text_of(c, src, ".text");
+    PyObject *tail = text == NULL ? NULL : tree_text_of(c, src, ".tail");
+    PyObject *attrib = tail == NULL ? NULL : tree_attrib_of(c, src);
     l->tag = tag;
     l->text = text;
     l->tail = tail;
@@ -224,7 +224,7 @@ begin(copier *c, PyObject *src)
 
 /* The innermost element is complete, and goes to `done`. */
 static PyObject *
-finish(copier *c)
+tree_finish(copier *c)
 {
     level *l = &c->levels[c->depth - 1];
     PyObject *node = xml_write_node(&c->w, l->tag, l->text, l->attrib, l->count);
@@ -243,10 +243,10 @@ finish(copier *c)
 }
 
 static PyObject *
-copy(copier *c, PyObject *root)
+tree_copy(copier *c, PyObject *root)
 {
     PyObject *node = NULL;
-    if (begin(c, root) < 0) {
+    if (tree_begin(c, root) < 0) {
         return NULL;
     }
     while (c->depth > 0) {
@@ -256,7 +256,7 @@ copy(copier *c, PyObject *root)
             return NULL;
         }
         if (l->at >= count) {
-            node = finish(c);
+            node = tree_finish(c);
             if (node == NULL) {
                 return NULL;
             }
@@ -267,8 +267,8 @@ copy(copier *c, PyObject *root)
             return NULL;
         }
         l->count++;
-        int rc = xml_is_element(child) ? begin(c, child)
-                                       : refuse(c, "", child,
+        int rc = xml_is_element(child) ? tree_begin(c, child)
+                                       : tree_refuse(c, "", child,
                                                 "it is among the children of an "
                                                 "XML element, and is none");
         Py_DECREF(child);
@@ -291,7 +291,7 @@ xml_build(core_state *state, PyObject *element)
     c.pi = c.comment == NULL
                ? NULL
                : xml_library("xml.etree.ElementTree", "ProcessingInstruction");
-    PyObject *root = c.pi == NULL ? NULL : copy(&c, element);
+    PyObject *root = c.pi == NULL ? NULL : tree_copy(&c, element);
     if (root != NULL) {
         g = xml_publish(&c.w, root);
     }
@@ -405,7 +405,7 @@ thaw_begin(thawer *t, PyObject *node)
 }
 
 static int
-append(thawer *t, PyObject *parent, PyObject *child)
+tree_append(thawer *t, PyObject *parent, PyObject *child)
 {
     PyObject *done =
         PyObject_CallMethodObjArgs(parent, t->append, child, NULL);
@@ -429,7 +429,7 @@ thaw_walk(thawer *t, PyObject *root)
             if (known == NULL) {
                 known = thaw_begin(t, child);
             }
-            if (known == NULL || append(t, parent, known) < 0) {
+            if (known == NULL || tree_append(t, parent, known) < 0) {
                 return NULL;
             }
             continue;

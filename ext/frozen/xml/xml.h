@@ -74,7 +74,11 @@ PyObject *xml_library(const char *module, const char *name);
 
 /* Methods that walk (frozen/xml/iter.c). */
 int xml_add_iterators(core_state *state);
+
+/* Walk an element and all below it: FrozenElement.iter. */
 PyObject *xml_iter(PyObject *self, PyObject *args, PyObject *kwargs);
+
+/* Walk all text inside an element: FrozenElement.itertext. */
 PyObject *xml_itertext(PyObject *self, PyObject *ignored);
 
 /* --- writing */
@@ -99,7 +103,11 @@ PyObject *xml_write_attrib(xml_writer *w, PyObject *attrib);
  * already. NULL with MemoryError. */
 PyObject *xml_write_node(xml_writer *w, PyObject *tag, PyObject *text,
                          PyObject *attrib, size_t count);
+
+/* Set the text after an element, which is not sealed. */
 void xml_set_tail(PyObject *node, PyObject *tail);
+
+/* Seal an element: nothing of it changes any more. -1 with an exception. */
 int xml_seal(PyObject *node);
 /* Put it on `done`. -1 with MemoryError. */
 int xml_push(xml_writer *w, PyObject *node);
@@ -121,6 +129,7 @@ frozen_graph *xml_publish_alias(frozen_graph *g, PyObject *node);
 /* Ordinary Elements. A new reference; NULL with an exception. */
 PyObject *xml_thaw(core_state *state, PyObject *node);
 
+/* Make the type of the parser's target. 0, or -1 with an exception. */
 int xml_add_parser(core_state *state);
 extern PyMethodDef xml_functions[];
 

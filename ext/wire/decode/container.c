@@ -58,7 +58,7 @@ dec_run(decoder *d, PyObject **slots)
 /* The end of what gets its number late: it itself, or what one of its parts has
  * made of it before. Steals `obj`, which may be NULL. */
 static PyObject *
-numbered(decoder *d, bool memo, PyObject *obj)
+dec_numbered(decoder *d, bool memo, PyObject *obj)
 {
     if (obj == NULL || !memo) {
         return obj;
@@ -76,7 +76,7 @@ numbered(decoder *d, bool memo, PyObject *obj)
 /* The garbage collector need not look at a tuple of atoms: it would find that
  * out by itself, when it has looked. */
 static void
-untrack(PyObject *tuple)
+dec_untrack(PyObject *tuple)
 {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
         if (PyType_IS_GC(Py_TYPE(PyTuple_GET_ITEM(tuple, i)))) {
@@ -118,8 +118,8 @@ dec_tuple(decoder *d, Py_ssize_t count, bool memo)
         Py_DECREF(tuple);
         return NULL;
     }
-    untrack(tuple);
-    return numbered(d, memo, tuple);
+    dec_untrack(tuple);
+    return dec_numbered(d, memo, tuple);
 }
 
 /* A run of numbers at the end of a list, which `fits` if there is room for all
@@ -407,7 +407,7 @@ dec_frozendict(decoder *d, Py_ssize_t count, bool memo)
         frozen = PyFrozenDict_New(dict);
     }
     Py_XDECREF(dict);
-    return numbered(d, memo, frozen);
+    return dec_numbered(d, memo, frozen);
 #else
     (void)d, (void)count, (void)memo;
     Py_UNREACHABLE(); /* nobody can have sent one */
@@ -433,7 +433,7 @@ dec_set(decoder *d, bool frozen, Py_ssize_t count, bool memo)
             return NULL;
         }
     }
-    return frozen ? numbered(d, memo, set) : set;
+    return frozen ? dec_numbered(d, memo, set) : set;
 }
 
 static PyObject *
@@ -452,7 +452,7 @@ dec_slice(decoder *d, bool memo)
     for (int i = 0; i < 3; i++) {
         Py_XDECREF(parts[i]);
     }
-    return numbered(d, memo, slice);
+    return dec_numbered(d, memo, slice);
 }
 
 PyObject *

@@ -220,7 +220,7 @@ is_whole(const atoll_msg *msg)
 
 /* `kept`: see xfer_decode_kept; or NULL. */
 static PyObject *
-decode(core_state *state, atoll_msg *msg, bool *kept)
+dec_decode(core_state *state, atoll_msg *msg, bool *kept)
 {
     switch (msg->tag) {
     case TAG_NONE:
@@ -276,14 +276,14 @@ decode(core_state *state, atoll_msg *msg, bool *kept)
 PyObject *
 xfer_decode(core_state *state, atoll_msg *msg)
 {
-    return decode(state, msg, NULL);
+    return dec_decode(state, msg, NULL);
 }
 
 PyObject *
 xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept)
 {
     *kept = false;
-    return decode(state, msg, kept);
+    return dec_decode(state, msg, kept);
 }
 
 void *

@@ -82,6 +82,7 @@ dec_u64(decoder *d)
     return n;
 }
 
+/* Make room in the memo. -1 with MemoryError. */
 int dec_memo_grow(decoder *d);
 
 /* Give `obj` the next number, if the tag said so. -1 with MemoryError. */
@@ -235,10 +236,14 @@ void dec_link(decoder *d);
 /* All that is no atom, by its tag, without MEMO: containers and views of memory
  * (wire/decode/container.c); what is not built in (wire/decode/object.c). */
 PyObject *dec_container(decoder *d, int tag, bool memo);
+
+/* Make what is not built in, after its tag; as dec_container. */
 PyObject *dec_other(decoder *d, int tag, bool memo);
 /* Those which need not be entered before: a tuple; an instance of a plain class
  * (wire/decode/instance.c), and its shape if it is the `first` with that. */
 PyObject *dec_tuple(decoder *d, Py_ssize_t count, bool memo);
+
+/* Make an instance of a plain class; with its shape if it is the `first` with that. */
 PyObject *dec_instance(decoder *d, bool memo, bool first);
 
 #endif

@@ -86,7 +86,7 @@ new_shape(decoder *d)
 /* Are the places of the values known? For the first instance they may not be
  * there yet: it makes them. */
 static bool
-has_slots(decoder *d, size_t number, bool first)
+dec_has_slots(decoder *d, size_t number, bool first)
 {
     shape *s = &d->shapes[number];
     if (s->known == SLOTS_UNKNOWN) {
@@ -106,7 +106,7 @@ dec_attributes(decoder *d, PyObject *obj, size_t number, bool first)
     PyTypeObject *type = s->type;
     PyObject *names = s->names;
     bool direct = s->direct, entered = false;
-    layout_values *values = has_slots(d, number, first)
+    layout_values *values = dec_has_slots(d, number, first)
                                 ? layout_open(d->state, obj, type)
                                 : NULL;
     PyObject *dict = direct ? NULL : PyObject_GenericGetDict(obj, NULL);

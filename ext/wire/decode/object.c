@@ -70,7 +70,7 @@ dec_global(decoder *d, bool memo)
 
 /* -------------------------------------------------------------- by value */
 
-/* atoll._constant.loads(view, digest) */
+/* atoll._cross.constant.loads(view, digest) */
 static PyObject *
 dec_constant(decoder *d, bool memo)
 {
@@ -226,7 +226,7 @@ set_state(PyObject *obj, PyObject *setter, PyObject *state)
 }
 
 static PyObject *
-make(PyObject *func, PyObject *args, bool is_new)
+dec_make(PyObject *func, PyObject *args, bool is_new)
 {
     if (!is_new) {
         return PyObject_CallObject(func, args);
@@ -249,7 +249,7 @@ dec_call(decoder *d, bool is_new, bool memo)
     PyObject *known = args == NULL ? NULL : dec_known(d);
     if (args != NULL && known == NULL) {
         dec_link(d);
-        obj = make(func, args, is_new);
+        obj = dec_make(func, args, is_new);
     }
     Py_XDECREF(func);
     Py_XDECREF(args);

@@ -23,7 +23,7 @@ enc_head(encoder *e, int small, int large, int memo, Py_ssize_t count)
 
 /* Make the n ints of 32 bits at `at` ints of 64 bits, in place. */
 static void
-widen(unsigned char *at, Py_ssize_t n)
+enc_widen(unsigned char *at, Py_ssize_t n)
 {
     while (n-- > 0) {
         int32_t narrow;
@@ -60,7 +60,7 @@ enc_int_run(encoder *e, PyObject *const *items, Py_ssize_t left)
          n++) {
         int32_t narrow = (int32_t)value;
         if (!wide && value != narrow) {
-            widen(start + head, n);
+            enc_widen(start + head, n);
             at = start + head + (size_t)n * sizeof(value);
             wide = true;
         }
@@ -197,7 +197,7 @@ is_quiet(PyObject *obj)
 }
 
 static int
-raise_changed(void)
+enc_raise_changed(void)
 {
     PyErr_SetString(PyExc_RuntimeError,
                     "a dictionary changed while it was sent");
@@ -216,7 +216,7 @@ enc_loud_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
         enc_path(e, "[%.80R]", key);
     }
     Py_DECREF(key);
-    return rc == 0 && PyDict_GET_SIZE(dict) != count ? raise_changed() : rc;
+    return rc == 0 && PyDict_GET_SIZE(dict) != count ? enc_raise_changed() : rc;
 }
 
 static int
@@ -300,7 +300,7 @@ enc_pairs(encoder *e, PyObject *obj, Py_ssize_t count)
             return -1;
         }
     }
-    return done == count ? 0 : raise_changed();
+    return done == count ? 0 : enc_raise_changed();
 }
 
 /* Dicts with the same keys, as the records of a document have them: the keys
@@ -372,7 +372,7 @@ enc_formed_from(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys,
     bool same = true;
     while (layout_next(e->state, dict, &at, &key, &value)) {
         if (done == count) {
-            return raise_changed();
+            return enc_raise_changed();
         }
         if (same && key != PyTuple_GET_ITEM(keys, done)) {
             same = false;
@@ -389,7 +389,7 @@ enc_formed_from(encoder *e, PyObject *dict, Py_ssize_t count, PyObject *keys,
         }
         done++;
     }
-    return done == count ? 0 : raise_changed();
+    return done == count ? 0 : enc_raise_changed();
 }
 
 /* The same from the beginning, as fast as can be. In a table without gaps, the

@@ -474,13 +474,13 @@ xfer_encode_error(core_state *state, PyObject *info, PyObject *exc,
 #define PLAIN_DEPTH 200 /* what is nested deeper may well be too deep to send */
 
 static bool
-is_plain(core_state *state, PyObject *obj, int depth)
+enc_is_plain(core_state *state, PyObject *obj, int depth)
 {
     PyTypeObject *type = Py_TYPE(obj);
     if (type == &PyTuple_Type) {
         bool all = depth < PLAIN_DEPTH;
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(obj) && all; i++) {
-            all = is_plain(state, PyTuple_GET_ITEM(obj, i), depth + 1);
+            all = enc_is_plain(state, PyTuple_GET_ITEM(obj, i), depth + 1);
         }
         return all;
     }
@@ -497,7 +497,7 @@ is_plain(core_state *state, PyObject *obj, int depth)
 bool
 xfer_is_shareable(core_state *state, PyObject *obj)
 {
-    return is_plain(state, obj, 0);
+    return enc_is_plain(state, obj, 0);
 }
 
 bool

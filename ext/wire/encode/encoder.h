@@ -122,9 +122,17 @@ enc_patch(encoder *e, Py_ssize_t where, bool small, Py_ssize_t count)
 
 /* Append any object (wire/encode/value.c), or one that enc_atom() does not know. */
 int enc_object(encoder *e, PyObject *obj);
+
+/* Append an object that is no atom. 0, or -1 with an exception. */
 int enc_compound(encoder *e, PyObject *obj);
+
+/* Append an exact int. */
 int enc_int(encoder *e, PyObject *obj);
+
+/* Append exact bytes. */
 int enc_bytes(encoder *e, PyObject *obj, int memo);
+
+/* Append an exact bytearray. */
 int enc_bytearray(encoder *e, PyObject *obj, int memo);
 
 /* A str without a number in the memo (names). */
@@ -138,6 +146,8 @@ int enc_memo(encoder *e, PyObject *obj, int *memo);
 /* The two halves of enc_memo, for objects that get their number late: is it
  * known (1, written as a reference)? And: give it a number. */
 int enc_known(encoder *e, PyObject *obj);
+
+/* Give an object the next number. -1 with MemoryError. */
 int enc_number(encoder *e, PyObject *obj);
 /* The same after its parts, which may have led to it: 1 if it has a number
  * already, and then it is complete. */
@@ -311,7 +321,7 @@ int enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname);
 int enc_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname);
 /* Does the exception that is set say that `obj` cannot be pickled? */
 bool enc_says_unpicklable(PyObject *obj);
-/* atoll._pickle.<name>, kept in *slot. Borrowed; NULL with an exception. */
+/* atoll._cross.pickle.<name>, kept in *slot. Borrowed; NULL with an exception. */
 PyObject *enc_helper(PyObject **slot, const char *name);
 
 /* Taken apart by its own reducer (wire/encode/reduce.c). */

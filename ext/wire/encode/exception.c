@@ -34,7 +34,7 @@ builtin_base(PyTypeObject *type)
 }
 
 static bool
-has_slots(PyTypeObject *type)
+enc_has_slots(PyTypeObject *type)
 {
     return type->tp_basicsize > builtin_base(type)->tp_basicsize;
 }
@@ -124,7 +124,7 @@ enc_exception(encoder *e, PyObject *obj)
     uint8_t build =
         func == (PyObject *)Py_TYPE(obj) && is_plain_exception(Py_TYPE(obj));
     PyObject *with_slots = NULL;
-    if (build && has_slots(Py_TYPE(obj))) {
+    if (build && enc_has_slots(Py_TYPE(obj))) {
         PyObject *function =
             enc_helper(&e->state->wire->exception_state, "exception_state");
         with_slots = function == NULL ? NULL

@@ -58,7 +58,7 @@ name_at(PyTypeObject *type, layout_values *values, Py_ssize_t i)
 }
 
 static bool
-has_str_keys(PyObject *dict)
+enc_has_str_keys(PyObject *dict)
 {
     Py_ssize_t at = 0;
     PyObject *key;
@@ -71,7 +71,7 @@ has_str_keys(PyObject *dict)
 }
 
 static int
-raise_changed(void)
+enc_raise_changed(void)
 {
     PyErr_SetString(PyExc_RuntimeError,
                     "an object changed while it was sent");
@@ -105,8 +105,8 @@ attribute_names(encoder *e, PyObject *obj, PyTypeObject *type)
         return names;
     }
     PyObject *dict = PyObject_GenericGetDict(obj, NULL), *names = NULL;
-    if (dict != NULL && (!PyDict_CheckExact(dict) || !has_str_keys(dict))) {
-        raise_changed();
+    if (dict != NULL && (!PyDict_CheckExact(dict) || !enc_has_str_keys(dict))) {
+        enc_raise_changed();
     }
     else if (dict != NULL) {
         PyObject *list = PyDict_Keys(dict);
@@ -212,7 +212,7 @@ enc_dict_values(encoder *e, PyObject *obj, Py_ssize_t from, Py_ssize_t count)
         }
     }
     if (rc == 0 && (i != count || PyDict_GET_SIZE(dict) != count)) {
-        rc = raise_changed();
+        rc = enc_raise_changed();
     }
     Py_DECREF(dict);
     return rc;
@@ -243,7 +243,7 @@ enc_values(encoder *e, PyObject *obj, PyTypeObject *type,
 {
     while (values != NULL) {
         if (values->used != count) {
-            return raise_changed();
+            return enc_raise_changed();
         }
         i = enc_atoms(e, values, i, count);
         if (i < 0 || i == count) {
@@ -274,7 +274,7 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
     bool exact = values != NULL || PyDict_CheckExact(dict);
     bool same = exact && PyTuple_Check(shape) &&
                 has_names(type, values, dict, PyTuple_GET_ITEM(shape, 1));
-    bool reduce = !exact || (!same && values == NULL && !has_str_keys(dict));
+    bool reduce = !exact || (!same && values == NULL && !enc_has_str_keys(dict));
     Py_XDECREF(dict);
     if (reduce) {
         return enc_reduce(e, obj);
@@ -384,7 +384,7 @@ enc_registered(encoder *e, PyObject *obj, PyObject *pair)
 
 /* (reduce, rebuild) of the type, borrowed, or NULL; an exception may be set. */
 static PyObject *
-registered(encoder *e, PyTypeObject *type)
+enc_registered_reducer(encoder *e, PyTypeObject *type)
 {
     core_state *state = e->state;
     PyObject *pair =
@@ -394,7 +394,7 @@ registered(encoder *e, PyTypeObject *type)
         return pair;
     }
     /* Reducers that were registered where this interpreter was made are looked
-     * up by name when the type is first met: atoll._registry. */
+     * up by name when the type is first met: atoll._cross.registry. */
     PyObject *found =
         PyObject_CallOneArg(state->wire->inherit, (PyObject *)type);
     Py_XDECREF(found); /* it is in the dict now, or None */
@@ -463,7 +463,7 @@ enc_other(encoder *e, PyObject *obj)
     if (PyModule_Check(obj)) {
         return enc_module(e, obj);
     }
-    PyObject *pair = registered(e, type);
+    PyObject *pair = enc_registered_reducer(e, type);
     if (pair != NULL || PyErr_Occurred()) {
         return pair == NULL ? -1 : enc_registered(e, obj, pair);
     }

@@ -62,7 +62,7 @@ is_named(PyObject *func, const char *name)
 }
 
 static PyObject *
-optional(PyObject *tuple, Py_ssize_t i)
+enc_optional(PyObject *tuple, Py_ssize_t i)
 {
     PyObject *item =
         i < PyTuple_GET_SIZE(tuple) ? PyTuple_GET_ITEM(tuple, i) : Py_None;
@@ -135,8 +135,8 @@ enc_reduced(encoder *e, PyObject *obj, PyObject *value)
     }
     PyObject *func = PyTuple_GET_ITEM(value, 0);
     PyObject *args = PyTuple_GET_ITEM(value, 1);
-    PyObject *state = optional(value, 2), *list = optional(value, 3);
-    PyObject *dict = optional(value, 4), *setter = optional(value, 5);
+    PyObject *state = enc_optional(value, 2), *list = enc_optional(value, 3);
+    PyObject *dict = enc_optional(value, 4), *setter = enc_optional(value, 5);
     uint8_t build = (uint8_t)((list != NULL ? BUILD_LIST : 0) |
                               (dict != NULL ? BUILD_DICT : 0) |
                               (state != NULL ? BUILD_STATE : 0) |
@@ -162,7 +162,7 @@ enc_reduced(encoder *e, PyObject *obj, PyObject *value)
     return state == NULL ? 0 : enc_state(e, state);
 }
 
-/* Classes whose own reduction is not what crossing needs: what atoll._pickle
+/* Classes whose own reduction is not what crossing needs: what atoll._cross.pickle
  * says of them instead. */
 static const struct {
     const char *name, *module, *function;

@@ -175,7 +175,7 @@ enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
 
 /* What is immutable and cannot be made empty gets its number after its items. */
 static inline bool
-is_late(PyTypeObject *type)
+enc_is_late(PyTypeObject *type)
 {
     return type == &PyTuple_Type || type == &PyFrozenSet_Type ||
            type == &PySlice_Type
@@ -223,7 +223,7 @@ enc_whole(encoder *e, PyObject *obj, PyTypeObject *type)
 static int
 enc_walked(encoder *e, PyObject *obj, PyTypeObject *type)
 {
-    bool late = is_late(type);
+    bool late = enc_is_late(type);
     int rc = -1, memo = 0;
     if (Py_REFCNT(obj) > 1) {
         int known = late ? enc_known(e, obj) : enc_memo(e, obj, &memo);

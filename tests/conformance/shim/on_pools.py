@@ -8,7 +8,7 @@ import importlib
 import unittest
 
 import atoll
-from atoll import _dispatch
+from atoll._tasks import dispatch as _dispatch
 from test import support
 
 PACKAGE = "test.test_concurrent_futures"

@@ -1,0 +1,91 @@
+"""Log records of interpreters, handled by main's loggers.
+
+connect() runs in an interpreter of atoll's when it imports logging, handle()
+in main.
+"""
+
+from __future__ import annotations
+
+import logging
+import marshal
+
+from .. import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# What a record is made of here and there, beside the message.
+_PLAIN = (int, float, str, bytes, bool, type(None))
+
+
+class _Forward(logging.Handler):
+    """logging.lastResort of an interpreter: for what nobody else handles."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            fields = dict(record.__dict__)
+            fields["msg"] = record.getMessage()
+            fields["args"] = None
+            if record.exc_info and not record.exc_text:
+                formatter = self.formatter or logging.Formatter()
+                fields["exc_text"] = formatter.formatException(record.exc_info)
+            fields["exc_info"] = None
+            for name, value in fields.items():
+                if type(value) not in _PLAIN:  # of `extra`: as it would be shown
+                    fields[name] = str(value)
+            _core._send_record(marshal.dumps(fields))
+        except Exception:
+            self.handleError(record)
+
+
+def connect(levels: tuple[Any, ...] | None) -> None:
+    """Send to main what has no handler here; start with main's levels."""
+    logging.lastResort = _Forward(logging.NOTSET)
+    if levels is None:
+        return
+    disable, root, *others = levels
+    logging.disable(disable)
+    logging.root.setLevel(root)
+    if others:
+        _set_when_made(dict(others))
+
+
+def _set_when_made(levels: dict[str, int]) -> None:
+    """Give loggers their levels (by name) when they, or loggers below them, are
+    made: a package may call logging.setLoggerClass() before it makes its own."""
+    manager = logging.root.manager
+    make = manager.getLogger
+
+    def get_logger(name: str) -> logging.Logger:
+        logger = make(name)
+        end = name.find(".")
+        while levels:
+            upper = name if end < 0 else name[:end]
+            level = levels.pop(upper, None)
+            if level is not None:
+                make(upper).setLevel(level)
+            if end < 0:
+                break
+            end = name.find(".", end + 1)
+        if not levels:
+            vars(manager).pop("getLogger", None)
+        return logger
+
+    manager.getLogger = get_logger  # type: ignore[method-assign]
+
+
+def handle(interp: int, data: bytes) -> None:
+    """In main: handle a record as if it had been made here."""
+    fields = marshal.loads(data)
+    logger = logging.getLogger(fields["name"])
+    if not logger.isEnabledFor(fields["levelno"]):
+        return
+    # Not made by the record factory, which would ask who and where we are.
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    record.__dict__.update(fields)
+    record.interpreter = interp
+    started = getattr(logging, "_startTime", None)
+    if started is not None:
+        record.relativeCreated = (record.created - started / 1e9) * 1e3
+    logger.handle(record)

@@ -1,0 +1,201 @@
+"""sys.stdout and sys.stderr of an interpreter of atoll's, and its logging.
+
+Imported in every interpreter that is made, so it does little. The lines that
+are printed go to main (ext/output/output.h), which writes them to its own streams.
+"""
+
+from __future__ import annotations
+
+import sys
+from _io import _BufferedIOBase, _TextIOBase
+
+from .. import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+# What main's logging was set to: (disable, root's level, (name, level), ...)
+logging_levels: tuple[Any, ...] | None = None
+
+
+def _class(self: Any) -> Any:
+    """For __class__: isinstance() finds what io has, io.TextIOBase say.
+
+    Only when it asks, since importing io takes longer than all the rest here.
+    """
+    cls: Any = type(self)
+    io = sys.modules.get("io")
+    if io is not None:
+        base = getattr(io, cls.__base__.__name__[1:], None)
+        if base is not None and not issubclass(cls, base):
+            base.register(cls)
+    return cls
+
+
+class Stream(_TextIOBase):
+    """A text file whose lines main writes to its own stream.
+
+    Each thread's text is collected until its line is complete.
+    """
+
+    __class__ = property(_class)
+    mode = "w"
+    line_buffering = True
+    write_through = False
+
+    def __init__(
+        self,
+        kind: int,
+        fileno: int | None,
+        isatty: bool | None,
+        encoding: str | None,
+        errors: str | None,
+    ) -> None:
+        self._kind = kind
+        self._sink = sink = _core._sink(kind)
+        self._fileno = fileno
+        self._isatty = isatty is True
+        self._buffer: _Buffer | None = None
+        self.name = ("<stdout>", "<stderr>")[kind]
+        self._encoding = encoding or "utf-8"
+        self._errors = errors or ("strict", "backslashreplace")[kind]
+        # In C, so that an interrupt cannot come in the middle.
+        self.write = sink.write  # type: ignore[method-assign]
+        self.flush = sink.flush  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        return f"<atoll stream name={self.name!r} encoding={self.encoding!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _find, (self._kind,)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return self._errors
+
+    @property
+    def buffer(self) -> _Buffer:
+        if self._buffer is None:
+            self._buffer = _Buffer(self, self._sink)
+        return self._buffer
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._isatty
+
+    def fileno(self) -> int:
+        """That of main's stream: what is written there bypasses main."""
+        if self._fileno is None:
+            return super().fileno()  # raises UnsupportedOperation
+        return self._fileno
+
+    def reconfigure(self, **options: object) -> None:
+        """Main's stream decides; accepted for scripts that call it."""
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self.write = self._write_closed  # type: ignore[method-assign]
+
+    def _write_closed(self, text: str) -> int:
+        raise ValueError("I/O operation on closed file.")
+
+
+class _Buffer(_BufferedIOBase):
+    """Stream.buffer: the same for bytes."""
+
+    __class__ = property(_class)
+    mode = "wb"
+
+    def __init__(self, stream: Stream, sink: _core.Sink) -> None:
+        self._stream = stream
+        self._sink = sink
+        self.name = stream.name
+        self.raw = self
+        self.flush = sink.flush  # type: ignore[method-assign]
+
+    def write(self, data: Any) -> int:
+        if self.closed:
+            raise ValueError("write to closed file")
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        return self._sink.write_bytes(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+def _find(kind: int) -> object:
+    """Pickled, a stream is the one of whoever reads it."""
+    return (sys.stdout, sys.stderr)[kind]
+
+
+class _LoggingFinder:
+    """Waits for the import of logging, to connect it with main's."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
+        if name != "logging":
+            return None
+        try:
+            sys.meta_path.remove(cls)
+        except ValueError:
+            pass
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, None)
+            if spec is not None:
+                _connect_after(spec.loader)
+                return spec
+        return None
+
+
+def _connect_after(loader: Any) -> None:
+    """Connect logging as soon as `loader` has loaded it."""
+    load = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        del loader.exec_module
+        load(module)
+        _connect_logging()
+
+    try:
+        loader.exec_module = exec_module  # only of this one object
+    except AttributeError:
+        pass  # not a loader of files: it has logging to itself
+
+
+def _connect_logging() -> None:
+    from . import logging as _logging
+
+    _logging.connect(logging_levels)
+
+
+def install(
+    streams: tuple[tuple[Any, ...], ...], levels: tuple[Any, ...] | None
+) -> None:
+    """Called by the core once the interpreter is made."""
+    global logging_levels
+    logging_levels = levels
+    sys.stdout = sys.__stdout__ = Stream(0, *streams[0])  # type: ignore
+    sys.stderr = sys.__stderr__ = Stream(1, *streams[1])  # type: ignore
+    if "logging" in sys.modules:  # by the code of a site
+        _connect_logging()
+    else:
+        sys.meta_path.insert(0, _LoggingFinder)

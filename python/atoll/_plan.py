@@ -1,0 +1,85 @@
+"""What makes an interpreter: its name, how it imports, what it takes over from here."""
+
+from __future__ import annotations
+
+import marshal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+
+def check_name(name: object) -> str:
+    if name is None:
+        return ""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    return name
+
+
+def is_isolated(extensions: object) -> bool:
+    if extensions not in ("isolate", "strict"):
+        raise ValueError(f"extensions must be 'isolate' or 'strict', not {extensions!r}")
+    return extensions == "isolate"
+
+
+def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
+    """What a new interpreter takes over from this one: for _core._create, Pool.
+
+    And a key that is the same whenever that is.
+    """
+    if isinstance(preload, str):
+        raise TypeError("preload must be a sequence of module names, not one str")
+    names = tuple(preload)
+    for module in names:
+        if not isinstance(module, str):
+            raise TypeError(f"preload must contain names of modules, not {module!r}")
+    path = tuple(str(entry) for entry in sys.path if isinstance(entry, str))
+    inherited: tuple[tuple[str, str, str], ...] = ()
+    if "atoll._cross.registry" in sys.modules or "atoll._cross.frozen" in sys.modules:
+        from ._cross import registry as _registry
+
+        inherited = _registry.inherited()
+    setup = (path, inherited, *_surroundings(), names)
+    return setup, marshal.dumps(setup, 2)  # type: ignore[arg-type]
+
+
+# As logging is when nobody has set anything: nothing disabled, WARNING.
+_USUAL_LEVELS = (0, 30)
+
+
+def _surroundings() -> tuple[object, object]:
+    """What a new interpreter's streams and logging take after, for _output.stream."""
+    streams = tuple(
+        (
+            _ask(file, "fileno", int),
+            _ask(file, "isatty", bool),
+            _ask(file, "encoding", str),
+            _ask(file, "errors", str),
+        )
+        for file in (getattr(sys, "stdout", None), getattr(sys, "stderr", None))
+    )
+    # The module that is there, if any: importing it takes longer than atoll.
+    logging = sys.modules.get("logging")
+    root = getattr(logging, "root", None)
+    if root is None:
+        stream = sys.modules.get("atoll._output.stream")
+        return streams, getattr(stream, "logging_levels", None)
+    loggers = list(root.manager.loggerDict.items())
+    levels = [(name, _ask(logger, "level", int)) for name, logger in loggers]
+    levels = [(name, level) for name, level in levels if level]
+    found = (int(root.manager.disable), int(root.level), *levels)
+    return streams, None if found == _USUAL_LEVELS else found
+
+
+def _ask(obj: object, name: str, cls: Callable[[Any], object]) -> Any:
+    """The attribute, or what the method of that name says; None without."""
+    try:
+        value = getattr(obj, name)
+        if callable(value):
+            value = value()
+        return None if value is None else cls(value)
+    except Exception:
+        return None

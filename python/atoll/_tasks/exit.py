@@ -1,0 +1,108 @@
+"""The end of the program: what pools still have to do, and what they are given for it.
+
+As in concurrent.futures, before the threads of the program are waited for. What is
+queued is done; a task that runs longer than its pool's grace from then on is stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from time import monotonic
+
+from ..errors import ForkedError
+from .dispatch import dispatcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .. import _core
+
+    # A pool, what to call it, and the seconds that a task of it gets, or None.
+    Left = tuple[_core.Pool, str, float | None]
+
+_sources: list[Callable[[], list[Left]]] = []
+_exiting = False
+# Pools that nobody else may know; those that have ended are taken out now and then.
+# No lock: an executor may be dropped, and so come here, in the middle of anything.
+_kept: dict[int, Left] = {}
+_numbers = itertools.count()
+_look_at = 16  # how many there may be before the next time
+
+
+def register(source: Callable[[], list[Left]]) -> None:
+    """Have it asked at the end which pools are left."""
+    _sources.append(source)
+
+
+def keep(pool: _core.Pool, name: str, grace: float | None) -> None:
+    """Remember it for the end, whoever drops what it is part of."""
+    global _look_at
+    if len(_kept) >= _look_at:
+        for number, entry in list(_kept.items()):
+            if entry[0].wait(0):
+                _kept.pop(number, None)
+        _look_at = max(16, 2 * len(_kept))
+    _kept[next(_numbers)] = (pool, name, grace)
+
+
+def drop(pool: _core.Pool, name: str, grace: float | None) -> None:
+    """Close the pool of an executor that nobody has any more."""
+    if _exiting is not False:  # or None: this module is being taken apart
+        return
+    try:
+        pool.close(False)
+        if not pool.wait(0):
+            keep(pool, name, grace)
+    except ForkedError:
+        pass
+
+
+def check(what: str) -> None:
+    """RuntimeError when it is too late to make one."""
+    if _exiting:
+        raise RuntimeError(f"cannot {what} at interpreter shutdown")
+
+
+def _finish() -> None:
+    global _exiting
+    _exiting = True
+    begin = monotonic()
+    left = [pool for source in _sources for pool in source()]
+    left += _kept.values()
+    for pool, _, _ in left:
+        pool.close(False)
+    late = [pool for pool, name, grace in left if not _wait(pool, name, grace, begin)]
+    for pool in late:  # all at once: their graces pass together
+        pool.close(True)
+        pool.stop()
+    for pool in late:
+        pool.wait(None)
+    dispatcher.stop()
+
+
+def _wait(pool: _core.Pool, name: str, grace: float | None, begin: float) -> bool:
+    """Until its tasks are done; False if one takes too long, which is said."""
+    while True:
+        queued, _, _, _, _, workers = pool.state()
+        runs = [worker[4] for worker in workers if worker[4] is not None]
+        left = grace
+        if grace is not None and runs:
+            # what began before the end counts from the end
+            left = grace - min(max(runs), monotonic() - begin)
+            if left <= 0:
+                break
+        if pool.wait(left):
+            return True
+    print(
+        f"atoll: {name}: {len(runs)} running and {queued} queued tasks are stopped, "
+        f"{grace:g} s after the end of the program; shutdown() or join() would have "
+        "waited for them",
+        file=sys.stderr,
+    )
+    return False
+
+
+threading._register_atexit(_finish)  # type: ignore[attr-defined]
