@@ -81,8 +81,8 @@ wait_change(slot *s, uint32_t old)
         word = old;
         if (atomic_compare_exchange_strong(&s->word, &word, old | PARKED) ||
             word == (old | PARKED)) {
-            syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, old | PARKED, NULL,
-                    NULL, 0);
+            syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, old | PARKED, NULL, NULL,
+                    0);
             word = atomic_load_explicit(&s->word, memory_order_acquire);
         }
         if ((word & STATE) != old) {
@@ -180,8 +180,7 @@ successor(void *arg)
 static void
 usage(void)
 {
-    fputs("usage: commstime_futex [--count N] [--rounds R] [--spin-ns NS]\n",
-          stderr);
+    fputs("usage: commstime_futex [--count N] [--rounds R] [--spin-ns NS]\n", stderr);
     exit(2);
 }
 
@@ -239,8 +238,7 @@ main(int argc, char **argv)
                 return 2;
             }
         }
-        printf("%s%.2f", r > 0 ? ", " : "",
-               (double)(now_ns() - began) / (double)count);
+        printf("%s%.2f", r > 0 ? ", " : "", (double)(now_ns() - began) / (double)count);
     }
     printf("]}\n");
     for (int i = 0; i < 3; i++) {

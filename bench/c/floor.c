@@ -215,8 +215,7 @@ add_object(plan *p, PyObject *obj)
     }
     PyObject *name, *value;
     Py_ssize_t at = 0;
-    int rc = add_held(p, K_OBJECT, PyDict_GET_SIZE(fields),
-                      (PyObject *)Py_TYPE(obj));
+    int rc = add_held(p, K_OBJECT, PyDict_GET_SIZE(fields), (PyObject *)Py_TYPE(obj));
     while (rc == 0 && PyDict_Next(fields, &at, &name, &value)) {
         rc = add_held(p, K_NAME, 0, name);
         if (rc == 0) {
@@ -293,8 +292,7 @@ typedef struct builder {
     PyObject *slots[MAX_SLOTS];
 } builder;
 
-__attribute__((noinline)) static PyObject *build_container(builder *b,
-                                                           const node *n);
+__attribute__((noinline)) static PyObject *build_container(builder *b, const node *n);
 
 /* Inline, and with the caller's own cursor, which the compiler can keep in a
  * register: a loop over plain values does hardly more than call CPython. (By
@@ -317,8 +315,7 @@ build_value(builder *b, const node **next)
     case K_STR:
         return PyUnicode_FromStringAndSize(b->text + n->u.at, n->size);
     case K_KEEP:
-        b->slots[n->slot] =
-            PyUnicode_FromStringAndSize(b->text + n->u.at, n->size);
+        b->slots[n->slot] = PyUnicode_FromStringAndSize(b->text + n->u.at, n->size);
         return Py_XNewRef(b->slots[n->slot]);
     case K_KEPT:
         return Py_NewRef(b->slots[n->slot]);

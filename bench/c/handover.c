@@ -168,13 +168,11 @@ static void
 print_values(const char *mode, int64_t *values, long n)
 {
     qsort(values, (size_t)n, sizeof(*values), compare_i64);
-    int64_t median = n % 2 != 0
-                         ? values[n / 2]
-                         : (values[n / 2 - 1] + values[n / 2]) / 2;
+    int64_t median =
+        n % 2 != 0 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
     printf("{\"mode\": \"%s\", \"count\": %ld, \"min_ns\": %lld, "
            "\"median_ns\": %lld, \"max_ns\": %lld}\n",
-           mode, n, (long long)values[0], (long long)median,
-           (long long)values[n - 1]);
+           mode, n, (long long)values[0], (long long)median, (long long)values[n - 1]);
 }
 
 static void
@@ -221,8 +219,7 @@ mailbox_get(mailbox *box, uint32_t nth)
 {
     /* Pairs with the release in mailbox_put. */
     while (atomic_load_explicit(&box->word, memory_order_acquire) != nth) {
-        syscall(SYS_futex, &box->word, FUTEX_WAIT_PRIVATE, nth - 1, NULL,
-                NULL, 0);
+        syscall(SYS_futex, &box->word, FUTEX_WAIT_PRIVATE, nth - 1, NULL, NULL, 0);
     }
 }
 #else
@@ -286,8 +283,7 @@ parked_receiver(void *arg)
 static void
 run_parked(const options *opt)
 {
-    parked p = {
-        .chan = NULL, .count = opt->count, .cpu = opt->receiver_cpu};
+    parked p = {.chan = NULL, .count = opt->count, .cpu = opt->receiver_cpu};
     mailbox_init(&p.box);
     p.latency = must_alloc((size_t)opt->count, sizeof(int64_t));
     if (strcmp(opt->floor, "channel") == 0) {

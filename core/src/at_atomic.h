@@ -58,16 +58,16 @@ at_cas8_acq(uint8_t *byte, uint8_t expected, uint8_t desired)
 static inline bool
 at_cas64_ar(int64_t *word, int64_t *seen, int64_t desired)
 {
-    return __atomic_compare_exchange_n(word, seen, desired, false,
-                                       __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(word, seen, desired, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
 }
 
 /* The same for pointers, strong, in the total order. */
-#define at_cas_ptr_sc(place, expected, desired)                               \
-    __extension__({                                                           \
-        __typeof__(*(place)) at_seen = (expected);                            \
-        __atomic_compare_exchange_n((place), &at_seen, (desired), false,      \
-                                    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);      \
+#define at_cas_ptr_sc(place, expected, desired)                          \
+    __extension__({                                                      \
+        __typeof__(*(place)) at_seen = (expected);                       \
+        __atomic_compare_exchange_n((place), &at_seen, (desired), false, \
+                                    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); \
     })
 
 /* Add one unless the count is zero already: how a reference is taken by
@@ -78,8 +78,8 @@ at_inc_unless_zero(uint32_t *count)
     uint32_t seen = at_load_rlx(count);
     while (seen != 0) {
         /* Relaxed: the table's lock orders what the finder sees. */
-        if (__atomic_compare_exchange_n(count, &seen, seen + 1, true,
-                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(count, &seen, seen + 1, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED)) {
             return true;
         }
     }

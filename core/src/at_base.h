@@ -17,8 +17,7 @@
 
 #define at_static_assert(cond, text) _Static_assert(cond, text)
 
-at_static_assert(sizeof(atoll_msg) == AT_CACHELINE,
-                 "a message fills one cache line");
+at_static_assert(sizeof(atoll_msg) == AT_CACHELINE, "a message fills one cache line");
 
 /* Zeroed memory for atoll_free; NULL when exhausted. */
 void *at_alloc_zeroed(size_t size);

@@ -34,8 +34,7 @@ atoll_counter_add(atoll_sync *counter, int64_t amount, int64_t *value)
     int64_t seen = at_load_rlx(&counter->u.counter);
     do {
         /* Looked at before it is written: nobody ever sees it wrapped. */
-        if (amount > 0 ? seen > INT64_MAX - amount
-                       : seen < INT64_MIN - amount) {
+        if (amount > 0 ? seen > INT64_MAX - amount : seen < INT64_MIN - amount) {
             return ATOLL_ERR_INVALID;
         }
         *value = seen + amount;
@@ -74,8 +73,7 @@ atoll_cell_swap(atoll_sync *cell, atoll_value *value)
 }
 
 bool
-atoll_cell_replace(atoll_sync *cell, const atoll_value *expected,
-                   atoll_value *value)
+atoll_cell_replace(atoll_sync *cell, const atoll_value *expected, atoll_value *value)
 {
     /* The caller's reference keeps `expected` from being freed and made again at the
      * same place. */

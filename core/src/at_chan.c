@@ -17,8 +17,7 @@ atoll_chan_new(size_t capacity, int kind, atoll_chan **out)
     if (raw == NULL) {
         return ATOLL_ERR_NOMEM;
     }
-    uintptr_t base = ((uintptr_t)raw + AT_CACHELINE) &
-                     ~(uintptr_t)(AT_CACHELINE - 1);
+    uintptr_t base = ((uintptr_t)raw + AT_CACHELINE) & ~(uintptr_t)(AT_CACHELINE - 1);
     atoll_chan *chan = (atoll_chan *)base;
     memset(chan, 0, sizeof(*chan));
     ((void **)chan)[-1] = raw; /* malloc aligns to 16: there is room */
@@ -155,8 +154,8 @@ cannot_wait(const atoll_wait *wait)
 static bool
 worth_draining(const atoll_chan *chan)
 {
-    return chan->capacity >> DRAIN_SHIFT > 0 &&
-           at_waitq_empty(&chan->sendq) && at_may_spin(&chan->send_spin);
+    return chan->capacity >> DRAIN_SHIFT > 0 && at_waitq_empty(&chan->sendq) &&
+           at_may_spin(&chan->send_spin);
 }
 
 /* Called without the lock. */
@@ -177,8 +176,7 @@ chan_drain(const atoll_chan *chan)
 static atoll_err
 how_closed(const atoll_chan *chan)
 {
-    return at_load_rlx(&chan->poisoned) ? ATOLL_ERR_POISONED
-                                        : ATOLL_ERR_CLOSED;
+    return at_load_rlx(&chan->poisoned) ? ATOLL_ERR_POISONED : ATOLL_ERR_CLOSED;
 }
 
 static inline atoll_err

@@ -107,8 +107,7 @@ atoll_err at_chan_try_recv(atoll_chan *chan, atoll_msg *msg);
 static inline bool
 at_chan_send_waits(const atoll_chan *chan)
 {
-    return !chan->closed && chan->len >= chan->capacity &&
-           at_waitq_empty(&chan->recvq);
+    return !chan->closed && chan->len >= chan->capacity && at_waitq_empty(&chan->recvq);
 }
 
 static inline bool

@@ -131,8 +131,7 @@ cq_release(atoll_cq *cq, bool now)
 static void
 op_done(at_waiter *waiter)
 {
-    atoll_op *op = (atoll_op *)(void *)((char *)waiter -
-                                        offsetof(atoll_op, at_waiter));
+    atoll_op *op = (atoll_op *)(void *)((char *)waiter - offsetof(atoll_op, at_waiter));
     atoll_cq *cq = op->at_cq;
     op->status = waiter->won->err;
     op->at_next = NULL;

@@ -1,5 +1,5 @@
-/* What at_cq.c, at_select.c and at_sync.c share: an operation whose waiter stands in lines
- * that somebody else takes care of. See at_cq.c for the protocol. */
+/* What at_cq.c, at_select.c and at_sync.c share: an operation whose waiter stands in
+ * lines that somebody else takes care of. See at_cq.c for the protocol. */
 #ifndef AT_CQ_H
 #define AT_CQ_H
 
@@ -13,8 +13,7 @@ atoll_err at_op_begin(atoll_op *op, const atoll_cq *cq);
 void at_op_arm(atoll_op *op, atoll_cq *cq);
 
 /* Stand in `line`, whose lock is held, and release that. AGAIN. */
-atoll_err at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line,
-                      atoll_lock *lock);
+atoll_err at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock);
 
 /* Take it back. True: nobody has served it, nor will. The caller unlinks its nodes,
  * unless *of_child (this is a forked child: the lines have been made anew), and

@@ -17,8 +17,8 @@ const char *
 atoll_strerror(int err)
 {
     switch (err) {
-#define TEXT(name, value, text)                                               \
-    case ATOLL_ERR_##name:                                                    \
+#define TEXT(name, value, text) \
+    case ATOLL_ERR_##name:      \
         return text;
         ATOLL_ERRORS(TEXT)
 #undef TEXT

@@ -7,8 +7,7 @@
 at_waitq *
 at_event_queue(atoll_event *event)
 {
-    at_static_assert(offsetof(atoll_event, last) -
-                             offsetof(atoll_event, first) ==
+    at_static_assert(offsetof(atoll_event, last) - offsetof(atoll_event, first) ==
                          offsetof(at_waitq, last),
                      "an event ends in an at_waitq");
     return (at_waitq *)(void *)&event->first;

@@ -26,8 +26,8 @@ default_free(void *ptr, void *arg)
     free(ptr);
 }
 
-static atoll_allocator the_allocator = {default_alloc, default_realloc,
-                                        default_free, NULL};
+static atoll_allocator the_allocator = {default_alloc, default_realloc, default_free,
+                                        NULL};
 
 void
 atoll_set_allocator(const atoll_allocator *allocator)

@@ -7,10 +7,10 @@
 #include <stdint.h>
 
 typedef enum at_park {
-    AT_PARK_WOKEN,    /* woken, or for no reason: look again */
-    AT_PARK_TIMEOUT,  /* the deadline has passed */
-    AT_PARK_INTR,     /* intr_fd became readable (fd parking only) */
-    AT_PARK_EVENT,    /* an event was there and is consumed (fd parking only) */
+    AT_PARK_WOKEN,   /* woken, or for no reason: look again */
+    AT_PARK_TIMEOUT, /* the deadline has passed */
+    AT_PARK_INTR,    /* intr_fd became readable (fd parking only) */
+    AT_PARK_EVENT,   /* an event was there and is consumed (fd parking only) */
 } at_park;
 
 /* Nanoseconds of the monotonic clock. */

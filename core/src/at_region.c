@@ -16,8 +16,7 @@ atoll_region_new(size_t size, bool zeroed, atoll_region **out)
     const size_t head = sizeof(atoll_region) + REGION_ALIGN;
     atoll_region *region = NULL;
     if (size <= SIZE_MAX - head) {
-        region = zeroed ? at_alloc_zeroed(head + size)
-                        : atoll_alloc(head + size);
+        region = zeroed ? at_alloc_zeroed(head + size) : atoll_alloc(head + size);
     }
     if (region == NULL) {
         return ATOLL_ERR_NOMEM;

@@ -84,9 +84,8 @@ try_case(atoll_case *c)
         err = at_chan_try_send(c->of.chan, &c->msg);
         break;
     case ATOLL_CASE_TAKE:
-        err = c->of.sync->kind == ATOLL_RLOCK
-                  ? ATOLL_ERR_INVALID
-                  : at_sync_try(c->of.sync, &c->msg);
+        err = c->of.sync->kind == ATOLL_RLOCK ? ATOLL_ERR_INVALID
+                                              : at_sync_try(c->of.sync, &c->msg);
         break;
     default:
         err = at_event_try(c->of.event);
@@ -313,8 +312,7 @@ atoll_select(atoll_case *cases, uint32_t count, uint64_t *random,
         at_waiter_init(&waiter, wait);
     } while (!select_stand(cases, used, &waiter));
 
-    atoll_err end =
-        at_waiter_wait(&waiter, wait, spin_of(cases, count, wait));
+    atoll_err end = at_waiter_wait(&waiter, wait, spin_of(cases, count, wait));
     const at_node *won = end == ATOLL_OK ? waiter.won : NULL;
     select_leave(cases, count, won);
     if (won != NULL) {
@@ -327,8 +325,8 @@ atoll_select(atoll_case *cases, uint32_t count, uint64_t *random,
 /* ---------------------------------------------------------- without a thread */
 
 atoll_err
-atoll_select_start(atoll_case *cases, uint32_t count, uint64_t *random,
-                   atoll_op *op, atoll_cq *cq, uint32_t *index, atoll_err *err)
+atoll_select_start(atoll_case *cases, uint32_t count, uint64_t *random, atoll_op *op,
+                   atoll_cq *cq, uint32_t *index, atoll_err *err)
 {
     *index = 0;
     *err = at_op_begin(op, cq);

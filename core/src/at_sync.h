@@ -43,7 +43,7 @@ struct atoll_sync {
             int64_t value;
             int64_t limit; /* constant */
         } sem;
-        bool set;          /* a flag */
+        bool set;             /* a flag */
         atoll_sync *mutex_of; /* a condition's; constant, counted */
         struct {
             at_waitq group;  /* those who will pass when the leader has been */
@@ -95,8 +95,7 @@ at_node *at_mutex_pass(atoll_sync *mutex);
 
 /* `group` has ended, and may hold this mutex. Called with the table's lock. Puts who
  * has to be told into *told, and who has it now into *given, through `next`. */
-void at_mutex_orphan(atoll_sync *mutex, int64_t group, at_node **told,
-                     at_node **given);
+void at_mutex_orphan(atoll_sync *mutex, int64_t group, at_node **told, at_node **given);
 
 /* Would at_sync_try say AGAIN? With the lock held. */
 bool at_sync_waits(const atoll_sync *sync);

@@ -48,8 +48,7 @@ atoll_sync_take(atoll_sync *sync, atoll_party who, const atoll_wait *wait)
     }
     if (wait->deadline == ATOLL_NOW || at_wait_late(wait)) {
         atoll_lock_release(&sync->lock);
-        return wait->deadline == ATOLL_NOW ? ATOLL_ERR_AGAIN
-                                           : ATOLL_ERR_TIMEOUT;
+        return wait->deadline == ATOLL_NOW ? ATOLL_ERR_AGAIN : ATOLL_ERR_TIMEOUT;
     }
     at_waiter waiter;
     at_node node = {.waiter = &waiter, .msg = &me};
@@ -68,8 +67,7 @@ atoll_sync_take(atoll_sync *sync, atoll_party who, const atoll_wait *wait)
 }
 
 atoll_err
-atoll_sync_take_start(atoll_sync *sync, atoll_party who, atoll_op *op,
-                      atoll_cq *cq)
+atoll_sync_take_start(atoll_sync *sync, atoll_party who, atoll_op *op, atoll_cq *cq)
 {
     atoll_err err = at_op_begin(op, cq);
     if (err == ATOLL_OK) {

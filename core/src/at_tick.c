@@ -2,9 +2,9 @@
  *
  * Ownership. A tick has owners, each with a count: its channel's on_close
  * function, the timer while it is pending, and whoever fires or starts it. It has
- * one reference to the channel, from its making until they are gone. There is no cycle to be left
- * behind: the channel is closed when its last receiving end goes, and that stops
- * the timer.
+ * one reference to the channel, from its making until they are gone. There is no cycle
+ * to be left behind: the channel is closed when its last receiving end goes, and that
+ * stops the timer.
  *
  * Threads and memory order. Who starts the timer looks *afterwards* whether the
  * channel is closed; who closes it sets `closed` *before* it stops the timer. The
@@ -21,10 +21,10 @@
 
 typedef struct tick {
     atoll_timer timer;
-    atoll_chan *chan; /* counted; constant */
-    int64_t period;   /* constant; 0: fires once */
+    atoll_chan *chan;                          /* counted; constant */
+    int64_t period;                            /* constant; 0: fires once */
     void (*fill)(int64_t now, atoll_msg *msg); /* constant */
-    uint32_t owners;  /* atomic */
+    uint32_t owners;                           /* atomic */
 } tick;
 
 static void

@@ -228,9 +228,8 @@ thread_for_timers(void)
         return ATOLL_OK;
     }
     timers.wakes_at = AWAKE; /* it begins with a look */
-    atoll_err err =
-        atoll_thread_start(STACK, timer_main, (void *)(uintptr_t)at_forks,
-                           &timers.thread);
+    atoll_err err = atoll_thread_start(STACK, timer_main, (void *)(uintptr_t)at_forks,
+                                       &timers.thread);
     timers.running = err == ATOLL_OK;
     return err;
 }

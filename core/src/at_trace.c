@@ -17,23 +17,23 @@ typedef struct chunk {
 } chunk;
 
 struct atoll_trace_log {
-    uint32_t refs; /* atomic */
-    uint32_t run;  /* constant: of which tracing it is */
+    uint32_t refs;  /* atomic */
+    uint32_t run;   /* constant: of which tracing it is */
     int64_t number; /* constant, as the next two */
     int64_t thread;
     char name[64];
-    chunk *first; /* atomic */
-    chunk *last;  /* the thread's alone */
+    chunk *first;          /* atomic */
+    chunk *last;           /* the thread's alone */
     atoll_trace_log *next; /* guarded by the lock; then its reader's */
 };
 
-static uint32_t on;  /* relaxed: a hint */
-static uint32_t run; /* relaxed: which tracing this is, or the last one was */
-static uint64_t numbers;   /* relaxed */
-static int64_t room;       /* relaxed: events that may still come */
-static uint64_t lost;      /* relaxed: that did not */
+static uint32_t on;      /* relaxed: a hint */
+static uint32_t run;     /* relaxed: which tracing this is, or the last one was */
+static uint64_t numbers; /* relaxed */
+static int64_t room;     /* relaxed: events that may still come */
+static uint64_t lost;    /* relaxed: that did not */
 static atoll_lock lock;
-static atoll_trace_log *logs;         /* guarded by lock */
+static atoll_trace_log *logs;          /* guarded by lock */
 static atoll_trace_namer thread_namer; /* guarded by lock */
 
 /* ------------------------------------------------------------- life of a log */
@@ -61,8 +61,7 @@ new_log(uint32_t of)
     if (log == NULL) {
         return NULL;
     }
-    *log = (atoll_trace_log){
-        .refs = 2, .run = of, .thread = at_port_thread_number()};
+    *log = (atoll_trace_log){.refs = 2, .run = of, .thread = at_port_thread_number()};
     atoll_lock_acquire(&lock);
     atoll_trace_namer namer = thread_namer;
     atoll_lock_release(&lock);
@@ -160,8 +159,7 @@ atoll_trace_start(uint64_t limit, uint32_t flags, atoll_trace_namer namer)
     bool free = at_load_rlx(&on) == 0;
     if (free) {
         thread_namer = namer;
-        at_store_rlx(&room, limit > INT64_MAX / 2 ? INT64_MAX / 2
-                                                  : (int64_t)limit);
+        at_store_rlx(&room, limit > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)limit);
         at_store_rlx(&lost, 0);
         at_add_rlx(&run, 1);
         at_store_rlx(&on, flags | ATOLL_TRACE_ON);
@@ -201,8 +199,8 @@ const atoll_trace_event *
 atoll_trace_next(const atoll_trace_log *log, const void **at, size_t *count)
 {
     const chunk *before = *at;
-    const chunk *c = before == NULL ? at_load_acq(&log->first)
-                                    : at_load_acq(&before->next);
+    const chunk *c =
+        before == NULL ? at_load_acq(&log->first) : at_load_acq(&before->next);
     *at = c;
     *count = c == NULL ? 0 : at_load_acq(&c->used);
     return c == NULL ? NULL : c->events;

@@ -157,8 +157,7 @@ end_all(at_waitq *q, atoll_err result, at_node **end)
 static at_node **
 form_groups(atoll_sync *b, at_node **end)
 {
-    while (!b->u.barrier.leading &&
-           b->u.barrier.count >= b->u.barrier.parties) {
+    while (!b->u.barrier.leading && b->u.barrier.count >= b->u.barrier.parties) {
         bool led = b->u.barrier.led;
         uint32_t parties = b->u.barrier.parties;
         b->u.barrier.count -= parties;

@@ -166,8 +166,8 @@ at_node_finish_all(at_node *chain, atoll_err err)
  * spinning it finds them at the next timer tick. */
 #define SPIN_NS 40000
 #define SPIN_LONG_NS 160000 /* where waits are known to end within that time */
-#define SPIN_HARD_NS 2000 /* of these, so many without yielding */
-#define SPIN_CHUNK 32     /* pauses between two looks at the clock */
+#define SPIN_HARD_NS 2000   /* of these, so many without yielding */
+#define SPIN_CHUNK 32       /* pauses between two looks at the clock */
 #define SKIP_MAX 256
 #define LOST_MAX 8 /* 2 to this power is SKIP_MAX */
 
@@ -277,8 +277,8 @@ wait_park(at_waiter *waiter, const atoll_wait *wait, uint32_t state)
     bool claimed = state == CLAIMED_PARKED;
     int64_t deadline = claimed ? ATOLL_FOREVER : wait->deadline;
     if (waiter->event_fd >= 0) {
-        return at_port_park_fds(waiter->event_fd,
-                                claimed ? -1 : wait->intr_fd, deadline);
+        return at_port_park_fds(waiter->event_fd, claimed ? -1 : wait->intr_fd,
+                                deadline);
     }
     return at_port_park(&waiter->state, state, deadline);
 }
@@ -306,8 +306,8 @@ park_until_final(at_waiter *waiter, const atoll_wait *wait)
         case DONE:
         case KICKED:
             while (event_due) {
-                event_due = at_port_park_fds(waiter->event_fd, -1,
-                                             ATOLL_FOREVER) != AT_PARK_EVENT;
+                event_due = at_port_park_fds(waiter->event_fd, -1, ATOLL_FOREVER) !=
+                            AT_PARK_EVENT;
             }
             return state == DONE ? ATOLL_OK : ATOLL_ERR_INTERRUPTED;
         case WAITING:
@@ -333,8 +333,7 @@ park_until_final(at_waiter *waiter, const atoll_wait *wait)
         /* Only an unclaimed waiter may leave. If the swap fails somebody has
          * claimed or kicked it in the meantime: look again. */
         if (at_cas_acq(&waiter->state, PARKED, GIVEN_UP)) {
-            return why == AT_PARK_TIMEOUT ? ATOLL_ERR_TIMEOUT
-                                          : ATOLL_ERR_INTERRUPTED;
+            return why == AT_PARK_TIMEOUT ? ATOLL_ERR_TIMEOUT : ATOLL_ERR_INTERRUPTED;
         }
     }
 }
@@ -395,8 +394,7 @@ at_waiter_wait(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
     atoll_err err = wait->kick == NULL ? park_until_final(waiter, wait)
                                        : park_kickable(waiter, wait);
     if (spin != NULL) {
-        spin_reach(spin, err == ATOLL_OK ? at_port_now() - asleep
-                                         : SPIN_LONG_NS);
+        spin_reach(spin, err == ATOLL_OK ? at_port_now() - asleep : SPIN_LONG_NS);
     }
     return err;
 }

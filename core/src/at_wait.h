@@ -106,8 +106,7 @@ bool at_waiter_give_up(at_waiter *waiter);
  *   TIMEOUT, INTERRUPTED   not served, and nobody can claim it any more.
  * The caller then unlinks the nodes that are still queued.
  * `spin`: the history that decides how long to spin; NULL spins once. */
-atoll_err at_waiter_wait(at_waiter *waiter, const atoll_wait *wait,
-                         atoll_spin *spin);
+atoll_err at_waiter_wait(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin);
 
 /* Is there a core to spin on, and has spinning paid off here lately? */
 bool at_may_spin(const atoll_spin *spin);

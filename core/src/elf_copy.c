@@ -34,8 +34,7 @@ nameless_file(const char *label)
         return fd;
     }
     const char *folder;
-    for (size_t i = 0; fd < 0 && elf_temporary_folder(i, ELF_DATA, &folder);
-         i++) {
+    for (size_t i = 0; fd < 0 && elf_temporary_folder(i, ELF_DATA, &folder); i++) {
         fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     }
     return fd;
@@ -64,8 +63,8 @@ copy_write_all(int fd, const uint8_t *bytes, size_t size, off_t offset)
 static bool
 copy_edit(atoll_elf_copy *copy, uint64_t offset, const void *bytes, size_t size)
 {
-    for (uint64_t at = offset / copy->page;
-         at <= (offset + size - 1) / copy->page; at++) {
+    for (uint64_t at = offset / copy->page; at <= (offset + size - 1) / copy->page;
+         at++) {
         copy->changed[at / 8] |= (uint8_t)(1u << (at % 8));
     }
     return copy_write_all(copy->fd, bytes, size, (off_t)offset);
@@ -80,10 +79,9 @@ unmerge_symbols(atoll_elf_copy *copy)
     for (size_t i = 0; i < elf->symbol_count; i++) {
         const Elf64_Sym *s = &elf->symbols[i];
         if (ELF64_ST_BIND(s->st_info) == STB_GNU_UNIQUE) {
-            uint8_t info = (uint8_t)ELF64_ST_INFO(STB_GLOBAL,
-                                                  ELF64_ST_TYPE(s->st_info));
-            uint64_t at = (uint64_t)((const uint8_t *)&s->st_info -
-                                     elf->bytes);
+            uint8_t info =
+                (uint8_t)ELF64_ST_INFO(STB_GLOBAL, ELF64_ST_TYPE(s->st_info));
+            uint64_t at = (uint64_t)((const uint8_t *)&s->st_info - elf->bytes);
             if (!copy_edit(copy, at, &info, 1)) {
                 return false;
             }
@@ -117,8 +115,7 @@ hide_constructors(atoll_elf_copy *copy)
         else {
             continue;
         }
-        uint64_t at = (uint64_t)((const uint8_t *)&elf->dynamic[i] -
-                                 elf->bytes);
+        uint64_t at = (uint64_t)((const uint8_t *)&elf->dynamic[i] - elf->bytes);
         if (!copy_edit(copy, at, &d, sizeof(d))) {
             return false;
         }
@@ -145,9 +142,8 @@ is_alone(const atoll_elf *elf, uint64_t offset, size_t changed)
     for (size_t i = 0; i < elf->dynamic_count; i++) {
         int64_t tag = elf->dynamic[i].d_tag;
         uint64_t name = elf->dynamic[i].d_un.d_val;
-        bool is_name = tag == DT_NEEDED || tag == DT_SONAME ||
-                       tag == DT_RUNPATH || tag == DT_RPATH ||
-                       tag == DT_FILTER || tag == DT_AUXILIARY;
+        bool is_name = tag == DT_NEEDED || tag == DT_SONAME || tag == DT_RUNPATH ||
+                       tag == DT_RPATH || tag == DT_FILTER || tag == DT_AUXILIARY;
         if (is_name && name > offset && name < offset + changed) {
             return false;
         }
@@ -175,13 +171,11 @@ rename_string(atoll_elf_copy *copy, uint64_t offset, bool own,
             if (own) {
                 return true; /* who needs it will not find it, and says so */
             }
-            return atoll_because(why, "the name %s is part of another one",
-                                 r->from);
+            return atoll_because(why, "the name %s is part of another one", r->from);
         }
-        if (!copy_edit(copy, (uint64_t)((const uint8_t *)string - elf->bytes),
-                  r->to, r->changed)) {
-            return atoll_because(why, "cannot write the copy: %s",
-                                 strerror(errno));
+        if (!copy_edit(copy, (uint64_t)((const uint8_t *)string - elf->bytes), r->to,
+                       r->changed)) {
+            return atoll_because(why, "cannot write the copy: %s", strerror(errno));
         }
         return true;
     }
@@ -189,8 +183,8 @@ rename_string(atoll_elf_copy *copy, uint64_t offset, bool own,
 }
 
 static bool
-rename_versions(atoll_elf_copy *copy, const atoll_elf_rename *renames,
-                size_t count, atoll_why *why)
+rename_versions(atoll_elf_copy *copy, const atoll_elf_rename *renames, size_t count,
+                atoll_why *why)
 {
     const atoll_elf *elf = copy->elf;
     uint64_t at = elf->verneed;
@@ -219,8 +213,8 @@ rename_all(atoll_elf_copy *copy, const atoll_elf_rename *renames, size_t count,
     for (size_t i = 0; i < elf->dynamic_count; i++) {
         int64_t tag = elf->dynamic[i].d_tag;
         if ((tag == DT_NEEDED || tag == DT_SONAME) &&
-            !rename_string(copy, elf->dynamic[i].d_un.d_val, tag == DT_SONAME,
-                           renames, count, why)) {
+            !rename_string(copy, elf->dynamic[i].d_un.d_val, tag == DT_SONAME, renames,
+                           count, why)) {
             return false;
         }
     }
@@ -262,8 +256,8 @@ static bool
 holds_tables(const atoll_elf *elf, const Elf64_Phdr *p)
 {
     static const int64_t tables[] = {
-        DT_SYMTAB, DT_STRTAB,  DT_HASH,    DT_GNU_HASH, DT_RELA, DT_JMPREL,
-        DT_VERSYM, DT_VERNEED, DT_VERDEF,  36 /* DT_RELR */,
+        DT_SYMTAB, DT_STRTAB, DT_HASH,    DT_GNU_HASH, DT_RELA,
+        DT_JMPREL, DT_VERSYM, DT_VERNEED, DT_VERDEF,   36 /* DT_RELR */,
     };
     uint64_t at;
     for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
@@ -274,8 +268,8 @@ holds_tables(const atoll_elf *elf, const Elf64_Phdr *p)
     }
     for (size_t i = 0; i < elf->phdr_count; i++) {
         const Elf64_Phdr *q = &elf->phdrs[i];
-        if (q->p_type != PT_LOAD && q->p_type != PT_GNU_EH_FRAME &&
-            q->p_filesz > 0 && q->p_offset < p->p_offset + p->p_filesz &&
+        if (q->p_type != PT_LOAD && q->p_type != PT_GNU_EH_FRAME && q->p_filesz > 0 &&
+            q->p_offset < p->p_offset + p->p_filesz &&
             p->p_offset < q->p_offset + q->p_filesz) {
             return true;
         }
@@ -284,8 +278,8 @@ holds_tables(const atoll_elf *elf, const Elf64_Phdr *p)
 }
 
 bool
-elf_hollow(const atoll_elf *elf, const Elf64_Phdr *p, uint64_t page,
-           uint64_t *from, uint64_t *to)
+elf_hollow(const atoll_elf *elf, const Elf64_Phdr *p, uint64_t page, uint64_t *from,
+           uint64_t *to)
 {
     if (p->p_type != PT_LOAD || (p->p_flags & PF_W) != 0 ||
         (p->p_offset - p->p_vaddr) % page != 0 || holds_tables(elf, p) ||
@@ -297,8 +291,7 @@ elf_hollow(const atoll_elf *elf, const Elf64_Phdr *p, uint64_t page,
     for (size_t i = 0; i < elf->phdr_count; i++) {
         const Elf64_Phdr *q = &elf->phdrs[i];
         if (q->p_type == PT_LOAD && q != p && q->p_filesz > 0 &&
-            (q->p_offset & ~(page - 1)) < *to &&
-            *from < q->p_offset + q->p_filesz) {
+            (q->p_offset & ~(page - 1)) < *to && *from < q->p_offset + q->p_filesz) {
             return false; /* both show a page */
         }
     }
@@ -323,8 +316,7 @@ write_needed(const atoll_elf_copy *copy)
                 after = to;
             }
         }
-        if (!copy_write_all(copy->fd, elf->bytes + done, next - done,
-                       (off_t)done)) {
+        if (!copy_write_all(copy->fd, elf->bytes + done, next - done, (off_t)done)) {
             return false;
         }
         done = after;
@@ -335,9 +327,8 @@ write_needed(const atoll_elf_copy *copy)
 /* --------------------------------------------------------------------- copy */
 
 atoll_elf_copy *
-atoll_elf_copy_new(atoll_elf *elf, const char *label,
-                   const atoll_elf_rename *renames, size_t count,
-                   atoll_why *why)
+atoll_elf_copy_new(atoll_elf *elf, const char *label, const atoll_elf_rename *renames,
+                   size_t count, atoll_why *why)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t bits = elf->size / page + 1;
@@ -351,8 +342,7 @@ atoll_elf_copy_new(atoll_elf *elf, const char *label,
     memset(copy->changed, 0, bits / 8 + 1);
     copy->fd = nameless_file(label);
     if (copy->fd < 0) {
-        atoll_because(why, "cannot make a file for a copy: %s",
-                      strerror(errno));
+        atoll_because(why, "cannot make a file for a copy: %s", strerror(errno));
         goto fail;
     }
     if (!write_needed(copy) || !unmerge_symbols(copy) || !hide_constructors(copy)) {

@@ -41,8 +41,8 @@ elf_at(const atoll_elf *elf, uint64_t address, uint64_t size)
 {
     for (size_t i = 0; i < elf->phdr_count; i++) {
         const Elf64_Phdr *p = &elf->phdrs[i];
-        if (p->p_type == PT_LOAD && address >= p->p_vaddr &&
-            size <= p->p_filesz && address - p->p_vaddr <= p->p_filesz - size) {
+        if (p->p_type == PT_LOAD && address >= p->p_vaddr && size <= p->p_filesz &&
+            address - p->p_vaddr <= p->p_filesz - size) {
             return elf->bytes + p->p_offset + (address - p->p_vaddr);
         }
     }
@@ -54,8 +54,8 @@ elf_is_writable(const atoll_elf *elf, uint64_t address)
 {
     for (size_t i = 0; i < elf->phdr_count; i++) {
         const Elf64_Phdr *p = &elf->phdrs[i];
-        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) != 0 &&
-            address >= p->p_vaddr && p->p_memsz >= sizeof(void *) &&
+        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) != 0 && address >= p->p_vaddr &&
+            p->p_memsz >= sizeof(void *) &&
             address - p->p_vaddr <= p->p_memsz - sizeof(void *)) {
             return true;
         }
@@ -107,8 +107,8 @@ read_header(atoll_elf *elf, atoll_why *why)
     if (elf->size < sizeof(*h) || memcmp(h->e_ident, ELFMAG, SELFMAG) != 0) {
         return atoll_because(why, "not an ELF file");
     }
-    if (h->e_ident[EI_CLASS] != ELFCLASS64 ||
-        h->e_ident[EI_DATA] != ELFDATA2LSB || h->e_machine != ELF_HERE) {
+    if (h->e_ident[EI_CLASS] != ELFCLASS64 || h->e_ident[EI_DATA] != ELFDATA2LSB ||
+        h->e_machine != ELF_HERE) {
         return atoll_because(why, "it is for another machine");
     }
     if (h->e_type != ET_DYN) {
@@ -129,8 +129,7 @@ read_header(atoll_elf *elf, atoll_why *why)
             p->p_vaddr + p->p_memsz < p->p_vaddr) {
             return atoll_because(why, "damaged: it is too short");
         }
-        if (p->p_type == PT_LOAD &&
-            (p->p_offset - p->p_vaddr) % SMALLEST_PAGE != 0) {
+        if (p->p_type == PT_LOAD && (p->p_offset - p->p_vaddr) % SMALLEST_PAGE != 0) {
             return atoll_because(why, "damaged: a segment's place");
         }
         if (p->p_type == PT_DYNAMIC) {
@@ -237,8 +236,7 @@ read_symbols(atoll_elf *elf, atoll_why *why)
             elf->symbol_count = used;
         }
     }
-    elf->symbols =
-        elf_at(elf, address, elf->symbol_count * sizeof(Elf64_Sym));
+    elf->symbols = elf_at(elf, address, elf->symbol_count * sizeof(Elf64_Sym));
     if (elf->symbols == NULL || elf->symbol_count == 0 || address % 8 != 0) {
         return atoll_because(why, "damaged: its table of symbols");
     }
@@ -246,8 +244,7 @@ read_symbols(atoll_elf *elf, atoll_why *why)
 }
 
 static bool
-read_relocs(atoll_elf *elf, size_t which, int64_t tag, int64_t size_tag,
-            atoll_why *why)
+read_relocs(atoll_elf *elf, size_t which, int64_t tag, int64_t size_tag, atoll_why *why)
 {
     uint64_t address, size;
     if (!elf_dynamic(elf, tag, 0, &address)) {
@@ -261,18 +258,15 @@ read_relocs(atoll_elf *elf, size_t which, int64_t tag, int64_t size_tag,
     }
     elf->relocs[which] = elf_at(elf, address, size);
     elf->reloc_count[which] = size / sizeof(Elf64_Rela);
-    return elf->relocs[which] != NULL ||
-           atoll_because(why, "damaged: its relocations");
+    return elf->relocs[which] != NULL || atoll_because(why, "damaged: its relocations");
 }
 
 static bool
 read_dynamic(atoll_elf *elf, atoll_why *why)
 {
     uint64_t value;
-    if (!read_strings(elf, why) ||
-        !read_relocs(elf, 0, DT_RELA, DT_RELASZ, why) ||
-        !read_relocs(elf, 1, DT_JMPREL, DT_PLTRELSZ, why) ||
-        !read_symbols(elf, why)) {
+    if (!read_strings(elf, why) || !read_relocs(elf, 0, DT_RELA, DT_RELASZ, why) ||
+        !read_relocs(elf, 1, DT_JMPREL, DT_PLTRELSZ, why) || !read_symbols(elf, why)) {
         return false;
     }
     if (elf_dynamic(elf, DT_VERNEED, 0, &value)) {
@@ -290,12 +284,10 @@ read_dynamic(atoll_elf *elf, atoll_why *why)
             return atoll_because(why, "damaged: what it needs");
         }
     }
-    elf->soname = elf_dynamic(elf, DT_SONAME, 0, &value)
-                      ? elf_string(elf, value)
-                      : NULL;
-    elf->runpath = elf_dynamic(elf, DT_RUNPATH, 0, &value)
-                       ? elf_string(elf, value)
-                       : NULL;
+    elf->soname =
+        elf_dynamic(elf, DT_SONAME, 0, &value) ? elf_string(elf, value) : NULL;
+    elf->runpath =
+        elf_dynamic(elf, DT_RUNPATH, 0, &value) ? elf_string(elf, value) : NULL;
     elf->rpath = elf->runpath == NULL && elf_dynamic(elf, DT_RPATH, 0, &value)
                      ? elf_string(elf, value)
                      : NULL;
@@ -402,8 +394,7 @@ const char *
 atoll_elf_needed(const atoll_elf *elf, size_t i)
 {
     uint64_t offset;
-    return elf_dynamic(elf, DT_NEEDED, i, &offset) ? elf_string(elf, offset)
-                                                   : NULL;
+    return elf_dynamic(elf, DT_NEEDED, i, &offset) ? elf_string(elf, offset) : NULL;
 }
 
 const char *
@@ -429,9 +420,7 @@ image_imports(const atoll_elf *elf, const char *name, size_t length)
 {
     for (size_t i = 1; i < elf->symbol_count; i++) {
         const Elf64_Sym *s = &elf->symbols[i];
-        const char *its = s->st_shndx == SHN_UNDEF
-                              ? elf_string(elf, s->st_name)
-                              : NULL;
+        const char *its = s->st_shndx == SHN_UNDEF ? elf_string(elf, s->st_name) : NULL;
         if (its != NULL && strncmp(its, name, length) == 0) {
             return true;
         }

@@ -24,7 +24,7 @@ struct atoll_elf {
     const Elf64_Dyn *dynamic; /* ends before dynamic_count or with DT_NULL */
     size_t dynamic_count;
     uint64_t dynamic_address; /* where it is in memory */
-    const char *strings; /* NUL-ended as a whole */
+    const char *strings;      /* NUL-ended as a whole */
     size_t strings_size;
     const Elf64_Sym *symbols;
     size_t symbol_count;

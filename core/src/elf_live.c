@@ -32,7 +32,7 @@ is_address(uint32_t type)
 
 static const atoll_elf_redirect *
 live_find(const atoll_elf *elf, const Elf64_Rela *r,
-     const atoll_elf_redirect *redirects, size_t count)
+          const atoll_elf_redirect *redirects, size_t count)
 {
     size_t symbol = ELF64_R_SYM(r->r_info);
     if (!is_address((uint32_t)ELF64_R_TYPE(r->r_info)) || r->r_addend != 0 ||
@@ -92,8 +92,7 @@ atoll_elf_redirect_all(const atoll_elf_copy *copy, uintptr_t base,
         }
     }
     if (open && !protect_relro(copy, base, PROT_READ)) {
-        return atoll_because(why, "cannot protect its tables: %s",
-                             strerror(errno));
+        return atoll_because(why, "cannot protect its tables: %s", strerror(errno));
     }
     return true;
 }
@@ -157,17 +156,17 @@ protection_of(const Elf64_Phdr *p)
 /* Pages [from, to) of the file, seen at `at`. If the system refuses, memory is not
  * saved, and that is all. */
 static void
-share_run(const atoll_elf_copy *copy, const Elf64_Phdr *p, uintptr_t at,
-          uint64_t from, uint64_t to)
+share_run(const atoll_elf_copy *copy, const Elf64_Phdr *p, uintptr_t at, uint64_t from,
+          uint64_t to)
 {
     size_t size = to - from;
-    if (mmap((void *)at, size, protection_of(p), MAP_PRIVATE | MAP_FIXED,
-             copy->elf->fd, (off_t)from) == MAP_FAILED) {
+    if (mmap((void *)at, size, protection_of(p), MAP_PRIVATE | MAP_FIXED, copy->elf->fd,
+             (off_t)from) == MAP_FAILED) {
         return;
     }
 #ifdef FALLOC_FL_PUNCH_HOLE
-    (void)!fallocate(copy->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                     (off_t)from, (off_t)size);
+    (void)!fallocate(copy->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+                     (off_t)size);
 #endif
 }
 
@@ -175,13 +174,11 @@ share_run(const atoll_elf_copy *copy, const Elf64_Phdr *p, uintptr_t at,
  * end of one and the beginning of the next be in the same page, which then
  * cannot be given back. */
 static bool
-is_elsewhere_too(const atoll_elf_copy *copy, const Elf64_Phdr *here,
-                 uint64_t offset)
+is_elsewhere_too(const atoll_elf_copy *copy, const Elf64_Phdr *here, uint64_t offset)
 {
     for (size_t i = 0; i < copy->elf->phdr_count; i++) {
         const Elf64_Phdr *p = &copy->elf->phdrs[i];
-        if (p->p_type == PT_LOAD && p != here &&
-            offset + copy->page > p->p_offset &&
+        if (p->p_type == PT_LOAD && p != here && offset + copy->page > p->p_offset &&
             offset < p->p_offset + p->p_filesz) {
             return true;
         }
@@ -199,15 +196,15 @@ atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base, atoll_why *why)
     }
     for (size_t i = 0; i < elf->phdr_count; i++) {
         const Elf64_Phdr *p = &elf->phdrs[i];
-        if (p->p_type != PT_LOAD || (p->p_flags & PF_W) != 0 ||
-            p->p_filesz == 0 || (p->p_offset - p->p_vaddr) % page != 0) {
+        if (p->p_type != PT_LOAD || (p->p_flags & PF_W) != 0 || p->p_filesz == 0 ||
+            (p->p_offset - p->p_vaddr) % page != 0) {
             continue;
         }
         uint64_t hollow = 0, full = 0; /* what the copy does not have */
         if (elf_hollow(elf, p, page, &hollow, &full) &&
-            mmap((void *)(base + p->p_vaddr + (hollow - p->p_offset)),
-                 full - hollow, protection_of(p), MAP_PRIVATE | MAP_FIXED,
-                 elf->fd, (off_t)hollow) == MAP_FAILED) {
+            mmap((void *)(base + p->p_vaddr + (hollow - p->p_offset)), full - hollow,
+                 protection_of(p), MAP_PRIVATE | MAP_FIXED, elf->fd,
+                 (off_t)hollow) == MAP_FAILED) {
             return atoll_because(why, "cannot map the original's code: %s",
                                  strerror(errno));
         }
@@ -216,8 +213,7 @@ atoll_elf_share(const atoll_elf_copy *copy, uintptr_t base, atoll_why *why)
         uintptr_t start = (base + p->p_vaddr) & ~(uintptr_t)(page - 1);
         for (uint64_t at = from, run = from; at <= end; at += page) {
             if (at < end && !elf_copy_changed(copy, at) &&
-                !is_elsewhere_too(copy, p, at) &&
-                !(at >= hollow && at < full)) {
+                !is_elsewhere_too(copy, p, at) && !(at >= hollow && at < full)) {
                 continue;
             }
             if (at > run) {
@@ -290,8 +286,8 @@ atoll_thunks_new(void *context, void *const *targets, const uint8_t *places,
         atoll_because(why, "out of memory");
         return NULL;
     }
-    void *code = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *code =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (code == MAP_FAILED) {
         atoll_because(why, "cannot map memory: %s", strerror(errno));
         atoll_free(thunks);
@@ -299,13 +295,14 @@ atoll_thunks_new(void *context, void *const *targets, const uint8_t *places,
     }
     *thunks = (atoll_thunks){code, size};
     for (size_t i = 0; i < count; i++) {
-        write_thunk(thunks->code + i * THUNK_BYTES, context, targets[i],
-                    places[i]);
+        write_thunk(thunks->code + i * THUNK_BYTES, context, targets[i], places[i]);
     }
     __builtin___clear_cache((char *)code, (char *)code + size);
     if (mprotect(code, size, PROT_READ | PROT_EXEC) < 0) {
-        atoll_because(why, "the system does not allow code that is made at "
-                           "run time: %s", strerror(errno));
+        atoll_because(why,
+                      "the system does not allow code that is made at "
+                      "run time: %s",
+                      strerror(errno));
         atoll_thunks_free(thunks);
         return NULL;
     }

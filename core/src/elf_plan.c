@@ -22,28 +22,26 @@
 /* Libraries that do not use Python but keep state, or hold a lock of theirs
  * while a callback waits for a GIL. Beginnings of file names. */
 static const char *const stateful[] = {
-    "libarrow",    /* registries of functions and types that hold callbacks */
-    "libparquet",  /* uses the classes of libarrow */
-    "libcares",    /* gevent's: one event loop a process */
-    "libev.",      "libev-",
-    "libuv.",      "libuv-",
-    "libhdf5",     /* one lock around all calls, callbacks included */
-    "libllvmlite", /* one LLVM context, with callbacks into Python */
+    "libarrow",   /* registries of functions and types that hold callbacks */
+    "libparquet", /* uses the classes of libarrow */
+    "libcares",   /* gevent's: one event loop a process */
+    "libev.",      "libev-",  "libuv.",
+    "libuv-",      "libhdf5", /* one lock around all calls, callbacks included */
+    "libllvmlite",            /* one LLVM context, with callbacks into Python */
 };
 
 /* Of what packages bring with them, these are for all: they are large, or have
  * one pool of threads a process, or reserve room for thread-local variables, of
  * which there is little. */
 static const char *const pooled[] = {
-    "libblis", "libgfortran", "libgomp", "libiomp", "libmkl", "libomp",
+    "libblis",     "libgfortran", "libgomp",           "libiomp",   "libmkl", "libomp",
     "libopenblas", "libquadmath", "libscipy_openblas", "libstdc++", "libtbb",
 };
 
 /* The system's own, which are many to open and never to be copied. */
 static const char *const common[] = {
-    "ld-linux",   "libc.so",  "libdl.so",     "libgcc_s.so", "libm.so",
-    "libpthread.so", "librt.so", "libstdc++.so", "libpython",   "libutil.so",
-    "libz.so",
+    "ld-linux", "libc.so",      "libdl.so",  "libgcc_s.so", "libm.so", "libpthread.so",
+    "librt.so", "libstdc++.so", "libpython", "libutil.so",  "libz.so",
 };
 
 #if defined(__x86_64__)
@@ -80,8 +78,7 @@ is_one_of(const char *name, const char *const *list, size_t count)
     return false;
 }
 
-#define IS_ONE_OF(name, list) \
-    is_one_of(name, list, sizeof(list) / sizeof(*(list)))
+#define IS_ONE_OF(name, list) is_one_of(name, list, sizeof(list) / sizeof(*(list)))
 
 /* ------------------------------------------------------------------- search */
 
@@ -109,20 +106,19 @@ plan_normalise(char *path)
  * `owner`. False if it is too long or has another variable in it. */
 static bool
 plan_expand(char *out, const char *folder, size_t length, const char *owner,
-       const char *name, bool *by_origin)
+            const char *name, bool *by_origin)
 {
     size_t skip = strncmp(folder, "$ORIGIN", 7) == 0     ? 7
                   : strncmp(folder, "${ORIGIN}", 9) == 0 ? 9
                                                          : 0;
     *by_origin = skip > 0;
     if (skip > length || memchr(folder + skip, '$', length - skip) != NULL ||
-        (skip < length && folder[skip] != '/') ||
-        length >= PATH_MAX) {
+        (skip < length && folder[skip] != '/') || length >= PATH_MAX) {
         return false;
     }
     int origin = *by_origin ? (int)(strrchr(owner, '/') - owner) : 0;
-    int n = snprintf(out, PATH_MAX, "%.*s%.*s/%s", origin, owner,
-                     (int)(length - skip), folder + skip, name);
+    int n = snprintf(out, PATH_MAX, "%.*s%.*s/%s", origin, owner, (int)(length - skip),
+                     folder + skip, name);
     return n > 0 && n < PATH_MAX;
 }
 
@@ -137,8 +133,8 @@ is_foreign(const char *path)
         close(fd);
     }
     return read && memcmp(h.e_ident, ELFMAG, SELFMAG) == 0 &&
-           (h.e_ident[EI_CLASS] != ELFCLASS64 ||
-            h.e_ident[EI_DATA] != ELFDATA2LSB || h.e_machine != ELF_HERE);
+           (h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_ident[EI_DATA] != ELFDATA2LSB ||
+            h.e_machine != ELF_HERE);
 }
 
 /* Something that is needed, and where it is. */
@@ -162,7 +158,7 @@ plan_search(finding *f, const char *folders, size_t origin)
         /* Twice, since ".." behind a link leads elsewhere than it seems. */
         if (length > 0 &&
             plan_expand(f->found, folders, length, node->found, f->name,
-                   &f->by_origin) &&
+                        &f->by_origin) &&
             access(f->found, R_OK) == 0 && !is_foreign(f->found) &&
             plan_expand(f->place, folders, length, place, f->name, &f->by_origin)) {
             plan_normalise(f->place);
@@ -189,8 +185,7 @@ plan_find(finding *f)
     }
     return plan_search(f, getenv("LD_LIBRARY_PATH"), f->owner) ||
            plan_search(f, runpath, f->owner) ||
-           (!IS_ONE_OF(f->name, common) &&
-            plan_search(f, system_folders, f->owner));
+           (!IS_ONE_OF(f->name, common) && plan_search(f, system_folders, f->owner));
 }
 
 /* -------------------------------------------------------------------- nodes */
@@ -248,9 +243,8 @@ node_of(elf_plan *plan, const finding *f, bool *bad, atoll_why *why)
     if (index != NONE) {
         return index;
     }
-    elf_node node = {.elf = elf_open(path, bad, why),
-                     .name = plan->name_count,
-                     .parent = f->owner};
+    elf_node node = {
+        .elf = elf_open(path, bad, why), .name = plan->name_count, .parent = f->owner};
     if (node.elf == NULL) {
         return NONE;
     }
@@ -278,8 +272,7 @@ node_of(elf_plan *plan, const finding *f, bool *bad, atoll_why *why)
 
 /* Note that a node is found at `place`. */
 static bool
-add_name(elf_plan *plan, const char *place, size_t node, bool by_origin,
-         atoll_why *why)
+add_name(elf_plan *plan, const char *place, size_t node, bool by_origin, atoll_why *why)
 {
     if (plan->name_count == ELF_PLAN_MAX) {
         return atoll_because(why, "it is linked with too many libraries");
@@ -288,9 +281,10 @@ add_name(elf_plan *plan, const char *place, size_t node, bool by_origin,
     if (text == NULL) {
         return atoll_because(why, "out of memory");
     }
-    plan->names[plan->name_count++] = (elf_name){
-        .node = node, .place = text, .wanted = strrchr(text, '/') + 1,
-        .by_origin = by_origin};
+    plan->names[plan->name_count++] = (elf_name){.node = node,
+                                                 .place = text,
+                                                 .wanted = strrchr(text, '/') + 1,
+                                                 .by_origin = by_origin};
     return true;
 }
 
@@ -311,8 +305,7 @@ node_named(elf_plan *plan, const char *name, bool *err, atoll_why *why)
         if (soname != NULL && strcmp(soname, name) == 0) {
             char place[PATH_MAX];
             int n = snprintf(place, sizeof(place), "%.*s%s",
-                             (int)(first->wanted - first->place), first->place,
-                             name);
+                             (int)(first->wanted - first->place), first->place, name);
             *err = n >= PATH_MAX
                        ? !atoll_because(why, "the path of %s is too long", name)
                        : !add_name(plan, place, i, first->by_origin, why);
@@ -325,8 +318,7 @@ node_named(elf_plan *plan, const char *name, bool *err, atoll_why *why)
 /* Find `name`, which the node `of` needs. True without a `*node`: the loader
  * will find it, or say so. */
 static bool
-add_need(elf_plan *plan, size_t of, const char *name, size_t *node,
-         atoll_why *why)
+add_need(elf_plan *plan, size_t of, const char *name, size_t *node, atoll_why *why)
 {
     bool bad = false, err = false;
     finding f = {.name = name, .plan = plan, .owner = of};
@@ -341,8 +333,7 @@ add_need(elf_plan *plan, size_t of, const char *name, size_t *node,
     atoll_why its;
     *node = node_of(plan, &f, &bad, &its);
     if (*node == NONE) {
-        return (bad && !f.by_origin) ||
-               atoll_because(why, "%s: %s", f.place, its.text);
+        return (bad && !f.by_origin) || atoll_because(why, "%s: %s", f.place, its.text);
     }
     return add_name(plan, f.place, *node, f.by_origin, why);
 }

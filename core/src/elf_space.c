@@ -132,8 +132,7 @@ known_name(const member *m, const char *wanted)
     size_t length = strlen(wanted);
     while (name != NULL &&
            (strlen(name->text) != length ||
-            (length > UNIQUE &&
-             strcmp(name->text + UNIQUE, wanted + UNIQUE) != 0))) {
+            (length > UNIQUE && strcmp(name->text + UNIQUE, wanted + UNIQUE) != 0))) {
         name = name->next;
     }
     return name;
@@ -143,8 +142,8 @@ static void
 add_rename(loading *l, const char *from, const char *to, bool own)
 {
     size_t length = strlen(from);
-    l->renames[l->rename_count++] = (atoll_elf_rename){
-        from, to, length < UNIQUE ? length : UNIQUE, own};
+    l->renames[l->rename_count++] =
+        (atoll_elf_rename){from, to, length < UNIQUE ? length : UNIQUE, own};
 }
 
 /* Give each copy its names, those it has if it is there already. */
@@ -163,8 +162,10 @@ choose_names(loading *l, atoll_why *why)
         if (m != NULL) {
             const alias *known = known_name(m, name->wanted);
             if (known == NULL) {
-                return atoll_because(why, "%s: is there already, but not under "
-                                          "that name", name->place);
+                return atoll_because(why,
+                                     "%s: is there already, but not under "
+                                     "that name",
+                                     name->place);
             }
             add_rename(l, name->wanted, known->text, false);
             continue;
@@ -195,9 +196,8 @@ make_copy(loading *l, size_t i, atoll_why *why)
     if (own != NULL) {
         add_rename(l, soname, own->text, true); /* after those that count */
     }
-    l->copies[i] =
-        atoll_elf_copy_new(node->elf, l->plan.names[node->name].wanted,
-                           l->renames, l->rename_count, why);
+    l->copies[i] = atoll_elf_copy_new(node->elf, l->plan.names[node->name].wanted,
+                                      l->renames, l->rename_count, why);
     l->rename_count = count;
     atoll_free(own);
     return l->copies[i] != NULL;
@@ -220,8 +220,7 @@ static bool
 staged_path(const loading *l, size_t k, char out[PATH_MAX], atoll_why *why)
 {
     const elf_name *name = &l->plan.names[k];
-    const char *seen =
-        k == 0 || l->names[k] == NULL ? name->wanted : l->names[k]->text;
+    const char *seen = k == 0 || l->names[k] == NULL ? name->wanted : l->names[k]->text;
     return elf_stage_path(&l->stage, name->place, seen, out) ||
            atoll_because(why, "its path is too long: %s", name->place);
 }
@@ -230,8 +229,10 @@ static bool
 set_stage(loading *l, atoll_why *why)
 {
     if (access("/proc/self/fd", X_OK) < 0) {
-        return atoll_because(why, "copies are loaded through /proc, which "
-                                  "cannot be used: %s", strerror(errno));
+        return atoll_because(why,
+                             "copies are loaded through /proc, which "
+                             "cannot be used: %s",
+                             strerror(errno));
     }
     if (!elf_stage_make(&l->stage, &l->plan, why)) {
         return false;
@@ -297,8 +298,8 @@ space_explain(const loading *l, atoll_why *why)
         const char *plain;
         int length;
         text += known_text(l, text, &plain, &length);
-        used += (size_t)snprintf(why->text + used, sizeof(why->text) - used,
-                                 "%.*s", length, plain);
+        used += (size_t)snprintf(why->text + used, sizeof(why->text) - used, "%.*s",
+                                 length, plain);
     }
 }
 
@@ -315,9 +316,10 @@ load_far(loading *l, atoll_why *why)
         }
         const char *soname = atoll_elf_soname(node->elf);
         if (soname == NULL || strcmp(soname, name->wanted) != 0) {
-            return atoll_because(why, "%s calls itself %s, so that a copy of "
-                                      "it would not be found", name->place,
-                                 soname == NULL ? "nothing" : soname);
+            return atoll_because(why,
+                                 "%s calls itself %s, so that a copy of "
+                                 "it would not be found",
+                                 name->place, soname == NULL ? "nothing" : soname);
         }
         if (!staged_path(l, k, path, why)) {
             return false;
@@ -354,8 +356,7 @@ show_as(struct link_map *map, const char *place, bool unusual)
         return NULL;
     }
     size_t folder = (size_t)(strrchr(place, '/') - place);
-    sprintf(text, "%.*s%s%s", (int)folder, place, unusual ? "/." : "",
-            place + folder);
+    sprintf(text, "%.*s%s%s", (int)folder, place, unusual ? "/." : "", place + folder);
     char *old = map->l_name;
     /* Pairs with the load in name_shared: who sees the pointer sees the text.
      * The loader's own readers have to take it as it comes. */
@@ -449,8 +450,8 @@ name_shared(const loading *l, const elf_name *name)
     struct link_map *map = handle == NULL ? NULL : map_of(handle);
     /* Pairs with the store in show_as: of another thread that loads in another
      * space. Only the one whose folder it is in gives a new name. */
-    if (map != NULL && strncmp(at_load_acq(&map->l_name), l->stage.root,
-                               strlen(l->stage.root)) == 0) {
+    if (map != NULL &&
+        strncmp(at_load_acq(&map->l_name), l->stage.root, strlen(l->stage.root)) == 0) {
         /* The old name is leaked: a reader may be looking at it. */
         (void)show_as(map, name->place, false);
     }
@@ -489,8 +490,7 @@ static bool
 is_stuck(const member *m)
 {
     bool stuck = m->old_path != NULL && is_loaded(m->old_path);
-    for (const alias *name = m->names; name != NULL && !stuck;
-         name = name->next) {
+    for (const alias *name = m->names; name != NULL && !stuck; name = name->next) {
         stuck = is_loaded(name->text);
     }
     (void)dlerror(); /* nobody asks for the last one */
@@ -545,9 +545,7 @@ adopt_all(loading *l, void *root, atoll_why *why)
         }
     }
     for (size_t i = l->plan.count; i-- > 0;) {
-        void *handle = i == 0                 ? root
-                       : l->copies[i] == NULL ? NULL
-                                              : handle_of(l, i);
+        void *handle = i == 0 ? root : l->copies[i] == NULL ? NULL : handle_of(l, i);
         if (handle != NULL && !space_adopt(l, i, handle, why)) {
             if (i > 0) {
                 dlclose(root);
@@ -573,8 +571,8 @@ space_construct(loading *l, size_t i)
     for (size_t k = 0; k < node->needs_count; k++) {
         space_construct(l, node->needs[k]);
     }
-    const member *m = find_member(l->space, atoll_elf_device(node->elf),
-                                  atoll_elf_inode(node->elf));
+    const member *m =
+        find_member(l->space, atoll_elf_device(node->elf), atoll_elf_inode(node->elf));
     if (m != NULL && m->map != NULL) {
         atoll_elf_construct(copy, (uintptr_t)m->map->l_addr);
     }
@@ -640,23 +638,21 @@ space_finish(loading *l)
 }
 
 void *
-atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode,
-                     bool *fresh, atoll_why *why)
+atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode, bool *fresh,
+                     atoll_why *why)
 {
     struct stat st;
     if (fresh != NULL) {
         *fresh = false;
     }
     if (stat(path, &st) == 0) {
-        member *m = find_member(space, (uint64_t)st.st_dev,
-                                (uint64_t)st.st_ino);
+        member *m = find_member(space, (uint64_t)st.st_dev, (uint64_t)st.st_ino);
         if (m != NULL) {
             return m->handle;
         }
     }
     loading l = {.space = space};
-    void *handle =
-        space_begin(&l, path, why) ? load_group(&l, mode, why) : NULL;
+    void *handle = space_begin(&l, path, why) ? load_group(&l, mode, why) : NULL;
     space_finish(&l);
     if (fresh != NULL) {
         *fresh = handle != NULL;
@@ -672,8 +668,8 @@ atoll_elf_space_keeps(const atoll_elf_space *space, const void *address)
     Dl_info info;
     bool known = address != NULL && dladdr(address, &info) != 0;
     for (const member *m = space->members; m != NULL; m = m->next) {
-        if (m->pinned && (!known || (uintptr_t)info.dli_fbase ==
-                                        (uintptr_t)m->map->l_addr)) {
+        if (m->pinned &&
+            (!known || (uintptr_t)info.dli_fbase == (uintptr_t)m->map->l_addr)) {
             return true;
         }
     }

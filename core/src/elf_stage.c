@@ -37,8 +37,8 @@ elf_temporary_folder(size_t i, elf_temporary what, const char **folder)
     if (i >= sizeof(folders) / sizeof(*folders)) {
         return false;
     }
-    bool good = folders[i] != NULL && folders[i][0] == '/' &&
-                strlen(folders[i]) < FOLDER_MAX;
+    bool good =
+        folders[i] != NULL && folders[i][0] == '/' && strlen(folders[i]) < FOLDER_MAX;
     *folder = good ? folders[i] : folders[1];
     return true;
 }
@@ -56,8 +56,9 @@ make_root(elf_stage *stage, atoll_why *why)
         first = first == 0 ? errno : first;
     }
     stage->root[0] = '\0';
-    return atoll_because(why, "no folder for temporary files can be written "
-                              "to: %s; set TMPDIR to one that can",
+    return atoll_because(why,
+                         "no folder for temporary files can be written "
+                         "to: %s; set TMPDIR to one that can",
                          strerror(first));
 }
 
@@ -70,12 +71,11 @@ common_prefix(const elf_plan *plan)
     size_t length = (size_t)(plan->names[0].wanted - first) - 1;
     for (size_t i = 1; i < plan->name_count; i++) {
         const char *place = plan->names[i].place;
-        if (!plan->names[i].by_origin &&
-            !plan->nodes[plan->names[i].node].copied) {
+        if (!plan->names[i].by_origin && !plan->nodes[plan->names[i].node].copied) {
             continue;
         }
-        while (length > 0 && (strncmp(first, place, length) != 0 ||
-                              place[length] != '/')) {
+        while (length > 0 &&
+               (strncmp(first, place, length) != 0 || place[length] != '/')) {
             do {
                 length--;
             } while (length > 0 && first[length] != '/');
@@ -97,8 +97,8 @@ elf_stage_path(const elf_stage *stage, const char *place, const char *wanted,
 {
     const char *rest = place + stage->prefix;
     int folders = (int)(strrchr(place, '/') - rest);
-    int n = snprintf(out, PATH_MAX, "%s%.*s/%s", stage->root,
-                     folders < 0 ? 0 : folders, rest, wanted);
+    int n = snprintf(out, PATH_MAX, "%s%.*s/%s", stage->root, folders < 0 ? 0 : folders,
+                     rest, wanted);
     return n > 0 && n < PATH_MAX;
 }
 
@@ -117,8 +117,7 @@ elf_stage_link(const elf_stage *stage, const char *path, const char *target,
         }
     }
     if (symlink(target, path) < 0 && errno != EEXIST) {
-        return atoll_because(why, "cannot make a temporary link: %s",
-                             strerror(errno));
+        return atoll_because(why, "cannot make a temporary link: %s", strerror(errno));
     }
     return true;
 }

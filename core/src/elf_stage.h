@@ -24,12 +24,12 @@ bool elf_stage_make(elf_stage *stage, const elf_plan *plan, atoll_why *why);
 
 /* Where the node with that place is seen, under the name `wanted`. False if
  * that is too long. */
-bool elf_stage_path(const elf_stage *stage, const char *place,
-                    const char *wanted, char out[PATH_MAX]);
+bool elf_stage_path(const elf_stage *stage, const char *place, const char *wanted,
+                    char out[PATH_MAX]);
 
 /* Link `path` to `target`, with the folders above it. */
-bool elf_stage_link(const elf_stage *stage, const char *path,
-                    const char *target, atoll_why *why);
+bool elf_stage_link(const elf_stage *stage, const char *path, const char *target,
+                    atoll_why *why);
 
 /* Remove all of it. */
 void elf_stage_remove(elf_stage *stage);

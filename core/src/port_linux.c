@@ -51,9 +51,8 @@ at_port_park(uint32_t *word, uint32_t expected, int64_t deadline)
         until = &ts;
     }
     /* FUTEX_WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC. */
-    long rc = syscall(SYS_futex, word,
-                      FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected, until,
-                      NULL, FUTEX_BITSET_MATCH_ANY);
+    long rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected,
+                      until, NULL, FUTEX_BITSET_MATCH_ANY);
     if (rc == -1 && errno == ETIMEDOUT) {
         return AT_PARK_TIMEOUT;
     }
@@ -63,8 +62,7 @@ at_port_park(uint32_t *word, uint32_t expected, int64_t deadline)
 void
 at_port_wake(uint32_t *word, int count)
 {
-    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL,
-            NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
 }
 
 at_park

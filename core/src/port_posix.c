@@ -102,14 +102,12 @@ at_port_set_own(void *pointer, void (*over)(void *))
 {
     if (at_load_acq(&has_own_key) == 0) {
         atoll_lock_acquire(&own_lock);
-        if (at_load_rlx(&has_own_key) == 0 &&
-            pthread_key_create(&own_key, over) == 0) {
+        if (at_load_rlx(&has_own_key) == 0 && pthread_key_create(&own_key, over) == 0) {
             at_store_rel(&has_own_key, 1);
         }
         atoll_lock_release(&own_lock);
     }
-    return at_load_acq(&has_own_key) == 1 &&
-           pthread_setspecific(own_key, pointer) == 0;
+    return at_load_acq(&has_own_key) == 1 && pthread_setspecific(own_key, pointer) == 0;
 }
 
 void *
@@ -189,17 +187,15 @@ atoll_tls_set(atoll_tls_key key, const void *value)
 }
 
 atoll_err
-atoll_fork_hooks(void (*prepare)(void), void (*parent)(void),
-                 void (*child)(void))
+atoll_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-    return pthread_atfork(prepare, parent, child) == 0 ? ATOLL_OK
-                                                       : ATOLL_ERR_NOMEM;
+    return pthread_atfork(prepare, parent, child) == 0 ? ATOLL_OK : ATOLL_ERR_NOMEM;
 }
 
 bool
 atoll_mem_room(size_t size)
 {
-    void *ptr = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *ptr =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return ptr != MAP_FAILED && munmap(ptr, size) == 0;
 }

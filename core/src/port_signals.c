@@ -42,11 +42,11 @@ typedef struct setting {
 } setting;
 
 typedef struct seat {
-    struct seat *next;   /* constant */
-    const void *owner;   /* guarded by lock; NULL: nobody sits here */
-    setting *settings;   /* guarded by lock: all that it has asked for */
-    const setting *now;  /* atomic; NULL: no handler */
-    uint32_t inside;     /* atomic: calls under way, and WAITED */
+    struct seat *next;      /* constant */
+    const void *owner;      /* guarded by lock; NULL: nobody sits here */
+    setting *settings;      /* guarded by lock: all that it has asked for */
+    const setting *now;     /* atomic; NULL: no handler */
+    uint32_t inside;        /* atomic: calls under way, and WAITED */
     struct sigaction under; /* guarded by lock: of a fault; see set_fault */
 } seat;
 
@@ -108,8 +108,15 @@ static bool
 is_shared(int signum)
 {
     switch (signum) {
-    case SIGSEGV: case SIGBUS: case SIGFPE: case SIGILL: case SIGTRAP:
-    case SIGSYS: case SIGABRT: case SIGKILL: case SIGSTOP:
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGTRAP:
+    case SIGSYS:
+    case SIGABRT:
+    case SIGKILL:
+    case SIGSTOP:
         return false;
     default:
         return signum > 0 && signum < SIGNALS;
@@ -228,8 +235,7 @@ signals_dispatch(int signum, siginfo_t *info, void *context)
      * for as long as there are seats in this process. */
     if (at_load_rlx(&process) == getpid()) {
         /* Pairs with at_store_rel in seat_of: its fields are there. */
-        for (seat *s = at_load_acq(&signals[signum].seats); s != NULL;
-             s = s->next) {
+        for (seat *s = at_load_acq(&signals[signum].seats); s != NULL; s = s->next) {
             taken |= seat_call(s, signum, info, context);
         }
     }
@@ -299,8 +305,7 @@ static int
 set_base(int signum, const struct sigaction *action)
 {
     const setting *base = NULL;
-    if (action->sa_handler != SIG_DFL ||
-        (action->sa_flags & SA_NOCLDWAIT) != 0) {
+    if (action->sa_handler != SIG_DFL || (action->sa_flags & SA_NOCLDWAIT) != 0) {
         base = signals_remember(&signals[signum].bases, action);
         if (base == NULL) {
             return -1;
@@ -326,8 +331,7 @@ static int
 common_flags(int signum)
 {
     int flags = SA_RESTART | SA_NOCLDSTOP;
-    for (seat *s = at_load_acq(&signals[signum].seats); s != NULL;
-         s = s->next) {
+    for (seat *s = at_load_acq(&signals[signum].seats); s != NULL; s = s->next) {
         const setting *now = at_load_sc(&s->now);
         flags &= now == NULL ? flags : now->action.sa_flags;
     }
@@ -383,8 +387,7 @@ static seat *
 seat_of(const void *owner, int signum, bool create)
 {
     seat *free_one = NULL;
-    for (seat *s = at_load_acq(&signals[signum].seats); s != NULL;
-         s = s->next) {
+    for (seat *s = at_load_acq(&signals[signum].seats); s != NULL; s = s->next) {
         if (s->owner == owner) {
             return s;
         }
@@ -444,7 +447,7 @@ reset_handler(const void *owner, int signum, const struct sigaction *action,
         return -1;
     }
     return signals_is_ours(&now) ? set_base(signum, action)
-                         : sigaction(signum, action, NULL);
+                                 : sigaction(signum, action, NULL);
 }
 
 /* A fault's handler is the process's. All that is kept is what was there before,
@@ -458,16 +461,14 @@ set_fault(const void *owner, int signum, const struct sigaction *action,
     if (rc < 0) {
         return rc;
     }
-    seat *s = action == NULL ? NULL
-                             : seat_of(owner, signum, is_handler(action));
+    seat *s = action == NULL ? NULL : seat_of(owner, signum, is_handler(action));
     if (s != NULL) {
         const setting *had = at_load_sc(&s->now);
         if (had == NULL || had->action.sa_handler != was.sa_handler) {
             s->under = was;
         }
-        at_store_sc(&s->now, is_handler(action)
-                                 ? signals_remember(&s->settings, action)
-                                 : NULL);
+        at_store_sc(&s->now,
+                    is_handler(action) ? signals_remember(&s->settings, action) : NULL);
     }
     if (before != NULL) {
         *before = was;
@@ -486,8 +487,7 @@ reset_fault(seat *mine, int signum)
     if (now.sa_handler == had->action.sa_handler) {
         sigaction(signum, &mine->under, NULL);
     }
-    for (seat *s = at_load_acq(&signals[signum].seats); s != NULL;
-         s = s->next) {
+    for (seat *s = at_load_acq(&signals[signum].seats); s != NULL; s = s->next) {
         if (s->under.sa_handler == had->action.sa_handler) {
             s->under = mine->under;
         }
@@ -497,8 +497,8 @@ reset_fault(seat *mine, int signum)
 /* -------------------------------------------------------------------- public */
 
 int
-atoll_signal_action(const void *owner, int signum,
-                    const struct sigaction *action, struct sigaction *before)
+atoll_signal_action(const void *owner, int signum, const struct sigaction *action,
+                    struct sigaction *before)
 {
     sigset_t mask;
     struct sigaction base;
@@ -532,8 +532,8 @@ atoll_signals_check(void)
     signals_enter(&mask);
     for (int signum = 1; signum < SIGNALS; signum++) {
         struct sigaction now;
-        if (is_shared(signum) && is_wanted(signum) && sigaction(signum, NULL, &now) == 0 &&
-            !signals_is_ours(&now)) {
+        if (is_shared(signum) && is_wanted(signum) &&
+            sigaction(signum, NULL, &now) == 0 && !signals_is_ours(&now)) {
             (void)signals_install(signum); /* no memory: as if it came now */
         }
     }

@@ -21,8 +21,8 @@ op_takes(const char *function, Py_ssize_t nargs, Py_ssize_t count)
     if (nargs == count) {
         return true;
     }
-    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments, not %zd",
-                 function, count, nargs);
+    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments, not %zd", function, count,
+                 nargs);
     return false;
 }
 
@@ -109,8 +109,7 @@ select_now(PyObject *module, PyObject *args)
     core_state *state = PyModule_GetState(module);
     PyObject *cases, *result = NULL;
     int in_order;
-    if (!PyArg_ParseTuple(args, "O!p:_select_now", &PyTuple_Type, &cases,
-                          &in_order)) {
+    if (!PyArg_ParseTuple(args, "O!p:_select_now", &PyTuple_Type, &cases, &in_order)) {
         return NULL;
     }
     selection *s = selection_new(state, PySequence_Fast_ITEMS(cases),
@@ -138,8 +137,7 @@ select_now(PyObject *module, PyObject *args)
 
 PyMethodDef cq_functions[] = {
     {"_select_now", select_now, METH_VARARGS, select_now_doc},
-    {"_receive_now", (PyCFunction)(void *)receive_now, METH_FASTCALL,
-     receive_now_doc},
+    {"_receive_now", (PyCFunction)(void *)receive_now, METH_FASTCALL, receive_now_doc},
     {"_send_now", (PyCFunction)(void *)send_now, METH_FASTCALL, send_now_doc},
     {NULL, NULL, 0, NULL},
 };

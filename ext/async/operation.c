@@ -78,13 +78,12 @@ op_start(opobj *o, cqobj *cq, atoll_event *event)
         err = atoll_chan_send_start(o->end->chan, o->op, cq->cq);
         break;
     case OP_TAKE:
-        err = atoll_sync_take_start(o->lock->sync, sync_me(o->state), o->op,
-                                    cq->cq);
+        err = atoll_sync_take_start(o->lock->sync, sync_me(o->state), o->op, cq->cq);
         break;
     case OP_SELECT:
         err = atoll_select_start(o->selection->cases, o->selection->count,
-                                 selection_random(o->selection), o->op,
-                                 cq->cq, &o->index, &o->op->status);
+                                 selection_random(o->selection), o->op, cq->cq,
+                                 &o->index, &o->op->status);
         break;
     default:
         err = atoll_event_wait_start(event, o->op, cq->cq);
@@ -108,8 +107,7 @@ static bool
 op_recall(opobj *o)
 {
     return o->kind == OP_SELECT
-               ? atoll_select_cancel(o->selection->cases, o->selection->count,
-                                     o->op)
+               ? atoll_select_cancel(o->selection->cases, o->selection->count, o->op)
                : atoll_op_cancel(o->op);
 }
 
@@ -158,8 +156,7 @@ op_collect(cqobj *cq, atoll_op *op)
     opobj *o = op->user;
     op_take_out(o);
     if (o->kind == OP_SELECT) {
-        o->index = atoll_select_end(o->selection->cases, o->selection->count,
-                                    op);
+        o->index = atoll_select_end(o->selection->cases, o->selection->count, op);
         selection_settle(o->selection, o->index, op->status);
     }
     o->phase = OP_ENDED;
@@ -215,15 +212,13 @@ has_received(const opobj *o)
 static atoll_chan *
 op_chan_of(const opobj *o)
 {
-    return o->kind == OP_SELECT ? o->selection->cases[o->index].of.chan
-                                : o->end->chan;
+    return o->kind == OP_SELECT ? o->selection->cases[o->index].of.chan : o->end->chan;
 }
 
 static atoll_msg *
 msg_of(const opobj *o)
 {
-    return o->kind == OP_SELECT ? &o->selection->cases[o->index].msg
-                                : &o->op->msg;
+    return o->kind == OP_SELECT ? &o->selection->cases[o->index].msg : &o->op->msg;
 }
 
 /* A lock or a permit; or, of a lock, the news that its owner has died. */
@@ -231,8 +226,7 @@ static bool
 has_taken(const opobj *o)
 {
     return o->phase == OP_ENDED &&
-           (o->op->status == ATOLL_OK ||
-            o->op->status == ATOLL_ERR_OWNER_DIED) &&
+           (o->op->status == ATOLL_OK || o->op->status == ATOLL_ERR_OWNER_DIED) &&
            case_of(o) == ATOLL_CASE_TAKE;
 }
 
@@ -308,9 +302,8 @@ op_cancel(opobj *o)
         put_back(o);
     }
     else if (has_taken(o)) {
-        atoll_sync_untake(o->kind == OP_TAKE
-                              ? o->lock->sync
-                              : o->selection->cases[o->index].of.sync,
+        atoll_sync_untake(o->kind == OP_TAKE ? o->lock->sync
+                                             : o->selection->cases[o->index].of.sync,
                           o->op->status);
     }
     drop_unsent(o);
@@ -404,8 +397,7 @@ op_result(PyObject *obj, PyObject *Py_UNUSED(ignored))
         op_raise_for(o, err);
     }
     else {
-        result = o->kind == OP_RECV ? chanobj_open(o->end, &msg)
-                                    : Py_NewRef(Py_None);
+        result = o->kind == OP_RECV ? chanobj_open(o->end, &msg) : Py_NewRef(Py_None);
     }
     Py_DECREF(o);
     return result;
@@ -490,7 +482,7 @@ static PyType_Slot op_slots[] = {
 PyType_Spec op_spec = {
     .name = "atoll._core.Operation",
     .basicsize = sizeof(opobj),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = op_slots,
 };

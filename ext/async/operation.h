@@ -25,17 +25,17 @@ typedef struct opobj {
     core_state *state;
     op_kind kind;
     op_phase phase;
-    bool owned;  /* its queue has a reference, and will tell its token */
-    atoll_op *op; /* owned; NULL once it is over */
+    bool owned;           /* its queue has a reference, and will tell its token */
+    atoll_op *op;         /* owned; NULL once it is over */
     struct cqobj *cq;     /* borrowed; in one of whose lists it is, or NULL */
     struct op_list *list; /* which */
     struct opobj *prev, *next;
     PyObject *token;
-    chanobj *end;              /* or NULL */
-    syncobj *lock;             /* of OP_TAKE, or NULL */
+    chanobj *end;                /* or NULL */
+    syncobj *lock;               /* of OP_TAKE, or NULL */
     struct selection *selection; /* owned, of OP_SELECT, until it is over */
-    uint32_t index;            /* of its case, once it has ended */
-    PyObject *keep;            /* what holds the event, or NULL */
+    uint32_t index;              /* of its case, once it has ended */
+    PyObject *keep;              /* what holds the event, or NULL */
 } opobj;
 
 typedef struct op_list {
@@ -45,11 +45,11 @@ typedef struct op_list {
 typedef struct cqobj {
     PyObject_HEAD
     core_state *state;
-    atoll_cq *cq;     /* NULL once closed */
-    op_list pending;  /* PENDING */
-    op_list untold;   /* ENDED since the last drain(), in that order */
-    op_list told;     /* ENDED before it, likewise */
-    bool closing;     /* nothing new is started */
+    atoll_cq *cq;      /* NULL once closed */
+    op_list pending;   /* PENDING */
+    op_list untold;    /* ENDED since the last drain(), in that order */
+    op_list told;      /* ENDED before it, likewise */
+    bool closing;      /* nothing new is started */
     struct home *home; /* in whose list `loop` is, or NULL */
     home_loop loop;
     struct cqobj *prev, *next; /* all of the interpreter: state->async->cqs */

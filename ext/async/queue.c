@@ -28,8 +28,7 @@ cq_started(opobj *o, cqobj *self)
 
 /* A NEW send of `obj`. */
 static opobj *
-new_send(core_state *state, chanobj *end, PyObject *obj, PyObject *token,
-         int orphan)
+new_send(core_state *state, chanobj *end, PyObject *obj, PyObject *token, int orphan)
 {
     opobj *o = op_new(state, OP_SEND, (PyObject *)end, token);
     if (o == NULL) {
@@ -59,9 +58,7 @@ cq_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     chanobj *end = op_end_of(self->state, args[0], false);
-    opobj *o = end == NULL
-                   ? NULL
-                   : op_new(self->state, OP_RECV, args[0], args[1]);
+    opobj *o = end == NULL ? NULL : op_new(self->state, OP_RECV, args[0], args[1]);
     return cq_started(o, self);
 }
 
@@ -77,9 +74,7 @@ cq_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     chanobj *end = op_end_of(self->state, args[0], true);
-    opobj *o = end == NULL
-                   ? NULL
-                   : new_send(self->state, end, args[1], args[2], -1);
+    opobj *o = end == NULL ? NULL : new_send(self->state, end, args[1], args[2], -1);
     return cq_started(o, self);
 }
 
@@ -97,8 +92,7 @@ cq_take(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     }
     if (!sync_can_wait(self->state, Py_TYPE(args[0]))) {
         return PyErr_Format(PyExc_TypeError,
-                            "expected a Lock, Semaphore or Event, not %T",
-                            args[0]);
+                            "expected a Lock, Semaphore or Event, not %T", args[0]);
     }
     opobj *o = op_new(self->state, OP_TAKE, NULL, args[1]);
     if (o != NULL) {
@@ -141,9 +135,7 @@ cq_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     atoll_event *event = core_event_of(args[0]);
-    opobj *o = event == NULL
-                   ? NULL
-                   : op_new(self->state, OP_WATCH, NULL, args[1]);
+    opobj *o = event == NULL ? NULL : op_new(self->state, OP_WATCH, NULL, args[1]);
     if (o == NULL) {
         return NULL;
     }
@@ -154,9 +146,8 @@ cq_watch(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     }
     atoll_err err = o->op->status;
     Py_DECREF(o);
-    return err == ATOLL_OK
-               ? Py_NewRef(Py_None)
-               : raise_err(self->state, err, "completion queue");
+    return err == ATOLL_OK ? Py_NewRef(Py_None)
+                           : raise_err(self->state, err, "completion queue");
 }
 
 PyDoc_STRVAR(drain_doc,
@@ -200,8 +191,7 @@ PyDoc_STRVAR(wait_doc,
 "or the queue was closed.");
 
 static PyObject *
-cq_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-        PyObject *kwnames)
+cq_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"timeout"};
     PyObject *values[1] = {NULL};
@@ -216,8 +206,8 @@ cq_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     atoll_cq *cq = atoll_cq_ref(self->cq);
-    int rc = detach_wait_one(self->state, cq_do_wait, cq, deadline, NULL,
-                             &wait_events, NULL, &err);
+    int rc = detach_wait_one(self->state, cq_do_wait, cq, deadline, NULL, &wait_events,
+                             NULL, &err);
     atoll_cq_unref(cq);
     if (rc < 0) {
         return NULL;
@@ -298,8 +288,7 @@ static PyObject *
 cq_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_Size(kwargs))) {
-        PyErr_SetString(PyExc_TypeError,
-                        "CompletionQueue() takes no arguments");
+        PyErr_SetString(PyExc_TypeError, "CompletionQueue() takes no arguments");
         return NULL;
     }
     core_state *state = PyType_GetModuleState(type);
@@ -307,8 +296,7 @@ cq_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL) {
         return NULL;
     }
-    memset((char *)self + sizeof(PyObject), 0,
-           sizeof(*self) - sizeof(PyObject));
+    memset((char *)self + sizeof(PyObject), 0, sizeof(*self) - sizeof(PyObject));
     self->state = state;
     self->next = state->async->cqs;
     if (self->next != NULL) {
@@ -373,8 +361,7 @@ static PyMethodDef cq_methods[] = {
     {"start", (PyCFunction)(void *)cq_start, METH_FASTCALL, start_doc},
     {"watch", (PyCFunction)(void *)cq_watch, METH_FASTCALL, watch_doc},
     {"drain", cq_drain, METH_NOARGS, drain_doc},
-    {"wait", (PyCFunction)(void *)cq_wait, METH_FASTCALL | METH_KEYWORDS,
-     wait_doc},
+    {"wait", (PyCFunction)(void *)cq_wait, METH_FASTCALL | METH_KEYWORDS, wait_doc},
     {"fileno", cq_fileno, METH_NOARGS, fileno_doc},
     {"close", cq_close, METH_NOARGS, close_doc},
     {NULL, NULL, 0, NULL},
@@ -394,8 +381,7 @@ static PyType_Slot cq_slots[] = {
 static PyType_Spec cq_spec = {
     .name = "atoll._core.CompletionQueue",
     .basicsize = sizeof(cqobj),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = cq_slots,
 };
 

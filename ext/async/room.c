@@ -35,9 +35,6 @@ async_end(core_state *state)
 }
 
 const core_room async_room = {
-    CORE_ROOM_DATA(async),
-    .begin = async_begin,
-    .visit = async_visit,
-    .clear = async_clear,
-    .end = async_end,
+    CORE_ROOM_DATA(async), .begin = async_begin, .visit = async_visit,
+    .clear = async_clear,  .end = async_end,
 };

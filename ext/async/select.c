@@ -2,8 +2,8 @@
  * (at_select.c); here cases are read and results made. */
 #include "async/select.h"
 
-#include "atoll/trace.h"
 #include "async/async.h"
+#include "atoll/trace.h"
 #include "chan/chan.h"
 #include "pool/pool.h"
 #include "sync/sync.h"
@@ -130,9 +130,8 @@ take_memory(core_state *state, Py_ssize_t count)
         return (selection *)PyErr_NoMemory();
     }
     size_t room = count < 8 ? 8 : (size_t)count;
-    s = PyMem_Malloc(sizeof(*s) +
-                     room * (sizeof(atoll_case) + sizeof(wait_case) +
-                             sizeof(PyObject *)));
+    s = PyMem_Malloc(sizeof(*s) + room * (sizeof(atoll_case) + sizeof(wait_case) +
+                                          sizeof(PyObject *)));
     if (s == NULL) {
         return (selection *)PyErr_NoMemory();
     }
@@ -141,8 +140,7 @@ take_memory(core_state *state, Py_ssize_t count)
 }
 
 selection *
-selection_new(core_state *state, PyObject *const *args, Py_ssize_t count,
-              bool in_order)
+selection_new(core_state *state, PyObject *const *args, Py_ssize_t count, bool in_order)
 {
     selection *s = take_memory(state, count);
     if (s == NULL) {
@@ -249,8 +247,7 @@ selection_result(selection *s, uint32_t index, atoll_err err)
     PyObject *value = NULL;
     if (atoll_trace_on(TRACE_MESSAGES) &&
         (c->kind == ATOLL_CASE_RECV || c->kind == ATOLL_CASE_SEND)) {
-        chanobj_trace((chanobj *)s->ends[index], c->kind == ATOLL_CASE_SEND,
-                      err);
+        chanobj_trace((chanobj *)s->ends[index], c->kind == ATOLL_CASE_SEND, err);
     }
     if (err != ATOLL_OK) {
         raise_case(s, index, err);
@@ -260,8 +257,7 @@ selection_result(selection *s, uint32_t index, atoll_err err)
         value = chanobj_open((chanobj *)s->ends[index], &c->msg);
     }
     else {
-        value = Py_NewRef(c->kind == ATOLL_CASE_SEND ? Py_None
-                                                     : s->ends[index]);
+        value = Py_NewRef(c->kind == ATOLL_CASE_SEND ? Py_None : s->ends[index]);
     }
     return value == NULL ? NULL : Py_BuildValue("IN", index, value);
 }
@@ -286,8 +282,7 @@ static const atoll_wait no_wait = {.deadline = ATOLL_NOW};
 atoll_err
 selection_try(selection *s, uint32_t *index, atoll_err *err)
 {
-    return atoll_select(s->cases, s->count, selection_random(s), &no_wait,
-                        index, err);
+    return atoll_select(s->cases, s->count, selection_random(s), &no_wait, index, err);
 }
 
 typedef struct choice {
@@ -302,8 +297,8 @@ do_select(void *arg, const atoll_wait *wait)
 {
     choice *c = arg;
     selection *s = c->s;
-    return atoll_select(s->cases, s->count, s->in_order ? NULL : &c->random,
-                        wait, &c->index, &c->err);
+    return atoll_select(s->cases, s->count, s->in_order ? NULL : &c->random, wait,
+                        &c->index, &c->err);
 }
 
 /* What is waited for, for those who look (wait/record.h): how many. */
@@ -348,8 +343,8 @@ wait_for_one(choice *c, int64_t deadline, atoll_err *end)
         callers_enter(s->state);
     }
     uint32_t count = note_waits(s);
-    int rc = detach_wait_for(s->state, do_select, c, deadline, NULL, s->waits,
-                             count, end);
+    int rc =
+        detach_wait_for(s->state, do_select, c, deadline, NULL, s->waits, count, end);
     if (s->has_tasks) {
         PyObject *exc = PyErr_GetRaisedException();
         callers_leave(s->state);
@@ -391,8 +386,7 @@ none_ready(core_state *state, PyObject *otherwise)
     if (otherwise != NULL) {
         return PyTuple_Pack(2, Py_None, otherwise);
     }
-    return raise_error(state, "ChannelTimeout",
-                       "select: no case was ready in time");
+    return raise_error(state, "ChannelTimeout", "select: no case was ready in time");
 }
 
 PyDoc_STRVAR(select_doc,

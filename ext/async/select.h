@@ -12,8 +12,8 @@
 typedef struct selection {
     core_state *state;
     uint32_t count;
-    uint32_t room;     /* for so many cases */
-    bool in_order;     /* priority=True */
+    uint32_t room; /* for so many cases */
+    bool in_order; /* priority=True */
     bool has_tasks;
     PyObject **ends;   /* what each case is about (a chanobj, a future): counted;
                           NULL: it is never ready */
@@ -23,8 +23,8 @@ typedef struct selection {
 
 /* Of `count` Python objects: see atoll.select. The objects of sends are encoded.
  * NULL with an exception. */
-selection *selection_new(core_state *state, PyObject *const *args,
-                         Py_ssize_t count, bool in_order);
+selection *selection_new(core_state *state, PyObject *const *args, Py_ssize_t count,
+                         bool in_order);
 
 /* Try once. As atoll_select with ATOLL_NOW. */
 atoll_err selection_try(selection *s, uint32_t *index, atoll_err *err);

@@ -17,5 +17,4 @@ async_events_may_end(const void *object, waits_view *view)
     return view->any_live(view); /* which they are is known with the GIL only */
 }
 
-const wait_type wait_events = {async_describe_events, async_events_may_end,
-                               true};
+const wait_type wait_events = {async_describe_events, async_events_may_end, true};

@@ -17,23 +17,22 @@ core_copy_text(const char *text)
 /* Find a keyword among the names: its index; -1 with TypeError. */
 static int
 args_find_name(const char *function, PyObject *name, const char *const *names,
-          int count)
+               int count)
 {
     for (int i = 0; i < count; i++) {
         if (PyUnicode_EqualToUTF8(name, names[i])) {
             return i;
         }
     }
-    PyErr_Format(PyExc_TypeError,
-                 "%s() got an unexpected keyword argument '%U'", function,
-                 name);
+    PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'",
+                 function, name);
     return -1;
 }
 
 int
 args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
-           PyObject *kwnames, const char *const *names, int count,
-           int required, int positional, PyObject **values)
+           PyObject *kwnames, const char *const *names, int count, int required,
+           int positional, PyObject **values)
 {
     if (nargs > positional) {
         PyErr_Format(PyExc_TypeError,
@@ -46,14 +45,12 @@ args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
     }
     Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     for (Py_ssize_t i = 0; i < nkw; i++) {
-        int at = args_find_name(function, PyTuple_GET_ITEM(kwnames, i), names,
-                           count);
+        int at = args_find_name(function, PyTuple_GET_ITEM(kwnames, i), names, count);
         if (at < 0) {
             return -1;
         }
         if (values[at] != NULL) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s() got multiple values for argument '%s'",
+            PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%s'",
                          function, names[at]);
             return -1;
         }
@@ -61,9 +58,8 @@ args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
     }
     for (int i = 0; i < required; i++) {
         if (values[i] == NULL) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s() missing required argument: '%s'", function,
-                         names[i]);
+            PyErr_Format(PyExc_TypeError, "%s() missing required argument: '%s'",
+                         function, names[i]);
             return -1;
         }
     }

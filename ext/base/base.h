@@ -48,8 +48,8 @@ typedef struct core_state {
  * array of all rooms, and goes through it from the lowest floor to the highest. */
 typedef struct core_room {
     const char *name;
-    size_t data;   /* offset of its pointer in core_state; if `size` is not 0 */
-    size_t size;   /* of its data */
+    size_t data; /* offset of its pointer in core_state; if `size` is not 0 */
+    size_t size; /* of its data */
     /* Once in the process, before any interpreter begins: no GIL is needed, nothing
      * can fail. NULL: nothing to do, as for the others. */
     void (*start)(void);
@@ -63,8 +63,8 @@ typedef struct core_room {
     void (*end)(core_state *state);
 } core_room;
 
-#define CORE_ROOM_DATA(room)                                                  \
-    .name = #room, .data = offsetof(core_state, room),                        \
+#define CORE_ROOM_DATA(room)                           \
+    .name = #room, .data = offsetof(core_state, room), \
     .size = sizeof(struct room##_data)
 
 /* Tell how the module is defined, before it is made. Once; any value but the first is
@@ -132,8 +132,8 @@ void core_handle_forget(core_state *state, long long key);
  * thread. `release(capsule)` is called when nobody wants the event any more; `context`
  * is its PyCapsule_GetContext. A new reference; NULL with MemoryError, and then
  * `release` is not called. */
-PyObject *core_event_capsule(atoll_event *event,
-                             PyCapsule_Destructor release, void *context);
+PyObject *core_event_capsule(atoll_event *event, PyCapsule_Destructor release,
+                             void *context);
 
 /* Get the event of such a capsule. NULL with an exception. */
 atoll_event *core_event_of(PyObject *capsule);
@@ -141,8 +141,7 @@ atoll_event *core_event_of(PyObject *capsule);
 /* ------------------------------------------------------------------- errors */
 
 /* Raise atoll.errors.<name> with a formatted message. Always returns NULL. */
-PyObject *raise_error(core_state *state, const char *name, const char *format,
-                      ...);
+PyObject *raise_error(core_state *state, const char *name, const char *format, ...);
 
 /* Look the class up: a borrowed reference, NULL with an exception. */
 PyObject *error_class(core_state *state, const char *name);
@@ -163,8 +162,8 @@ char *core_copy_text(const char *text);
  * must be there and the first `positional` of which may be positional. values
  * starts as NULLs. -1 with TypeError. */
 int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
-               PyObject *kwnames, const char *const *names, int count,
-               int required, int positional, PyObject **values);
+               PyObject *kwnames, const char *const *names, int count, int required,
+               int positional, PyObject **values);
 
 /* -------------------------------------------------------------- the package */
 
@@ -190,13 +189,12 @@ PyObject *package_import(package_module module);
 PyObject *package_get(package_module module, const char *name);
 
 /* Get it once and keep it in *slot: a borrowed reference; NULL with an exception. */
-PyObject *package_keep(PyObject **slot, package_module module,
-                       const char *name);
+PyObject *package_keep(PyObject **slot, package_module module, const char *name);
 
 /* Call a function of the package with arguments as of Py_BuildValue: `format` makes a
  * tuple. A new reference; NULL with an exception. */
-PyObject *package_call(package_module module, const char *name,
-                       const char *format, ...);
+PyObject *package_call(package_module module, const char *name, const char *format,
+                       ...);
 
 /* Call a method that is a coroutine of atoll._aio: its `name`, with `self` before the
  * other arguments, at most three. A new reference; NULL with an exception. */

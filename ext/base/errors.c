@@ -49,7 +49,6 @@ raise_err(core_state *state, atoll_err err, const char *what)
                            "forked from; make a new one here",
                            what);
     default:
-        return raise_error(state, "AtollError", "%s: %s", what,
-                           atoll_strerror(err));
+        return raise_error(state, "AtollError", "%s: %s", what, atoll_strerror(err));
     }
 }

@@ -27,8 +27,7 @@ PyObject *
 package_get(package_module module, const char *name)
 {
     PyObject *found = package_import(module);
-    PyObject *object =
-        found == NULL ? NULL : PyObject_GetAttrString(found, name);
+    PyObject *object = found == NULL ? NULL : PyObject_GetAttrString(found, name);
     Py_XDECREF(found);
     return object;
 }
@@ -64,8 +63,8 @@ package_call(package_module module, const char *name, const char *format, ...)
 }
 
 PyObject *
-aio_call(core_state *state, const char *name, PyObject *self,
-         PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+aio_call(core_state *state, const char *name, PyObject *self, PyObject *const *args,
+         Py_ssize_t nargs, PyObject *kwnames)
 {
     if (state->aio == NULL) {
         state->aio = package_import(PACKAGE_AIO);
@@ -73,12 +72,10 @@ aio_call(core_state *state, const char *name, PyObject *self,
             return NULL;
         }
     }
-    Py_ssize_t count = nargs + (kwnames == NULL ? 0
-                                                : PyTuple_GET_SIZE(kwnames));
+    Py_ssize_t count = nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames));
     PyObject *few[4] = {self};
     if (count > 3) {
-        return PyErr_Format(PyExc_TypeError, "too many arguments (%zd)",
-                            count);
+        return PyErr_Format(PyExc_TypeError, "too many arguments (%zd)", count);
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         few[i + 1] = args[i];
@@ -87,8 +84,7 @@ aio_call(core_state *state, const char *name, PyObject *self,
     if (function == NULL) {
         return NULL;
     }
-    PyObject *result =
-        PyObject_Vectorcall(function, few, (size_t)nargs + 1, kwnames);
+    PyObject *result = PyObject_Vectorcall(function, few, (size_t)nargs + 1, kwnames);
     Py_DECREF(function);
     return result;
 }

@@ -19,8 +19,7 @@ core_state_import(void)
     /* The package first: it tells the core its classes. */
     PyObject *package = PyImport_ImportModule("atoll");
     Py_XDECREF(package);
-    PyObject *module =
-        package == NULL ? NULL : PyImport_ImportModule("atoll._core");
+    PyObject *module = package == NULL ? NULL : PyImport_ImportModule("atoll._core");
     if (module == NULL) {
         return NULL;
     }

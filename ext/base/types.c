@@ -23,8 +23,7 @@ int
 core_add_constants(core_state *state, const core_constant *table)
 {
     for (; table->name != NULL; table++) {
-        if (PyModule_AddIntConstant(state->module, table->name, table->value) <
-            0) {
+        if (PyModule_AddIntConstant(state->module, table->name, table->value) < 0) {
             return -1;
         }
     }
@@ -37,9 +36,8 @@ PyObject *
 core_handle_find(const core_state *state, long long key)
 {
     PyObject *obj = NULL, *number = PyLong_FromLongLong(key);
-    PyObject *known = number == NULL
-                          ? NULL
-                          : PyDict_GetItemWithError(state->handles, number);
+    PyObject *known =
+        number == NULL ? NULL : PyDict_GetItemWithError(state->handles, number);
     if (known != NULL) {
         obj = Py_NewRef((PyObject *)PyLong_AsVoidPtr(known));
     }
@@ -52,9 +50,7 @@ core_handle_add(core_state *state, long long key, PyObject *obj)
 {
     PyObject *number = PyLong_FromLongLong(key);
     PyObject *address = number == NULL ? NULL : PyLong_FromVoidPtr(obj);
-    int rc = address == NULL
-                 ? -1
-                 : PyDict_SetItem(state->handles, number, address);
+    int rc = address == NULL ? -1 : PyDict_SetItem(state->handles, number, address);
     Py_XDECREF(number);
     Py_XDECREF(address);
     return rc;
@@ -80,8 +76,7 @@ core_handle_forget(core_state *state, long long key)
 static const char event_name[] = "atoll_event";
 
 PyObject *
-core_event_capsule(atoll_event *event, PyCapsule_Destructor release,
-                   void *context)
+core_event_capsule(atoll_event *event, PyCapsule_Destructor release, void *context)
 {
     PyObject *capsule = PyCapsule_New(event, event_name, NULL);
     if (capsule != NULL && (PyCapsule_SetContext(capsule, context) < 0 ||

@@ -24,7 +24,7 @@ typedef struct chanobj {
     atoll_chan *chan;  /* counted (and its end, for a channel); constant */
     PyObject *weakrefs;
     xfer_handle_kind kind;
-    bool retired; /* an end that has been given back: retire() */
+    bool retired;   /* an end that has been given back: retire() */
     wait_hold hold; /* that this interpreter has it */
 } chanobj;
 
@@ -39,11 +39,9 @@ enum { KIND_QUEUE = 1, KIND_CHANNEL = 2, KIND_TIMER = 3 };
 /* The object for `chan` here: the one that exists, or a new one that takes a
  * reference of its own. The caller has an end of that kind, so one that has been
  * retired here can take an end again. NULL with an exception. */
-PyObject *chanobj_get(core_state *state, xfer_handle_kind kind,
-                      atoll_chan *chan);
+PyObject *chanobj_get(core_state *state, xfer_handle_kind kind, atoll_chan *chan);
 /* The same, but one that has been retired stays so. */
-PyObject *chanobj_peek(core_state *state, xfer_handle_kind kind,
-                       atoll_chan *chan);
+PyObject *chanobj_peek(core_state *state, xfer_handle_kind kind, atoll_chan *chan);
 
 /* The live channel with this id as an object; error_name is raised if there
  * is none. `core_kind` must match. */
@@ -56,14 +54,13 @@ PyObject *chanobj_list(core_state *state, int core_kind,
                        PyObject *(*make)(core_state *, atoll_chan *));
 
 /* Send an encoded message, or receive one: without waiting if possible, else
- * detached, until `deadline`. To a retired end all is CLOSED. 0 with *err, and the message's owner is as
- * atoll_chan_send and _recv say; -1 with an exception: nothing happened. */
-int chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline,
-                 atoll_err *err);
+ * detached, until `deadline`. To a retired end all is CLOSED. 0 with *err, and the
+ * message's owner is as atoll_chan_send and _recv say; -1 with an exception: nothing
+ * happened. */
+int chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err);
 
 /* Receive a message; as chanobj_send. */
-int chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline,
-                 atoll_err *err);
+int chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err);
 
 /* The object of a received message: decoded, or what its orphan rule says. */
 PyObject *chanobj_open(chanobj *self, atoll_msg *msg);
@@ -93,8 +90,8 @@ PyObject *chanobj_raise(chanobj *self, atoll_err err);
 
 /* Methods of both kinds that are coroutines of atoll._aio: sending, receiving, and the
  * next of `async for`. */
-PyObject *chanobj_send_async(PyObject *obj, PyObject *const *args,
-                             Py_ssize_t nargs, PyObject *kwnames);
+PyObject *chanobj_send_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames);
 
 /* Receive, in a coroutine. */
 PyObject *chanobj_recv_async(PyObject *obj, PyObject *ignored);

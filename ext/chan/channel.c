@@ -41,8 +41,7 @@ PyDoc_STRVAR(send_doc,
 "Can be interrupted by a signal; then nothing was sent.");
 
 static PyObject *
-send_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-          PyObject *kwnames)
+send_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     chanobj *self = (chanobj *)obj;
     if (nargs == 1 && kwnames == NULL) {
@@ -72,8 +71,7 @@ send_send_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     static const char *const names[] = {"obj", "unbounditems"};
     PyObject *values[2] = {NULL, NULL};
     int orphan;
-    if (args_parse("send_nowait", args, nargs, kwnames, names, 2, 1, 1,
-                   values) < 0 ||
+    if (args_parse("send_nowait", args, nargs, kwnames, names, 2, 1, 1, values) < 0 ||
         chanobj_parse_orphan(values[1], &orphan) < 0) {
         return NULL;
     }
@@ -94,8 +92,7 @@ send_send_buffer(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     PyObject *values[3] = {NULL, NULL, NULL};
     int64_t deadline;
     int orphan;
-    if (args_parse("send_buffer", args, nargs, kwnames, names, 3, 1, 2,
-                   values) < 0 ||
+    if (args_parse("send_buffer", args, nargs, kwnames, names, 3, 1, 2, values) < 0 ||
         detach_deadline(values[1], &deadline) < 0 ||
         chanobj_parse_orphan(values[2], &orphan) < 0) {
         return NULL;
@@ -142,8 +139,7 @@ PyDoc_STRVAR(recv_doc,
 "Can be interrupted by a signal.");
 
 static PyObject *
-recv_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-          PyObject *kwnames)
+recv_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"timeout"};
     PyObject *values[1] = {NULL};
@@ -165,8 +161,7 @@ recv_recv_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 {
     static const char *const names[] = {"default"};
     PyObject *values[1] = {NULL};
-    if (args_parse("recv_nowait", args, nargs, kwnames, names, 1, 0, 1,
-                   values) < 0) {
+    if (args_parse("recv_nowait", args, nargs, kwnames, names, 1, 0, 1, values) < 0) {
         return NULL;
     }
     return recv_object((chanobj *)obj, ATOLL_NOW, values[0]);
@@ -223,8 +218,7 @@ PyDoc_STRVAR(recv_retire_doc,
 
 static PyMethodDef send_methods[] = {
     {"retire", chanend_retire, METH_NOARGS, send_retire_doc},
-    {"send", (PyCFunction)(void *)send_send, METH_FASTCALL | METH_KEYWORDS,
-     send_doc},
+    {"send", (PyCFunction)(void *)send_send, METH_FASTCALL | METH_KEYWORDS, send_doc},
     {"send_nowait", (PyCFunction)(void *)send_send_nowait,
      METH_FASTCALL | METH_KEYWORDS, send_nowait_doc},
     {"send_async", (PyCFunction)(void *)chanobj_send_async,
@@ -236,18 +230,17 @@ static PyMethodDef send_methods[] = {
 
 static PyMethodDef recv_methods[] = {
     {"retire", chanend_retire, METH_NOARGS, recv_retire_doc},
-    {"recv", (PyCFunction)(void *)recv_recv, METH_FASTCALL | METH_KEYWORDS,
-     recv_doc},
+    {"recv", (PyCFunction)(void *)recv_recv, METH_FASTCALL | METH_KEYWORDS, recv_doc},
     {"recv_nowait", (PyCFunction)(void *)recv_recv_nowait,
      METH_FASTCALL | METH_KEYWORDS, recv_nowait_doc},
     {"recv_async", chanobj_recv_async, METH_NOARGS, recv_async_doc},
     CHANEND_METHODS,
 };
 
-#define LIFE_DOC                                                            \
-    "Made by create_channel(); can be sent to other interpreters. One object\n" \
+#define LIFE_DOC                                                                 \
+    "Made by create_channel(); can be sent to other interpreters. One object\n"  \
     "per channel and interpreter. When the last sending end of a channel goes\n" \
-    "it closes after what was accepted; when the last receiving end goes it\n" \
+    "it closes after what was accepted; when the last receiving end goes it\n"   \
     "closes at once. A context manager that closes. Pickles as its id, within\n" \
     "this process."
 
@@ -278,9 +271,8 @@ static PyType_Slot recv_slots[] = {
     {0, NULL},
 };
 
-#define END_FLAGS                                                           \
-    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |                        \
-     Py_TPFLAGS_DISALLOW_INSTANTIATION)
+#define END_FLAGS \
+    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION)
 
 static PyType_Spec send_spec = {
     .name = "atoll.SendChannel",

@@ -16,8 +16,7 @@
 static PyThreadState *
 detach_if_many(const chanobj *self)
 {
-    return atoll_chan_waiting(self->chan, MANY) == MANY ? PyEval_SaveThread()
-                                                        : NULL;
+    return atoll_chan_waiting(self->chan, MANY) == MANY ? PyEval_SaveThread() : NULL;
 }
 
 static void
@@ -84,8 +83,8 @@ encode_pair(core_state *state, PyObject *info, PyObject *exc, atoll_msg *msg)
         raise_err(state, err, "channel");
         return -1;
     }
-    PyObject *pair = Py_BuildValue(
-        "(Os)", info, "it holds something that only one can receive");
+    PyObject *pair =
+        Py_BuildValue("(Os)", info, "it holds something that only one can receive");
     int rc = pair == NULL ? -1 : xfer_encode(state, pair, msg);
     Py_XDECREF(pair);
     return rc;
@@ -115,17 +114,17 @@ encode_why(core_state *state, PyObject *exc, atoll_msg *msg)
 }
 
 const char chanend_poison_doc[] =
-"poison($self, /, exc=None)\n--\n\n"
-"Tell everybody that something has gone wrong: all who wait at this channel,\n"
-"and all who use it later, get ChannelPoisoned, whose `reason` and `__cause__`\n"
-"are a copy of `exc`, also if the channel was closed before. Objects that were\n"
-"sent and not received are dropped. The first poison counts. Does not block.\n\n"
-"Args:\n"
-"  exc (BaseException | None): why. If it is a ChannelPoisoned, its reason is\n"
-"    passed on. If it cannot be sent, a RemoteError stands for it.\n"
-"Returns:\n"
-"  int: how many objects were dropped; 0 if it was poisoned already, and if\n"
-"  this end has been retired, which then has no say any more.";
+    "poison($self, /, exc=None)\n--\n\n"
+    "Tell everybody that something has gone wrong: all who wait at this channel,\n"
+    "and all who use it later, get ChannelPoisoned, whose `reason` and `__cause__`\n"
+    "are a copy of `exc`, also if the channel was closed before. Objects that were\n"
+    "sent and not received are dropped. The first poison counts. Does not block.\n\n"
+    "Args:\n"
+    "  exc (BaseException | None): why. If it is a ChannelPoisoned, its reason is\n"
+    "    passed on. If it cannot be sent, a RemoteError stands for it.\n"
+    "Returns:\n"
+    "  int: how many objects were dropped; 0 if it was poisoned already, and if\n"
+    "  this end has been retired, which then has no say any more.";
 
 PyObject *
 chanend_poison(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
@@ -134,14 +133,13 @@ chanend_poison(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     static const char *const names[] = {"exc"};
     PyObject *values[1] = {NULL};
     chanobj *self = (chanobj *)obj;
-    if (args_parse("poison", args, nargs, kwnames, names, 1, 0, 1, values) <
-        0) {
+    if (args_parse("poison", args, nargs, kwnames, names, 1, 0, 1, values) < 0) {
         return NULL;
     }
     PyObject *exc = values[0] == NULL ? Py_None : values[0];
     if (exc != Py_None && !PyExceptionInstance_Check(exc)) {
-        return PyErr_Format(PyExc_TypeError,
-                            "exc must be an exception or None, not %T", exc);
+        return PyErr_Format(PyExc_TypeError, "exc must be an exception or None, not %T",
+                            exc);
     }
     if (self->retired || atoll_chan_why(self->chan) != NULL) {
         return PyLong_FromLong(0);
@@ -216,15 +214,13 @@ chanend_raise(chanobj *self, atoll_err err, const char *if_not_ready)
                                ? "no room and no receiver is waiting"
                                : "nothing has been sent");
     case ATOLL_ERR_TIMEOUT:
-        return raise_error(self->state, "ChannelTimeout",
-                           "channel %llu: %s in time", id,
-                           self->kind == HANDLE_SEND ? "nobody received"
-                                                     : "nothing was sent");
+        return raise_error(
+            self->state, "ChannelTimeout", "channel %llu: %s in time", id,
+            self->kind == HANDLE_SEND ? "nobody received" : "nothing was sent");
     case ATOLL_ERR_CLOSED:
         return raise_error(self->state, "ChannelClosed",
-                           self->retired
-                               ? "channel %llu: this end has been retired"
-                               : "channel %llu is closed",
+                           self->retired ? "channel %llu: this end has been retired"
+                                         : "channel %llu is closed",
                            id);
     case ATOLL_ERR_POISONED:
         return raise_poisoned(self);
@@ -242,11 +238,11 @@ channel_raise(chanobj *self, atoll_err err)
 /* ------------------------------------------------------------ close, retire */
 
 const char chanend_close_doc[] =
-"close($self, /)\n--\n\n"
-"Close the channel. Senders, also those who wait, get ChannelClosed; receivers\n"
-"get what was accepted first. Closed from the receiving end, what was not\n"
-"received is dropped. Does not block. Calling it twice is allowed. An end that\n"
-"has been retired closes nothing.";
+    "close($self, /)\n--\n\n"
+    "Close the channel. Senders, also those who wait, get ChannelClosed; receivers\n"
+    "get what was accepted first. Closed from the receiving end, what was not\n"
+    "received is dropped. Does not block. Calling it twice is allowed. An end that\n"
+    "has been retired closes nothing.";
 
 PyObject *
 chanend_close(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -269,9 +265,8 @@ chanend_retire(PyObject *obj, PyObject *Py_UNUSED(ignored))
         waits_unhold(self->state, &self->hold);
         waits_hold(self->state, &self->hold, self->chan, HANDLE_NONE);
         PyThreadState *detached = detach_if_many(self);
-        atoll_chan_end_unref(self->chan, self->kind == HANDLE_SEND
-                                             ? ATOLL_END_SEND
-                                             : ATOLL_END_RECV);
+        atoll_chan_end_unref(self->chan, self->kind == HANDLE_SEND ? ATOLL_END_SEND
+                                                                   : ATOLL_END_RECV);
         attach_again(detached);
     }
     Py_RETURN_NONE;
@@ -318,16 +313,15 @@ get_unbounditems(PyObject *obj, void *Py_UNUSED(closure))
 }
 
 PyGetSetDef chanend_getset[] = {
-    {"id", chanobj_get_id, NULL,
-     "The channel's id (int), unique in this process.", NULL},
-    {"capacity", get_capacity, NULL,
-     "Objects it may hold (int); 0 is a rendezvous.", NULL},
-    {"is_closed", get_is_closed, NULL,
-     "Is the channel closed, or poisoned? (bool)", NULL},
-    {"is_poisoned", get_is_poisoned, NULL, "Is the channel poisoned? (bool)",
+    {"id", chanobj_get_id, NULL, "The channel's id (int), unique in this process.",
      NULL},
-    {"unbounditems", get_unbounditems, NULL,
-     "The default of send(unbounditems=).", NULL},
+    {"capacity", get_capacity, NULL, "Objects it may hold (int); 0 is a rendezvous.",
+     NULL},
+    {"is_closed", get_is_closed, NULL, "Is the channel closed, or poisoned? (bool)",
+     NULL},
+    {"is_poisoned", get_is_poisoned, NULL, "Is the channel poisoned? (bool)", NULL},
+    {"unbounditems", get_unbounditems, NULL, "The default of send(unbounditems=).",
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -336,8 +330,7 @@ chanend_repr(PyObject *obj)
 {
     chanobj *self = (chanobj *)obj;
     return PyUnicode_FromFormat(
-        "%s(id=%llu)",
-        self->kind == HANDLE_SEND ? "SendChannel" : "RecvChannel",
+        "%s(id=%llu)", self->kind == HANDLE_SEND ? "SendChannel" : "RecvChannel",
         (unsigned long long)atoll_chan_id(self->chan));
 }
 
@@ -348,6 +341,6 @@ chanend_reduce(PyObject *obj, PyObject *Py_UNUSED(ignored))
     if (self->retired) { /* it has no end to give */
         return channel_raise(self, ATOLL_ERR_CLOSED);
     }
-    return chanobj_reduce(self, self->kind == HANDLE_SEND ? "_find_send"
-                                                          : "_find_recv");
+    return chanobj_reduce(self,
+                          self->kind == HANDLE_SEND ? "_find_send" : "_find_recv");
 }

@@ -10,8 +10,7 @@ find_end(PyObject *module, PyObject *args, xfer_handle_kind kind)
 {
     core_state *state = PyModule_GetState(module);
     unsigned long long id;
-    if (xfer_parse_find(state, args, "channel", "ChannelNotFoundError",
-                           &id) < 0) {
+    if (xfer_parse_find(state, args, "channel", "ChannelNotFoundError", &id) < 0) {
         return NULL;
     }
     return chanobj_find(state, kind, KIND_CHANNEL, id, "ChannelNotFoundError");
@@ -65,14 +64,13 @@ core_create_channel(PyObject *module, PyObject *args, PyObject *kwargs)
     PyObject *capacity_obj = NULL, *unbound = NULL;
     Py_ssize_t capacity = 0;
     int orphan;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O:create_channel",
-                                     keywords, &capacity_obj, &unbound)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O:create_channel", keywords,
+                                     &capacity_obj, &unbound)) {
         return NULL;
     }
     if (capacity_obj != NULL) {
         if (!PyIndex_Check(capacity_obj)) {
-            return PyErr_Format(PyExc_TypeError,
-                                "capacity must be an int, not %T",
+            return PyErr_Format(PyExc_TypeError, "capacity must be an int, not %T",
                                 capacity_obj);
         }
         capacity = PyNumber_AsSsize_t(capacity_obj, PyExc_OverflowError);
@@ -81,8 +79,8 @@ core_create_channel(PyObject *module, PyObject *args, PyObject *kwargs)
         }
     }
     if (capacity < 0) {
-        return PyErr_Format(PyExc_ValueError,
-                            "capacity must be 0 or more, not %zd", capacity);
+        return PyErr_Format(PyExc_ValueError, "capacity must be 0 or more, not %zd",
+                            capacity);
     }
     if (chanobj_parse_orphan(unbound, &orphan) < 0) {
         return NULL;
@@ -113,10 +111,8 @@ core_list_channels(PyObject *module, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     for (Py_ssize_t i = PyList_GET_SIZE(all) - 1; i >= 0; i--) {
-        chanobj *recv =
-            (chanobj *)PyTuple_GET_ITEM(PyList_GET_ITEM(all, i), 0);
-        if (atoll_chan_is_closed(recv->chan) &&
-            PySequence_DelItem(all, i) < 0) {
+        chanobj *recv = (chanobj *)PyTuple_GET_ITEM(PyList_GET_ITEM(all, i), 0);
+        if (atoll_chan_is_closed(recv->chan) && PySequence_DelItem(all, i) < 0) {
             Py_DECREF(all);
             return NULL;
         }
@@ -136,21 +132,19 @@ fill_with_time(int64_t now, atoll_msg *msg)
 /* Seconds as nanoseconds, rounded up; INT64_MAX for what is longer than that. */
 static int
 make_parse_seconds(const char *function, PyObject *seconds, bool may_be_zero,
-              int64_t *ns)
+                   int64_t *ns)
 {
     double value = PyFloat_AsDouble(seconds);
     if (value == -1.0 && PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Format(PyExc_TypeError,
-                         "%s() takes a number of seconds, not %T", function,
-                         seconds);
+            PyErr_Format(PyExc_TypeError, "%s() takes a number of seconds, not %T",
+                         function, seconds);
         }
         return -1;
     }
     if (isnan(value) || value < 0 || (value == 0 && !may_be_zero)) {
-        PyErr_Format(PyExc_ValueError,
-                     "%s() takes a %s number of seconds, not %R", function,
-                     may_be_zero ? "non-negative" : "positive", seconds);
+        PyErr_Format(PyExc_ValueError, "%s() takes a %s number of seconds, not %R",
+                     function, may_be_zero ? "non-negative" : "positive", seconds);
         return -1;
     }
     value = ceil(value * 1e9);
@@ -164,9 +158,9 @@ new_timer(PyObject *module, int64_t delay, int64_t period)
     core_state *state = PyModule_GetState(module);
     int64_t now = atoll_now();
     atoll_chan *chan;
-    atoll_err err = atoll_chan_timer(
-        delay > INT64_MAX - now ? ATOLL_FOREVER : now + delay, period,
-        KIND_TIMER, fill_with_time, &chan);
+    atoll_err err =
+        atoll_chan_timer(delay > INT64_MAX - now ? ATOLL_FOREVER : now + delay, period,
+                         KIND_TIMER, fill_with_time, &chan);
     if (err == ATOLL_ERR_CLOSED) {
         PyErr_SetString(PyExc_RuntimeError,
                         "there are no timers: the process is ending");

@@ -3,8 +3,8 @@
 
 #include <stddef.h>
 
-#include "wait/wait.h"
 #include "atoll/trace.h"
+#include "wait/wait.h"
 
 /* ------------------------------------------------------ one object per id */
 
@@ -23,7 +23,7 @@ chanobj_type_of(core_state *state, xfer_handle_kind kind)
 
 static PyObject *
 chanobj_new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
-           long long key)
+                   long long key)
 {
     chanobj *self = PyObject_New(chanobj, chanobj_type_of(state, kind));
     if (self == NULL) {
@@ -59,8 +59,7 @@ chanobj_get(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
     chanobj *self = (chanobj *)obj;
     if (self != NULL && self->retired) {
         self->retired = false; /* it has kept its reference */
-        atoll_chan_end_ref(chan, kind == HANDLE_SEND ? ATOLL_END_SEND
-                                                     : ATOLL_END_RECV);
+        atoll_chan_end_ref(chan, kind == HANDLE_SEND ? ATOLL_END_SEND : ATOLL_END_RECV);
         waits_unhold(state, &self->hold);
         waits_hold(state, &self->hold, chan, (int)kind);
     }
@@ -72,8 +71,8 @@ chanobj_dealloc(PyObject *obj)
 {
     chanobj *self = (chanobj *)obj;
     PyTypeObject *type = Py_TYPE(obj);
-    core_handle_forget(self->state, core_channel_key(atoll_chan_id(self->chan),
-                                                     (unsigned)self->kind));
+    core_handle_forget(
+        self->state, core_channel_key(atoll_chan_id(self->chan), (unsigned)self->kind));
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }
@@ -101,8 +100,8 @@ chanobj_get_id(PyObject *obj, void *Py_UNUSED(closure))
 }
 
 PyMemberDef chanobj_members[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(chanobj, weakrefs),
-     Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(chanobj, weakrefs), Py_READONLY,
+     NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -119,8 +118,7 @@ chanobj_find(core_state *state, xfer_handle_kind kind, int core_kind,
         obj = chanobj_get(state, kind, chan);
     }
     else {
-        raise_error(state, error_name, "there is no %s %llu (any more)", what,
-                    id);
+        raise_error(state, error_name, "there is no %s %llu (any more)", what, id);
     }
     if (chan != NULL) {
         atoll_chan_unref(chan);
@@ -192,8 +190,8 @@ chanobj_trace(const chanobj *self, bool sent, atoll_err err)
     if (err == ATOLL_OK) {
         int64_t now = atoll_now();
         atoll_trace_note(sent ? TRACE_SEND : TRACE_RECV, now, now,
-                   atoll_chan_id(self->chan),
-                   self->kind == HANDLE_QUEUE ? "queue" : "channel");
+                         atoll_chan_id(self->chan),
+                         self->kind == HANDLE_QUEUE ? "queue" : "channel");
     }
 }
 
@@ -201,13 +199,13 @@ int
 chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 {
     /* Usually it need not wait, and then need not let go of the GIL. */
-    *err = self->retired ? ATOLL_ERR_CLOSED
-                         : atoll_chan_send(self->chan, msg, &no_wait);
+    *err =
+        self->retired ? ATOLL_ERR_CLOSED : atoll_chan_send(self->chan, msg, &no_wait);
     int rc = 0;
     if (*err == ATOLL_ERR_AGAIN && deadline != ATOLL_NOW) {
         transfer t = {self->chan, msg};
-        rc = detach_wait_one(self->state, do_send, &t, deadline, NULL,
-                             &wait_send, self->chan, err);
+        rc = detach_wait_one(self->state, do_send, &t, deadline, NULL, &wait_send,
+                             self->chan, err);
     }
     if (atoll_trace_on(TRACE_MESSAGES) && rc == 0) {
         chanobj_trace(self, true, *err);
@@ -218,13 +216,13 @@ chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 int
 chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 {
-    *err = self->retired ? ATOLL_ERR_CLOSED
-                         : atoll_chan_recv(self->chan, msg, &no_wait);
+    *err =
+        self->retired ? ATOLL_ERR_CLOSED : atoll_chan_recv(self->chan, msg, &no_wait);
     int rc = 0;
     if (*err == ATOLL_ERR_AGAIN && deadline != ATOLL_NOW) {
         transfer t = {self->chan, msg};
-        rc = detach_wait_one(self->state, do_recv, &t, deadline, NULL,
-                             &wait_recv, self->chan, err);
+        rc = detach_wait_one(self->state, do_recv, &t, deadline, NULL, &wait_recv,
+                             self->chan, err);
     }
     if (atoll_trace_on(TRACE_MESSAGES) && rc == 0) {
         chanobj_trace(self, false, *err);
@@ -253,8 +251,7 @@ void
 chanobj_set_orphan(chanobj *self, atoll_msg *msg, int orphan)
 {
     int word = self->kind == HANDLE_QUEUE ? QUEUE_ORPHAN : CHANNEL_ORPHAN;
-    msg->orphan = (uint8_t)(orphan >= 0 ? orphan
-                                        : atoll_chan_user(self->chan)[word]);
+    msg->orphan = (uint8_t)(orphan >= 0 ? orphan : atoll_chan_user(self->chan)[word]);
 }
 
 int
@@ -270,8 +267,8 @@ chanobj_parse_orphan(PyObject *value, int *orphan)
         return -1;
     }
     if (rule == NULL) {
-        PyErr_Format(PyExc_NotImplementedError,
-                     "unsupported unbound replacement op %R", value);
+        PyErr_Format(PyExc_NotImplementedError, "unsupported unbound replacement op %R",
+                     value);
         return -1;
     }
     *orphan = PyLong_AsInt(rule);
@@ -288,8 +285,8 @@ chanobj_parse_orphan(PyObject *value, int *orphan)
 PyObject *
 chanobj_orphan_rule(core_state *state, int orphan)
 {
-    static const char *const names[] = {"KEEP", "UNBOUND_REMOVE",
-                                        "UNBOUND_ERROR", "UNBOUND"};
+    static const char *const names[] = {"KEEP", "UNBOUND_REMOVE", "UNBOUND_ERROR",
+                                        "UNBOUND"};
     return Py_XNewRef(error_class(state, names[orphan]));
 }
 
@@ -315,8 +312,7 @@ PyObject *
 chanobj_send_async(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
                    PyObject *kwnames)
 {
-    return aio_call(((chanobj *)obj)->state, "put_async", obj, args, nargs,
-                    kwnames);
+    return aio_call(((chanobj *)obj)->state, "put_async", obj, args, nargs, kwnames);
 }
 
 PyObject *

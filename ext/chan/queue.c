@@ -18,14 +18,13 @@ queue_from_chan(core_state *state, atoll_chan *chan)
 
 static PyObject *
 queue_raise_for(chanobj *self, atoll_err err, const char *if_late,
-          const char *if_late_text)
+                const char *if_late_text)
 {
     unsigned long long id = atoll_chan_id(self->chan);
     switch (err) {
     case ATOLL_ERR_AGAIN:
     case ATOLL_ERR_TIMEOUT:
-        return raise_error(self->state, if_late, "queue %llu is %s", id,
-                           if_late_text);
+        return raise_error(self->state, if_late, "queue %llu is %s", id, if_late_text);
     case ATOLL_ERR_CLOSED:
         return raise_error(self->state, "QueueShutDown",
                            "queue %llu has been shut down", id);
@@ -104,20 +103,17 @@ PyDoc_STRVAR(put_doc,
 "Can be interrupted by a signal; then nothing has been put.");
 
 static PyObject *
-queue_put(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-          PyObject *kwnames)
+queue_put(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     chanobj *self = (chanobj *)obj;
     if (nargs == 1 && kwnames == NULL) {
         return put_object(self, args[0], ATOLL_FOREVER, -1);
     }
-    static const char *const keywords[] = {"obj", "block", "timeout",
-                                           "unbounditems"};
+    static const char *const keywords[] = {"obj", "block", "timeout", "unbounditems"};
     PyObject *values[4] = {NULL, NULL, NULL, NULL};
     int64_t deadline;
     int orphan;
-    if (args_parse("put", args, nargs, kwnames, keywords, 4, 1, 3, values) <
-            0 ||
+    if (args_parse("put", args, nargs, kwnames, keywords, 4, 1, 3, values) < 0 ||
         parse_deadline(values[1], values[2], &deadline) < 0 ||
         chanobj_parse_orphan(values[3], &orphan) < 0) {
         return NULL;
@@ -136,8 +132,7 @@ queue_put_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     static const char *const keywords[] = {"obj", "unbounditems"};
     PyObject *values[2] = {NULL, NULL};
     int orphan;
-    if (args_parse("put_nowait", args, nargs, kwnames, keywords, 2, 1, 1,
-                   values) < 0 ||
+    if (args_parse("put_nowait", args, nargs, kwnames, keywords, 2, 1, 1, values) < 0 ||
         chanobj_parse_orphan(values[1], &orphan) < 0) {
         return NULL;
     }
@@ -161,8 +156,7 @@ PyDoc_STRVAR(get_doc,
 "the queue is as it was.");
 
 static PyObject *
-queue_get(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-          PyObject *kwnames)
+queue_get(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     chanobj *self = (chanobj *)obj;
     if (nargs == 0 && kwnames == NULL) {
@@ -244,8 +238,7 @@ queue_shutdown(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 {
     static const char *const keywords[] = {"immediate"};
     PyObject *values[1] = {NULL};
-    if (args_parse("shutdown", args, nargs, kwnames, keywords, 1, 0, 1,
-                   values) < 0) {
+    if (args_parse("shutdown", args, nargs, kwnames, keywords, 1, 0, 1, values) < 0) {
         return NULL;
     }
     int immediate = values[0] == NULL ? 0 : PyObject_IsTrue(values[0]);
@@ -279,8 +272,8 @@ queue_get_is_shutdown(PyObject *obj, void *Py_UNUSED(closure))
 static PyObject *
 queue_repr(PyObject *obj)
 {
-    return PyUnicode_FromFormat("Queue(%llu)", (unsigned long long)
-                                atoll_chan_id(queue_chan_of(obj)));
+    return PyUnicode_FromFormat("Queue(%llu)",
+                                (unsigned long long)atoll_chan_id(queue_chan_of(obj)));
 }
 
 static PyObject *
@@ -313,20 +306,17 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     unsigned long long value = PyLong_AsUnsignedLongLong(id);
     if (value == (unsigned long long)-1 && PyErr_Occurred()) {
-        return PyErr_Format(PyExc_ValueError, "id must be 0 or more, got %R",
-                            id);
+        return PyErr_Format(PyExc_ValueError, "id must be 0 or more, got %R", id);
     }
-    return chanobj_find(PyType_GetModuleState(type), HANDLE_QUEUE, KIND_QUEUE,
-                        value, "QueueNotFoundError");
+    return chanobj_find(PyType_GetModuleState(type), HANDLE_QUEUE, KIND_QUEUE, value,
+                        "QueueNotFoundError");
 }
 
 static PyMethodDef queue_methods[] = {
-    {"put", (PyCFunction)(void *)queue_put, METH_FASTCALL | METH_KEYWORDS,
-     put_doc},
-    {"put_nowait", (PyCFunction)(void *)queue_put_nowait,
-     METH_FASTCALL | METH_KEYWORDS, put_nowait_doc},
-    {"get", (PyCFunction)(void *)queue_get, METH_FASTCALL | METH_KEYWORDS,
-     get_doc},
+    {"put", (PyCFunction)(void *)queue_put, METH_FASTCALL | METH_KEYWORDS, put_doc},
+    {"put_nowait", (PyCFunction)(void *)queue_put_nowait, METH_FASTCALL | METH_KEYWORDS,
+     put_nowait_doc},
+    {"get", (PyCFunction)(void *)queue_get, METH_FASTCALL | METH_KEYWORDS, get_doc},
     {"get_nowait", queue_get_nowait, METH_NOARGS, get_nowait_doc},
     {"put_async", (PyCFunction)(void *)chanobj_send_async,
      METH_FASTCALL | METH_KEYWORDS, put_async_doc},
@@ -334,20 +324,20 @@ static PyMethodDef queue_methods[] = {
     {"qsize", queue_qsize, METH_NOARGS, qsize_doc},
     {"empty", queue_empty, METH_NOARGS, empty_doc},
     {"full", queue_full, METH_NOARGS, full_doc},
-    {"shutdown", (PyCFunction)(void *)queue_shutdown,
-     METH_FASTCALL | METH_KEYWORDS, shutdown_doc},
+    {"shutdown", (PyCFunction)(void *)queue_shutdown, METH_FASTCALL | METH_KEYWORDS,
+     shutdown_doc},
     {"__reduce__", queue_reduce, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef queue_getset[] = {
     {"id", chanobj_get_id, NULL, "The id (int), unique in this process.", NULL},
-    {"maxsize", queue_get_maxsize, NULL,
-     "Items it may hold (int); <= 0: no limit.", NULL},
-    {"unbounditems", queue_get_unbounditems, NULL,
-     "The default of put(unbounditems=).", NULL},
-    {"is_shutdown", queue_get_is_shutdown, NULL,
-     "Has shutdown() been called? (bool)", NULL},
+    {"maxsize", queue_get_maxsize, NULL, "Items it may hold (int); <= 0: no limit.",
+     NULL},
+    {"unbounditems", queue_get_unbounditems, NULL, "The default of put(unbounditems=).",
+     NULL},
+    {"is_shutdown", queue_get_is_shutdown, NULL, "Has shutdown() been called? (bool)",
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -386,12 +376,10 @@ core_find_queue(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
     unsigned long long id;
-    if (xfer_parse_find(state, args, "queue", "QueueNotFoundError", &id) <
-        0) {
+    if (xfer_parse_find(state, args, "queue", "QueueNotFoundError", &id) < 0) {
         return NULL;
     }
-    return chanobj_find(state, HANDLE_QUEUE, KIND_QUEUE, id,
-                        "QueueNotFoundError");
+    return chanobj_find(state, HANDLE_QUEUE, KIND_QUEUE, id, "QueueNotFoundError");
 }
 
 PyDoc_STRVAR(create_queue_doc,
@@ -411,15 +399,15 @@ core_create_queue(PyObject *module, PyObject *args, PyObject *kwargs)
     core_state *state = PyModule_GetState(module);
     static char *keywords[] = {"maxsize", "unbounditems", NULL};
     PyObject *maxsize_obj = NULL, *unbound = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O:create_queue",
-                                     keywords, &maxsize_obj, &unbound)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O:create_queue", keywords,
+                                     &maxsize_obj, &unbound)) {
         return NULL;
     }
     long long maxsize = 0;
     if (maxsize_obj != NULL) {
         if (!PyIndex_Check(maxsize_obj)) {
-            return PyErr_Format(PyExc_TypeError,
-                                "maxsize must be an int, not %T", maxsize_obj);
+            return PyErr_Format(PyExc_TypeError, "maxsize must be an int, not %T",
+                                maxsize_obj);
         }
         maxsize = PyLong_AsLongLong(maxsize_obj);
         if (maxsize == -1 && PyErr_Occurred()) {
@@ -431,8 +419,8 @@ core_create_queue(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     atoll_chan *chan;
-    atoll_err err = atoll_chan_new(
-        maxsize <= 0 ? ATOLL_UNBOUNDED : (size_t)maxsize, KIND_QUEUE, &chan);
+    atoll_err err = atoll_chan_new(maxsize <= 0 ? ATOLL_UNBOUNDED : (size_t)maxsize,
+                                   KIND_QUEUE, &chan);
     if (err != ATOLL_OK) {
         return raise_err(state, err, "queue");
     }

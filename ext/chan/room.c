@@ -65,15 +65,12 @@ chan_open_recv(core_state *state, void *ptr)
     return chanobj_get(state, HANDLE_RECV, ptr);
 }
 
-static const wire_kind chan_queue_kind = {.ref = chan_ref_queue,
-                                          .unref = chan_unref_queue,
-                                          .open = chan_open_queue};
-static const wire_kind chan_send_kind = {.ref = chan_ref_send,
-                                         .unref = chan_unref_send,
-                                         .open = chan_open_send};
-static const wire_kind chan_recv_kind = {.ref = chan_ref_recv,
-                                         .unref = chan_unref_recv,
-                                         .open = chan_open_recv};
+static const wire_kind chan_queue_kind = {
+    .ref = chan_ref_queue, .unref = chan_unref_queue, .open = chan_open_queue};
+static const wire_kind chan_send_kind = {
+    .ref = chan_ref_send, .unref = chan_unref_send, .open = chan_open_send};
+static const wire_kind chan_recv_kind = {
+    .ref = chan_ref_recv, .unref = chan_unref_recv, .open = chan_open_recv};
 
 /* Append a queue or an end, unless it has no end to give. */
 static int
@@ -137,9 +134,6 @@ chan_clear(core_state *state)
 }
 
 const core_room chan_room = {
-    CORE_ROOM_DATA(chan),
-    .start = chan_start,
-    .begin = chan_begin,
-    .visit = chan_visit,
-    .clear = chan_clear,
+    CORE_ROOM_DATA(chan), .start = chan_start, .begin = chan_begin,
+    .visit = chan_visit,  .clear = chan_clear,
 };

@@ -12,16 +12,16 @@ chan_is_queue(const atoll_chan *chan)
 static void
 chan_describe_recv(const void *object, char *text, size_t size)
 {
-    snprintf(text, size, chan_is_queue(object) ? "get from queue %llu"
-                                          : "recv on channel %llu",
+    snprintf(text, size,
+             chan_is_queue(object) ? "get from queue %llu" : "recv on channel %llu",
              (unsigned long long)atoll_chan_id(object));
 }
 
 static void
 chan_describe_send(const void *object, char *text, size_t size)
 {
-    snprintf(text, size, chan_is_queue(object) ? "put into queue %llu"
-                                          : "send on channel %llu",
+    snprintf(text, size,
+             chan_is_queue(object) ? "put into queue %llu" : "send on channel %llu",
              (unsigned long long)atoll_chan_id(object));
 }
 
@@ -46,8 +46,7 @@ chan_other_end_lives(const void *object, atoll_end end, waits_view *view)
     int side = end == ATOLL_END_SEND ? HANDLE_SEND : HANDLE_RECV;
     return view->held_live(view, object, side) ||
            facts.ends[end] > view->held(view, object, side) ||
-           facts.refs > facts.ends[ATOLL_END_SEND] +
-                            facts.ends[ATOLL_END_RECV] +
+           facts.refs > facts.ends[ATOLL_END_SEND] + facts.ends[ATOLL_END_RECV] +
                             view->held(view, object, HANDLE_NONE); /* retired */
 }
 

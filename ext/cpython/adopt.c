@@ -27,8 +27,7 @@ alloc_blob(adopt_kind kind, size_t offset, size_t bytes)
         atoll_free(blob);
         return NULL;
     }
-    *blob = (adopt_blob){.block = block, .offset = offset, .size = bytes,
-                         .kind = kind};
+    *blob = (adopt_blob){.block = block, .offset = offset, .size = bytes, .kind = kind};
     return blob;
 }
 
@@ -130,8 +129,8 @@ adopt_count_out(void)
 static PyObject *
 bytes_of(void *block, size_t size)
 {
-    PyBytesObject *bytes = (PyBytesObject *)PyObject_InitVar(
-        block, &PyBytes_Type, (Py_ssize_t)size);
+    PyBytesObject *bytes =
+        (PyBytesObject *)PyObject_InitVar(block, &PyBytes_Type, (Py_ssize_t)size);
     compat_bytes_no_hash(bytes);
     return (PyObject *)bytes;
 }
@@ -144,8 +143,7 @@ str_of(void *block, size_t length, uint32_t maxchar)
     if (model == NULL) {
         return NULL;
     }
-    PyASCIIObject *str =
-        (PyASCIIObject *)PyObject_Init(block, &PyUnicode_Type);
+    PyASCIIObject *str = (PyASCIIObject *)PyObject_Init(block, &PyUnicode_Type);
     str->length = (Py_ssize_t)length;
     str->hash = -1;
     str->state = ((PyASCIIObject *)model)->state;
@@ -191,8 +189,7 @@ copy_of(const adopt_blob *blob)
     }
     PyObject *str = PyUnicode_New(length, blob->maxchar);
     if (str != NULL) {
-        memcpy(PyUnicode_DATA(str), data,
-               blob->length * (size_t)PyUnicode_KIND(str));
+        memcpy(PyUnicode_DATA(str), data, blob->length * (size_t)PyUnicode_KIND(str));
     }
     return str;
 }
@@ -209,9 +206,8 @@ adopt_take(core_state *state, adopt_blob *blob)
               : blob->kind == ADOPT_STR
                   ? str_of(blob->block, blob->length, blob->maxchar)
                   : adopt_bytearray(blob->block, blob->offset, blob->length,
-                                    COMPAT_BYTEARRAY_HAS_BYTES
-                                        ? blob->length
-                                        : blob->length + 1);
+                                    COMPAT_BYTEARRAY_HAS_BYTES ? blob->length
+                                                               : blob->length + 1);
         if (obj != NULL) {
             blob->block = NULL; /* the object's now */
         }

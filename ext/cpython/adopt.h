@@ -22,10 +22,10 @@ typedef enum adopt_kind { ADOPT_STR, ADOPT_BYTES, ADOPT_BYTEARRAY } adopt_kind;
 
 /* A note, and the block it is about. Belongs to the message. */
 typedef struct adopt_blob {
-    void *block;     /* of the raw allocator; owned */
-    size_t length;   /* bytes, or code points of a str */
-    size_t offset;   /* of the data in the block */
-    size_t size;     /* of the data, in bytes; eight more are allocated */
+    void *block;      /* of the raw allocator; owned */
+    size_t length;    /* bytes, or code points of a str */
+    size_t offset;    /* of the data in the block */
+    size_t size;      /* of the data, in bytes; eight more are allocated */
     uint32_t maxchar; /* of a str: 127, 255, 65535 or 1114111 */
     adopt_kind kind;
 } adopt_blob;

@@ -4,7 +4,6 @@
 #include "cpython/adopt.h"
 #include "cpython/version.h"
 
-
 /* PyDictObject, whose second field has another name in each version. */
 typedef struct dict_head {
     PyObject_HEAD
@@ -49,8 +48,7 @@ layout_table(Py_ssize_t count)
         .usable = (Py_ssize_t)layout_most(log2_size),
     };
     memset(keys->index, 0xff, (size_t)1 << keys->log2_index_bytes);
-    memset(layout_entries(keys), 0,
-           layout_most(log2_size) * sizeof(layout_pair));
+    memset(layout_entries(keys), 0, layout_most(log2_size) * sizeof(layout_pair));
     return keys;
 }
 

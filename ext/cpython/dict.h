@@ -95,22 +95,21 @@ layout_keys_of(PyObject *dict)
 static inline layout_pair *
 layout_entries(layout_keys *keys)
 {
-    return (layout_pair *)(void *)(keys->index +
-                                   ((size_t)1 << keys->log2_index_bytes));
+    return (layout_pair *)(void *)(keys->index + ((size_t)1 << keys->log2_index_bytes));
 }
 
 /* PyDict_Next(), with the same meaning of `at` for both ways to do it. */
 static inline bool
-layout_next(const core_state *state, PyObject *dict, Py_ssize_t *at,
-            PyObject **key, PyObject **value)
+layout_next(const core_state *state, PyObject *dict, Py_ssize_t *at, PyObject **key,
+            PyObject **value)
 {
     layout_keys *keys = layout_keys_of(dict);
     if (!state->cpython->layout.reads || ((PyDictObject *)dict)->ma_values != NULL) {
         return PyDict_Next(dict, at, key, value);
     }
     Py_ssize_t general = keys->kind == KEYS_GENERAL, i = *at;
-    PyObject *const *pair = (PyObject *const *)layout_entries(keys) + general +
-                            i * (2 + general);
+    PyObject *const *pair =
+        (PyObject *const *)layout_entries(keys) + general + i * (2 + general);
     while (i < keys->used && pair[1] == NULL) {
         i++;
         pair += 2 + general;
@@ -131,8 +130,7 @@ layout_pairs(const core_state *state, PyObject *dict)
 {
     layout_keys *keys = layout_keys_of(dict);
     return state->cpython->layout.reads && ((PyDictObject *)dict)->ma_values == NULL &&
-                   keys->kind == KEYS_UNICODE &&
-                   keys->used == PyDict_GET_SIZE(dict)
+                   keys->kind == KEYS_UNICODE && keys->used == PyDict_GET_SIZE(dict)
                ? layout_entries(keys)
                : NULL;
 }
@@ -179,8 +177,7 @@ layout_cached_keys(PyTypeObject *type)
     if (!(type->tp_flags & Py_TPFLAGS_INLINE_VALUES)) {
         return NULL;
     }
-    layout_keys *keys =
-        (layout_keys *)((PyHeapTypeObject *)type)->ht_cached_keys;
+    layout_keys *keys = (layout_keys *)((PyHeapTypeObject *)type)->ht_cached_keys;
     return keys != NULL && keys->kind == KEYS_SPLIT ? keys : NULL;
 }
 
@@ -194,11 +191,8 @@ bool layout_slots(const core_state *state, PyTypeObject *type, PyObject *names,
 static inline layout_values *
 layout_open(const core_state *state, PyObject *obj, PyTypeObject *type)
 {
-    layout_values *values =
-        Py_TYPE(obj) == type ? layout_values_of(state, obj) : NULL;
-    return values != NULL && ((PyObject **)obj)[LAYOUT_DICT_AT] == NULL
-               ? values
-               : NULL;
+    layout_values *values = Py_TYPE(obj) == type ? layout_values_of(state, obj) : NULL;
+    return values != NULL && ((PyObject **)obj)[LAYOUT_DICT_AT] == NULL ? values : NULL;
 }
 
 /* Make an attribute, unless there is one. Steals the value, if it returns true.
@@ -234,8 +228,7 @@ layout_index_log2(int log2_size)
 static inline size_t
 layout_size(int log2_size)
 {
-    return sizeof(layout_keys) +
-           ((size_t)1 << layout_index_log2(log2_size)) +
+    return sizeof(layout_keys) + ((size_t)1 << layout_index_log2(log2_size)) +
            layout_most(log2_size) * sizeof(layout_pair);
 }
 
@@ -308,8 +301,7 @@ typedef struct layout_form {
 } layout_form;
 
 /* Of a tuple of exact str. -1 with MemoryError. */
-int layout_form_init(const core_state *state, layout_form *form,
-                     PyObject *names);
+int layout_form_init(const core_state *state, layout_form *form, PyObject *names);
 
 /* Free what a form owns. */
 void layout_form_fini(layout_form *form);

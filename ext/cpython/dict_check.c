@@ -1,8 +1,8 @@
 /* Is the layout of dicts what cpython/dict.h says? It is compared with what the
  * public API makes, and what we make is used through the public API. Whatever
  * raises an exception, which may be left behind, means no. */
-#include "cpython/version.h"
 #include "cpython/dict.h"
+#include "cpython/version.h"
 
 /* ------------------------------------------------------------------ dicts */
 
@@ -91,8 +91,7 @@ check_behaves(PyObject *dict, PyObject *model)
 {
     PyObject *more = PyUnicode_FromString("more"), *copy = NULL;
     PyObject *first = PyUnicode_FromString("0");
-    bool good = dict != NULL && more != NULL && first != NULL &&
-                is_known(dict) &&
+    bool good = dict != NULL && more != NULL && first != NULL && is_known(dict) &&
                 PyObject_RichCompareBool(dict, model, Py_EQ) == 1 &&
                 PyDict_GetItemWithError(dict, first) == Py_True &&
                 PyDict_GetItemWithError(dict, more) == NULL &&
@@ -172,8 +171,8 @@ triples_are_known(core_state *state)
     while (good && more) {
         more = PyDict_Next(dict, &at[0], &key, &value);
         good = layout_next(state, dict, &at[1], &ours[0], &ours[1]) == more;
-        good = good && (!more || (ours[0] == key && ours[1] == value &&
-                                  at[0] == at[1]));
+        good =
+            good && (!more || (ours[0] == key && ours[1] == value && at[0] == at[1]));
     }
     Py_XDECREF(dict);
     return good;
@@ -192,9 +191,8 @@ dicts_are_known(core_state *state)
         layout_keys *keys = layout_keys_of(copy), *none = layout_keys_of(empty);
         state->cpython->layout.empty = none;
         state->cpython->layout.tracked = PyObject_GC_IsTracked(empty);
-        good = none->log2_size == 0 && none->kind == KEYS_UNICODE &&
-               none->used == 0 && none->usable == 0 && first != NULL &&
-               PyDict_DelItem(copy, first) == 0 &&
+        good = none->log2_size == 0 && none->kind == KEYS_UNICODE && none->used == 0 &&
+               none->usable == 0 && first != NULL && PyDict_DelItem(copy, first) == 0 &&
                layout_keys_of(copy) == keys && keys->used == FEW &&
                layout_entries(keys)[0].key == NULL &&
                layout_entries(keys)[0].value == NULL;
@@ -208,8 +206,8 @@ dicts_are_known(core_state *state)
     if (good && state->cpython->layout.writes) {
         state->cpython->layout.reads = true;
         state->cpython->layout.writes = check_behaves(filled_like(state, few), few) &&
-                               check_behaves(filled_like(state, many), many) &&
-                               check_behaves(formed_like(state, few), few);
+                                        check_behaves(filled_like(state, many), many) &&
+                                        check_behaves(formed_like(state, few), few);
         good = state->cpython->layout.writes;
     }
     Py_XDECREF(empty);
@@ -230,9 +228,8 @@ instance_is_known(const core_state *state, PyObject *obj, PyObject *names)
     layout_values *values = layout_values_of(state, obj);
     layout_keys *keys = layout_cached_keys(Py_TYPE(obj));
     if (values == NULL || keys == NULL || keys->used != count ||
-        !layout_slots(state, Py_TYPE(obj), names, slots) ||
-        values->used != count || values->embedded != 1 || values->valid != 1 ||
-        values->capacity < keys->used) {
+        !layout_slots(state, Py_TYPE(obj), names, slots) || values->used != count ||
+        values->embedded != 1 || values->valid != 1 || values->capacity < keys->used) {
         return false;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -256,13 +253,11 @@ instance_with(const core_state *state, PyObject *cls, PyObject *names, bool own)
     PyTypeObject *type = (PyTypeObject *)cls;
     PyObject *obj = type->tp_alloc(type, 0);
     uint8_t slots[LAYOUT_SLOTS];
-    bool good = obj != NULL &&
-                (!own || layout_slots(state, type, names, slots));
+    bool good = obj != NULL && (!own || layout_slots(state, type, names, slots));
     for (Py_ssize_t i = 0; good && i < PyTuple_GET_SIZE(names); i++) {
         PyObject *name = PyTuple_GET_ITEM(names, i);
         layout_values *values = own ? layout_open(state, obj, type) : NULL;
-        good = own ? values != NULL &&
-                         layout_fill(values, slots[i], Py_NewRef(name))
+        good = own ? values != NULL && layout_fill(values, slots[i], Py_NewRef(name))
                    : PyObject_GenericSetAttr(obj, name, name) == 0;
     }
     if (!good) {
@@ -274,8 +269,7 @@ instance_with(const core_state *state, PyObject *cls, PyObject *names, bool own)
 static bool
 instances_are_known(const core_state *state)
 {
-    PyObject *cls =
-        PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "probe");
+    PyObject *cls = PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "probe");
     PyObject *names = Py_BuildValue("NN", PyUnicode_InternFromString("first"),
                                     PyUnicode_InternFromString("second"));
     PyObject *theirs = NULL, *ours = NULL, *dict = NULL, *copy = NULL;
@@ -290,12 +284,10 @@ instances_are_known(const core_state *state)
         layout_inline_values(theirs)->used == 1 &&
         /* Its dict is a view of the values, another dict is not. */
         (dict = PyObject_GenericGetDict(ours, NULL)) != NULL &&
-        ((PyObject **)ours)[LAYOUT_DICT_AT] == dict &&
-        PyDict_GET_SIZE(dict) == 2 && instance_is_known(state, ours, names) &&
-        (copy = PyDict_Copy(dict)) != NULL &&
+        ((PyObject **)ours)[LAYOUT_DICT_AT] == dict && PyDict_GET_SIZE(dict) == 2 &&
+        instance_is_known(state, ours, names) && (copy = PyDict_Copy(dict)) != NULL &&
         PyObject_SetAttrString(ours, "__dict__", copy) == 0 &&
-        layout_values_of(state, ours) == NULL &&
-        layout_inline_values(ours)->valid == 0;
+        layout_values_of(state, ours) == NULL && layout_inline_values(ours)->valid == 0;
     Py_XDECREF(cls);
     Py_XDECREF(names);
     Py_XDECREF(theirs);
@@ -309,7 +301,8 @@ bool
 layout_is_known(core_state *state)
 {
     state->cpython->layout.reads = dicts_are_known(state);
-    state->cpython->layout.reads = state->cpython->layout.reads && triples_are_known(state) &&
-                          instances_are_known(state);
+    state->cpython->layout.reads = state->cpython->layout.reads &&
+                                   triples_are_known(state) &&
+                                   instances_are_known(state);
     return state->cpython->layout.reads;
 }

@@ -68,11 +68,9 @@ of_threads(PyObject *(*look)(PyThreadState *))
     }
     PyObject *result = PyDict_New();
     for (size_t i = 0; i < count; i++) {
-        PyObject *ident = result == NULL
-                              ? NULL
-                              : PyLong_FromUnsignedLong(entries[i].thread);
-        if (ident == NULL ||
-            PyDict_SetItem(result, ident, entries[i].value) < 0) {
+        PyObject *ident =
+            result == NULL ? NULL : PyLong_FromUnsignedLong(entries[i].thread);
+        if (ident == NULL || PyDict_SetItem(result, ident, entries[i].value) < 0) {
             Py_CLEAR(result);
         }
         Py_XDECREF(ident);
@@ -96,8 +94,7 @@ static PyObject *
 exception_of(PyThreadState *ts)
 {
     const __typeof__(*ts->exc_info) *item = ts->exc_info;
-    while (item != NULL &&
-           (item->exc_value == NULL || item->exc_value == Py_None) &&
+    while (item != NULL && (item->exc_value == NULL || item->exc_value == Py_None) &&
            item->previous_item != NULL) {
         item = item->previous_item;
     }
@@ -132,9 +129,8 @@ sys_mend_frames(void)
 {
     for (size_t i = 0; i < Py_ARRAY_LENGTH(functions); i++) {
         PyObject *function = PyCFunction_New(&functions[i], NULL);
-        int rc = function == NULL
-                     ? -1
-                     : PySys_SetObject(functions[i].ml_name, function);
+        int rc =
+            function == NULL ? -1 : PySys_SetObject(functions[i].ml_name, function);
         Py_XDECREF(function);
         if (rc < 0) {
             return -1;
@@ -154,12 +150,10 @@ frames_call_enter(PyCodeObject *code, int at)
         PyErr_Clear();
         return false;
     }
-    const unsigned char *ops =
-        (const unsigned char *)PyBytes_AS_STRING(bytes);
+    const unsigned char *ops = (const unsigned char *)PyBytes_AS_STRING(bytes);
     bool calls = at >= 2 && at + 1 < PyBytes_GET_SIZE(bytes) &&
-                 ops[at - 2] == LOAD_SPECIAL &&
-                 ops[at - 1] == COMPAT_ENTER_SPECIAL && ops[at] == CALL &&
-                 ops[at + 1] == 0;
+                 ops[at - 2] == LOAD_SPECIAL && ops[at - 1] == COMPAT_ENTER_SPECIAL &&
+                 ops[at] == CALL && ops[at + 1] == 0;
     Py_DECREF(bytes);
     return calls;
 }

@@ -28,12 +28,10 @@ static_assert(sizeof(void *) == 8 && sizeof(Py_hash_t) == 8, "64 bits");
 static_assert(sizeof(frozen_dict) == sizeof(PyDictObject), "PyDictObject");
 static_assert(offsetof(frozen_dict, keys) == offsetof(PyDictObject, ma_keys),
               "PyDictObject");
-static_assert(offsetof(frozen_dict, values) ==
-                  offsetof(PyDictObject, ma_values),
+static_assert(offsetof(frozen_dict, values) == offsetof(PyDictObject, ma_values),
               "PyDictObject");
 static_assert(sizeof(PySliceObject) == 16 + 3 * 8, "PySliceObject");
-static_assert(offsetof(PyLongObject, long_value.ob_digit) == 24,
-              "PyLongObject");
+static_assert(offsetof(PyLongObject, long_value.ob_digit) == 24, "PyLongObject");
 static_assert(sizeof(digit) == 4 && PyLong_SHIFT == 30, "digit");
 static_assert(sizeof(PyASCIIObject) == 40, "PyASCIIObject");
 static_assert(sizeof(PyCompactUnicodeObject) == 56, "PyCompactUnicodeObject");
@@ -159,8 +157,8 @@ str_body(PyObject *src)
 {
     size_t head_size = PyUnicode_IS_ASCII(src) ? sizeof(PyASCIIObject)
                                                : sizeof(PyCompactUnicodeObject);
-    return head_size + ((size_t)PyUnicode_GET_LENGTH(src) + 1) *
-                           (size_t)PyUnicode_KIND(src);
+    return head_size +
+           ((size_t)PyUnicode_GET_LENGTH(src) + 1) * (size_t)PyUnicode_KIND(src);
 }
 
 size_t
@@ -187,8 +185,8 @@ frozen_write_str(void *to, PyObject *src, Py_hash_t hash)
     obj->state.compact = 1;
     obj->state.ascii = ascii;
     obj->state.statically_allocated = 1;
-    char *data = (char *)to + (ascii ? sizeof(PyASCIIObject)
-                                     : sizeof(PyCompactUnicodeObject));
+    char *data =
+        (char *)to + (ascii ? sizeof(PyASCIIObject) : sizeof(PyCompactUnicodeObject));
     memcpy(data, PyUnicode_DATA(src), (size_t)obj->length * (size_t)kind);
     size_t utf8 = ascii ? 0 : utf8_length(src);
     if (utf8 > 0) {
@@ -243,13 +241,12 @@ frozen_own_char(PyObject *src)
     if (PyUnicode_CheckExact(src)) {
         Py_ssize_t length = PyUnicode_GET_LENGTH(src);
         Py_UCS4 c = length == 1 ? PyUnicode_READ_CHAR(src, 0) : 0;
-        own = length == 0               ? PyUnicode_New(0, 0)
+        own = length == 0                ? PyUnicode_New(0, 0)
               : length == 1 && c < 0x100 ? PyUnicode_FromOrdinal((int)c)
                                          : NULL;
     }
     else if (PyBytes_GET_SIZE(src) < 2) {
-        own = PyBytes_FromStringAndSize(PyBytes_AS_STRING(src),
-                                        PyBytes_GET_SIZE(src));
+        own = PyBytes_FromStringAndSize(PyBytes_AS_STRING(src), PyBytes_GET_SIZE(src));
     }
     if (own == NULL) {
         PyErr_Clear();
@@ -373,8 +370,7 @@ table_size(int log2_size, bool general)
 size_t
 frozen_mapping_size(Py_ssize_t count, bool general)
 {
-    return MAPPING_SIZE +
-           (count == 0 ? 0 : table_size(table_log2(count), general));
+    return MAPPING_SIZE + (count == 0 ? 0 : table_size(table_log2(count), general));
 }
 
 static layout_keys *
@@ -384,8 +380,7 @@ write_table(void *to, Py_ssize_t count, bool general)
     layout_keys *keys = to;
     keys->refcount = 1;
     keys->log2_size = (uint8_t)log2_size;
-    keys->log2_index_bytes =
-        (uint8_t)(log2_size + index_width_log2(log2_size));
+    keys->log2_index_bytes = (uint8_t)(log2_size + index_width_log2(log2_size));
     keys->kind = general ? KEYS_GENERAL : KEYS_UNICODE;
     keys->usable = (Py_ssize_t)layout_most(log2_size);
     memset(keys->index, 0xff, (size_t)1 << keys->log2_index_bytes);
@@ -393,19 +388,16 @@ write_table(void *to, Py_ssize_t count, bool general)
 }
 
 PyObject *
-frozen_write_mapping(const core_state *state, void *to, Py_ssize_t count,
-                     bool general)
+frozen_write_mapping(const core_state *state, void *to, Py_ssize_t count, bool general)
 {
     void *keys = count == 0 ? state->cpython->layout.empty
-                            : write_table((char *)to + MAPPING_SIZE, count,
-                                          general);
+                            : write_table((char *)to + MAPPING_SIZE, count, general);
 #ifdef COMPAT_FROZENDICT
     PyObject *dict = container_head(to, &PyFrozenDict_Type), *outer = dict;
     ((frozen_frozendict *)dict)->hash = -1;
 #else
     PyObject *dict = container_head(to, &PyDict_Type);
-    PyObject *outer = container_head((char *)to + DICT_SIZE,
-                                     &PyDictProxy_Type);
+    PyObject *outer = container_head((char *)to + DICT_SIZE, &PyDictProxy_Type);
     ((frozen_proxy *)outer)->mapping = dict;
 #endif
     ((frozen_dict *)dict)->keys = keys;
@@ -435,8 +427,8 @@ fill_index(layout_keys *keys, size_t width)
     const general_entry *entries = (const void *)pairs;
     bool general = keys->kind == KEYS_GENERAL;
     for (uint32_t n = 0; n < (uint32_t)keys->used; n++) {
-        Py_hash_t hash = general ? entries[n].hash
-                                 : ((PyASCIIObject *)pairs[n].key)->hash;
+        Py_hash_t hash =
+            general ? entries[n].hash : ((PyASCIIObject *)pairs[n].key)->hash;
         size_t perturb = (size_t)hash, i = perturb & mask;
         for (;;) {
             uint32_t found = UINT32_MAX;
@@ -472,8 +464,7 @@ seal_mapping(PyObject *mapping)
 }
 
 void
-frozen_mapping_put(PyObject *mapping, PyObject *key, Py_hash_t hash,
-                   PyObject *value)
+frozen_mapping_put(PyObject *mapping, PyObject *key, Py_hash_t hash, PyObject *value)
 {
     frozen_dict *dict = (frozen_dict *)frozen_mapping_dict(mapping);
     layout_keys *keys = dict->keys;
@@ -568,8 +559,7 @@ has_hash(PyObject *obj)
 #endif
     if (type == &PySlice_Type) {
         PySliceObject *slice = (PySliceObject *)obj;
-        return has_hash(slice->start) && has_hash(slice->stop) &&
-               has_hash(slice->step);
+        return has_hash(slice->start) && has_hash(slice->stop) && has_hash(slice->step);
     }
     return type != &PyDictProxy_Type;
 }
@@ -613,8 +603,7 @@ frozen_seal(PyObject *obj)
     kept = Py_TYPE(obj) == &PyTuple_Type && parts_have_hashes(obj);
 #endif
 #ifdef COMPAT_FROZENDICT
-    kept = kept || (Py_TYPE(obj) == &PyFrozenDict_Type &&
-                    values_have_hashes(obj));
+    kept = kept || (Py_TYPE(obj) == &PyFrozenDict_Type && values_have_hashes(obj));
 #endif
     return kept && PyObject_Hash(obj) == -1 ? -1 : 0;
 }

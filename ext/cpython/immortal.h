@@ -20,8 +20,8 @@
 #ifndef EXT_CPYTHON_IMMORTAL_H
 #define EXT_CPYTHON_IMMORTAL_H
 
-#include "cpython/version.h"
 #include "cpython/dict.h"
+#include "cpython/version.h"
 
 /* What is known: a build that counts no references apart, of these versions. */
 #if defined(COMPAT_DICT_LAYOUT) && !defined(Py_TRACE_REFS) && !PY_BIG_ENDIAN
@@ -114,9 +114,10 @@ PyObject **frozen_parts(PyObject *obj, Py_ssize_t *count);
 size_t frozen_mapping_size(Py_ssize_t count, bool general);
 
 /* Write a mapping without its pairs; as frozen_write_int. */
-PyObject *frozen_write_mapping(const core_state *state, void *to,
-                               Py_ssize_t count, bool general);
-/* Add one, to be found after frozen_seal(): the key is frozen, not equal to any that is there, `hash` is its. */
+PyObject *frozen_write_mapping(const core_state *state, void *to, Py_ssize_t count,
+                               bool general);
+/* Add one, to be found after frozen_seal(): the key is frozen, not equal to any that is
+ * there, `hash` is its. */
 void frozen_mapping_put(PyObject *mapping, PyObject *key, Py_hash_t hash,
                         PyObject *value);
 /* The dict of a frozen mapping, to be read only; NULL: it is none. */

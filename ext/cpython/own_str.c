@@ -49,8 +49,8 @@ looks_like_one(const char *at, const char *end)
     if ((size_t)(end - at) < sizeof(PyASCIIObject) + LONGEST + 1 ||
         str->ob_base.ob_type != &PyUnicode_Type ||
         !compat_is_immortal((PyObject *)(uintptr_t)at) || !str->state.ascii ||
-        !str->state.compact || !str->state.statically_allocated ||
-        str->length < 2 || str->length > LONGEST) {
+        !str->state.compact || !str->state.statically_allocated || str->length < 2 ||
+        str->length > LONGEST) {
         return false;
     }
     const char *data = (const char *)(str + 1);

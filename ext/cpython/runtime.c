@@ -49,8 +49,9 @@ runtime_memory(size_t *size)
     return _PyRuntime;
 }
 
-/* CPython's lock of its lists of interpreters and of thread states: a byte, and padding,
- * in front of the list's head. NULL if it is not there, in versions to come. */
+/* CPython's lock of its lists of interpreters and of thread states: a byte, and
+ * padding, in front of the list's head. NULL if it is not there, in versions to come.
+ */
 static PyMutex *list_lock; /* constant after runtime_init */
 
 static void
@@ -58,8 +59,7 @@ find_lock(void)
 {
     static const uint8_t padding[sizeof(void *) - 1];
     uint8_t *place = (uint8_t *)_PyRuntime + head_offset - sizeof(void *);
-    if (sizeof(PyMutex) == 1 &&
-        memcmp(place + 1, padding, sizeof(padding)) == 0) {
+    if (sizeof(PyMutex) == 1 && memcmp(place + 1, padding, sizeof(padding)) == 0) {
         list_lock = (PyMutex *)(void *)place;
     }
 }
@@ -117,8 +117,8 @@ find_list(void)
 }
 
 static atoll_lock once_lock;
-static bool once_done;       /* guarded by once_lock */
-static bool list_found;      /* guarded by once_lock */
+static bool once_done;  /* guarded by once_lock */
+static bool list_found; /* guarded by once_lock */
 
 int
 runtime_init(void)

@@ -10,8 +10,7 @@
 
 /* array.array, as all of 3.13 to 3.15 lay it out; checked where it is used. */
 typedef struct arrayobj {
-    PyObject_VAR_HEAD
-    char *ob_item;
+    PyObject_VAR_HEAD char *ob_item;
     Py_ssize_t allocated;
     const void *descr;
     PyObject *weakreflist;
@@ -98,8 +97,7 @@ static PyTypeObject *
 array_type(void)
 {
     PyObject *module = PyImport_ImportModule("array");
-    PyObject *type =
-        module == NULL ? NULL : PyObject_GetAttrString(module, "array");
+    PyObject *type = module == NULL ? NULL : PyObject_GetAttrString(module, "array");
     Py_XDECREF(module);
     return (PyTypeObject *)type;
 }
@@ -138,8 +136,8 @@ take_array(const core_state *state, PyObject *obj, taken_memory *out)
     out->itemsize = (size_t)b.itemsize;
     Py_DECREF(code);
     bool known = array_is_known(obj, &b);
-    bool exported = Py_TYPE(obj)->tp_basicsize == sizeof(arrayobj) &&
-                    array->ob_exports > 1;
+    bool exported =
+        Py_TYPE(obj)->tp_basicsize == sizeof(arrayobj) && array->ob_exports > 1;
     bool movable = known && state->cpython->can_adopt &&
                    (size_t)array->allocated * out->itemsize > OWN_BLOCK;
     int rc = 0;
@@ -151,8 +149,7 @@ take_array(const core_state *state, PyObject *obj, taken_memory *out)
         return take_refuse_exports(obj);
     }
     if (!movable) {
-        return rc < 0 ? -1
-                      : PySequence_DelSlice(obj, 0, PY_SSIZE_T_MAX);
+        return rc < 0 ? -1 : PySequence_DelSlice(obj, 0, PY_SSIZE_T_MAX);
     }
     if (adopt_count_out() < 0) {
         return -1;
@@ -189,10 +186,9 @@ PyObject *
 give_array(const core_state *state, const taken_memory *from)
 {
     PyTypeObject *type = array_type();
-    PyObject *obj =
-        type == NULL
-            ? NULL
-            : PyObject_CallFunction((PyObject *)type, "C", from->typecode);
+    PyObject *obj = type == NULL
+                        ? NULL
+                        : PyObject_CallFunction((PyObject *)type, "C", from->typecode);
     Py_XDECREF(type);
     if (obj == NULL || from->size == 0) {
         return obj;
@@ -210,8 +206,7 @@ give_array(const core_state *state, const taken_memory *from)
     }
     PyObject *bytes = PyBytes_FromStringAndSize(from->block, (Py_ssize_t)from->size);
     PyObject *done =
-        bytes == NULL ? NULL
-                      : PyObject_CallMethod(obj, "frombytes", "(O)", bytes);
+        bytes == NULL ? NULL : PyObject_CallMethod(obj, "frombytes", "(O)", bytes);
     if (done == NULL) {
         Py_CLEAR(obj);
     }

@@ -34,7 +34,8 @@ int take_refuse_exports(PyObject *obj);
  * caller's. */
 PyObject *give_bytearray(const core_state *state, const taken_memory *from);
 
-/* Make an array of it; as give_bytearray, but a block without data stays the caller's. */
+/* Make an array of it; as give_bytearray, but a block without data stays the caller's.
+ */
 PyObject *give_array(const core_state *state, const taken_memory *from);
 
 #endif

@@ -29,8 +29,8 @@
  * bytecode next. Unlike Py_AddPendingCall it can name the interpreter, and
  * unlike PyThreadState_SetAsyncExc it needs no GIL. Returns 0, or another
  * number when the ring of pending calls is full. `interp` must be alive. */
-extern int _PyEval_AddPendingCall(PyInterpreterState *interp,
-                                  int (*func)(void *), void *arg, int flags);
+extern int _PyEval_AddPendingCall(PyInterpreterState *interp, int (*func)(void *),
+                                  void *arg, int flags);
 
 /* Mark the current interpreter as running its __main__, and as not. Built-in
  * functions that need a namespace (eval, dir) then find that of __main__, and
@@ -86,8 +86,8 @@ compat_int64(PyObject *obj, int64_t *value)
      * half of the time, which costs more than all the rest. */
     int64_t sign = 1 - (int64_t)(number->lv_tag & 3); /* 0 1 2: + 0 - */
     int64_t two = (int64_t)(digits >> 1);
-    int64_t size = (int64_t)number->ob_digit[0] |
-                   ((int64_t)number->ob_digit[two] & -two) << 30;
+    int64_t size =
+        (int64_t)number->ob_digit[0] | ((int64_t)number->ob_digit[two] & -two) << 30;
     *value = sign * size;
     return true;
 }
@@ -126,8 +126,8 @@ compat_int_copy(PyObject *to, PyObject *from)
     size_t digits = compat_int_digits(from);
     ((PyLongObject *)to)->long_value.lv_tag =
         digits << _PyLong_NON_SIZE_BITS | (value->lv_tag & _PyLong_SIGN_MASK);
-    memcpy((char *)to + offsetof(PyLongObject, long_value.ob_digit),
-           value->ob_digit, digits * sizeof(digit));
+    memcpy((char *)to + offsetof(PyLongObject, long_value.ob_digit), value->ob_digit,
+           digits * sizeof(digit));
 }
 
 /* Get the hash that a str keeps; -1: it has not been asked for it. */
@@ -163,9 +163,7 @@ compat_type_lookup(PyTypeObject *type, PyObject *name)
 static inline void
 compat_bytes_set_hash(PyBytesObject *bytes, Py_hash_t hash)
 {
-    _Py_COMP_DIAG_PUSH
-    _Py_COMP_DIAG_IGNORE_DEPR_DECLS
-    bytes->ob_shash = hash;
+    _Py_COMP_DIAG_PUSH _Py_COMP_DIAG_IGNORE_DEPR_DECLS bytes->ob_shash = hash;
     _Py_COMP_DIAG_POP
 }
 
@@ -208,8 +206,7 @@ compat_end_main(void)
 }
 
 static inline int
-compat_add_pending_call(PyInterpreterState *interp, int (*func)(void *),
-                        void *arg)
+compat_add_pending_call(PyInterpreterState *interp, int (*func)(void *), void *arg)
 {
     return _PyEval_AddPendingCall(interp, func, arg, 0);
 }

@@ -5,9 +5,9 @@
  * they come to be, and then it is sealed. Should a part be a mold, what is there of
  * the container is made one, too, in the same place. Who may change what meanwhile:
  * see frozen/builder.h. */
-#include "wait/wait.h"
 #include "frozen/builder.h"
 #include "frozen/view/view.h"
+#include "wait/wait.h"
 
 #include <stddef.h>
 
@@ -30,11 +30,9 @@ build_place_of(const builder *b)
         }
         else if (!f->mapping) {
             static const char *const of_slice[] = {".start", ".stop", ".step"};
-            step = f->kind == MOLD_SLICE
-                       ? PyUnicode_FromString(of_slice[f->at])
-                   : f->kind >= MOLD_SET
-                       ? frozen_step(f)
-                       : PyUnicode_FromFormat("[%zd]", f->at);
+            step = f->kind == MOLD_SLICE ? PyUnicode_FromString(of_slice[f->at])
+                   : f->kind >= MOLD_SET ? frozen_step(f)
+                                         : PyUnicode_FromFormat("[%zd]", f->at);
         }
         else if (f->frozen_key == NULL) {
             step = PyUnicode_FromString(" key");
@@ -69,8 +67,8 @@ frozen_refuse(const builder *b, PyObject *obj, const char *why)
     if (place != NULL) {
         bool inside = PyUnicode_GET_LENGTH(place) > 0;
         raise_error(b->state, "NotShareableError",
-                    "%s%U%san instance of %T cannot be frozen: %s",
-                    inside ? "at " : "", place, inside ? ": " : "", obj, why);
+                    "%s%U%san instance of %T cannot be frozen: %s", inside ? "at " : "",
+                    place, inside ? ": " : "", obj, why);
         Py_DECREF(place);
     }
     return -1;
@@ -195,8 +193,9 @@ frozen_known(builder *b, PyObject *src, PyObject **out)
 {
     void *known = frozen_map_get(&b->memo, src);
     if (known == &frozen_under_way) {
-        return frozen_refuse(b, src, "it is part of itself, and what cannot be "
-                              "changed cannot be made so");
+        return frozen_refuse(b, src,
+                             "it is part of itself, and what cannot be "
+                             "changed cannot be made so");
     }
     if (known != NULL) {
         *out = known;
@@ -219,8 +218,8 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
         if (!is_view && type != b->state->frozen->frozen_type) {
             return frozen_other(b, src, type, out);
         }
-        frozen_graph *other = is_view ? ((frozen_view *)src)->hold->graph
-                                      : frozen_of(src);
+        frozen_graph *other =
+            is_view ? ((frozen_view *)src)->hold->graph : frozen_of(src);
         if (other->element && b->depth > 0) {
             return frozen_refuse(b, src, "XML elements can be by themselves only");
         }
@@ -250,8 +249,8 @@ freeze_container(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
     }
     f->src = src;
     f->shared = shared;
-    int rc = is_sequence ? begin_sequence(b, src, type, f)
-                         : begin_mapping(b, src, dict, f);
+    int rc =
+        is_sequence ? begin_sequence(b, src, type, f) : begin_mapping(b, src, dict, f);
     if (rc < 0 || (shared && frozen_remember(b, src, &frozen_under_way) < 0)) {
         return -1;
     }
@@ -267,8 +266,7 @@ freeze_any(builder *b, PyObject *src, PyObject **out)
     if (type == &PyUnicode_Type || type == &PyBytes_Type) {
         *out = frozen_text(b, src);
     }
-    else if (type == &PyLong_Type || type == &PyFloat_Type ||
-             type == &PyComplex_Type) {
+    else if (type == &PyLong_Type || type == &PyFloat_Type || type == &PyComplex_Type) {
         *out = frozen_number(b, src, type);
     }
     else if (src == Py_None || src == Py_True || src == Py_False ||
@@ -298,8 +296,7 @@ build_deliver(frame *f, PyObject *obj)
         f->frozen_key = obj;
         return 0;
     }
-    if (f->mold == NULL &&
-        (frozen_is_mold(f->frozen_key) || frozen_is_mold(obj))) {
+    if (f->mold == NULL && (frozen_is_mold(f->frozen_key) || frozen_is_mold(obj))) {
         frozen_turn_to_mold(f);
     }
     if (f->mold != NULL) {
@@ -365,8 +362,8 @@ finish_frame(builder *b)
     return done;
 }
 
-/* So often is looked for signals, which costs what secures the containers under way, and
- * for interrupts, which run no code; after so many parts the clock is. */
+/* So often is looked for signals, which costs what secures the containers under way,
+ * and for interrupts, which run no code; after so many parts the clock is. */
 #define SIGNALS_NS INT64_C(50000000)
 #define INTERRUPTS_NS INT64_C(10000000)
 #define LOOK_PARTS 4096

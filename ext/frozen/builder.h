@@ -11,8 +11,8 @@
 #ifndef EXT_FROZEN_BUILDER_H
 #define EXT_FROZEN_BUILDER_H
 
-#include "frozen/frozen.h"
 #include "cpython/immortal.h"
+#include "frozen/frozen.h"
 #include "frozen/mold.h"
 
 #define NUMBERS 1024 /* remembered at once; 10 bits */
@@ -38,7 +38,7 @@ typedef struct frame {
     uint8_t kind;      /* of mold, that it would be */
     bool shared;       /* it may be met again */
     bool mapping;
-    bool secured;      /* `src`, and key and value in `held`, are owned */
+    bool secured;         /* `src`, and key and value in `held`, are owned */
     Py_ssize_t at, count; /* mapping, until it is secured: PyDict_Next()'s */
     PyObject **from, **to;
     PyObject *held;  /* owned: a tuple that `from` is in; or NULL */
@@ -64,7 +64,7 @@ typedef struct builder {
     bool holding;         /* the memo's keys are held */
     uint32_t until_look;  /* so many parts */
     int64_t next_look;    /* 0: this is the first */
-    PyObject *plans;      /* owned: type -> what atoll._cross.frozen.plan() says; or NULL */
+    PyObject *plans; /* owned: type -> what atoll._cross.frozen.plan() says; or NULL */
 } builder;
 
 /* --- frozen/build.c */

@@ -5,8 +5,8 @@
  * again after all has been done to it that would be counted, or filled in, in an
  * ordinary object. Once a process, at the first freeze: it takes some 10 ms. What
  * raises an exception means no, except MemoryError. */
-#include "frozen/frozen.h"
 #include "cpython/immortal.h"
+#include "frozen/frozen.h"
 
 static struct {
     atoll_lock lock;
@@ -64,8 +64,7 @@ has_head(PyObject *obj, size_t body)
     PyObject *sys = PyImport_ImportModule("sys");
     PyObject *answer =
         sys == NULL ? NULL : PyObject_CallMethod(sys, "getsizeof", "(O)", obj);
-    bool same = answer != NULL &&
-                PyLong_AsSize_t(answer) == body + FROZEN_HEAD;
+    bool same = answer != NULL && PyLong_AsSize_t(answer) == body + FROZEN_HEAD;
     Py_XDECREF(sys);
     Py_XDECREF(answer);
     return same;
@@ -77,13 +76,10 @@ ranges_are_known(void)
     PyObject *range = check_evaluate("range(1000000, 5000000, 1000003)");
     Py_ssize_t count;
     PyObject **parts = range == NULL ? NULL : frozen_parts(range, &count);
-    bool good = range != NULL &&
-                PyRange_Type.tp_basicsize == sizeof(frozen_range) &&
-                !PyType_IS_GC(&PyRange_Type) &&
-                has_attr(range, "start", parts[0]) &&
+    bool good = range != NULL && PyRange_Type.tp_basicsize == sizeof(frozen_range) &&
+                !PyType_IS_GC(&PyRange_Type) && has_attr(range, "start", parts[0]) &&
                 has_attr(range, "stop", parts[1]) &&
-                has_attr(range, "step", parts[2]) &&
-                PyLong_CheckExact(parts[3]) &&
+                has_attr(range, "step", parts[2]) && PyLong_CheckExact(parts[3]) &&
                 PyLong_AsSsize_t(parts[3]) == PyObject_Size(range);
     Py_XDECREF(range);
     return good;
@@ -98,8 +94,7 @@ slices_are_known(void)
     bool good = slice != NULL && PyType_IS_GC(&PySlice_Type) &&
                 PySlice_Type.tp_basicsize == sizeof(PySliceObject) &&
                 has_attr(slice, "start", parts[0]) &&
-                has_attr(slice, "stop", parts[1]) &&
-                has_attr(slice, "step", parts[2]);
+                has_attr(slice, "stop", parts[1]) && has_attr(slice, "step", parts[2]);
     Py_XDECREF(slice);
     return good;
 }
@@ -117,8 +112,7 @@ mappings_are_known(core_state *state)
                 has_head(dict, IMMORTAL_DICT_SIZE);
 #ifdef COMPAT_FROZENDICT
     good = good && PyType_IS_GC(&PyFrozenDict_Type) &&
-           PyFrozenDict_Type.tp_basicsize ==
-               IMMORTAL_DICT_SIZE + sizeof(Py_hash_t) &&
+           PyFrozenDict_Type.tp_basicsize == IMMORTAL_DICT_SIZE + sizeof(Py_hash_t) &&
            PyFrozenDict_Type.tp_weaklistoffset == 0;
 #endif
     Py_XDECREF(dict);
@@ -130,16 +124,15 @@ static bool
 sizes_are_known(void)
 {
     PyObject *pair = check_evaluate("(1.5, [])");
-    bool good =
-        pair != NULL &&
-        has_head(pair, offsetof(PyTupleObject, ob_item) + 2 * sizeof(void *)) &&
-        PyLong_Type.tp_basicsize == IMMORTAL_INT_HEAD &&
-        PyLong_Type.tp_itemsize == sizeof(digit) &&
-        PyFloat_Type.tp_basicsize == sizeof(PyFloatObject) &&
-        PyComplex_Type.tp_basicsize == sizeof(PyComplexObject) &&
-        PyBytes_Type.tp_basicsize == offsetof(PyBytesObject, ob_sval) + 1 &&
-        PyTuple_Type.tp_basicsize == offsetof(PyTupleObject, ob_item) &&
-        PyTuple_Type.tp_weaklistoffset == 0;
+    bool good = pair != NULL &&
+                has_head(pair, offsetof(PyTupleObject, ob_item) + 2 * sizeof(void *)) &&
+                PyLong_Type.tp_basicsize == IMMORTAL_INT_HEAD &&
+                PyLong_Type.tp_itemsize == sizeof(digit) &&
+                PyFloat_Type.tp_basicsize == sizeof(PyFloatObject) &&
+                PyComplex_Type.tp_basicsize == sizeof(PyComplexObject) &&
+                PyBytes_Type.tp_basicsize == offsetof(PyBytesObject, ob_sval) + 1 &&
+                PyTuple_Type.tp_basicsize == offsetof(PyTupleObject, ob_item) &&
+                PyTuple_Type.tp_weaklistoffset == 0;
     Py_XDECREF(pair);
     return good;
 }
@@ -182,10 +175,9 @@ check_behaves(PyObject *root, PyObject *model)
         "    type(a) is type(b) and a == b and repr(a) == repr(b) and\n"
         "      (type(b) is slice or hash(a) == hash(b))))(f, m)";
     PyObject *function = check_evaluate(source);
-    PyObject *answer =
-        function == NULL ? NULL
-                         : PyObject_CallFunctionObjArgs(function, root, model,
-                                                        NULL);
+    PyObject *answer = function == NULL
+                           ? NULL
+                           : PyObject_CallFunctionObjArgs(function, root, model, NULL);
     int good = answer == NULL ? -1 : answer == Py_True;
     Py_XDECREF(function);
     Py_XDECREF(answer);
@@ -215,9 +207,8 @@ sample_is_right(core_state *state)
 {
     frozen_graph *g = frozen_new();
     PyObject *model = check_evaluate(sample_source);
-    PyObject *root = model == NULL || g == NULL
-                         ? NULL
-                         : frozen_write_graph(state, g, model);
+    PyObject *root =
+        model == NULL || g == NULL ? NULL : frozen_write_graph(state, g, model);
     int good = -1;
     if (g == NULL) {
         PyErr_NoMemory();
@@ -246,8 +237,8 @@ static int
 check_compare(core_state *state)
 {
     /* Sizes first: they decide whether we may look at the rest. */
-    bool good = sizes_are_known() && ranges_are_known() &&
-                slices_are_known() && mappings_are_known(state);
+    bool good = sizes_are_known() && ranges_are_known() && slices_are_known() &&
+                mappings_are_known(state);
     int own = good ? own_are_known() : good;
     return own == 1 ? sample_is_right(state) : own;
 }

@@ -34,8 +34,8 @@ core_freeze(PyObject *module, PyObject *args, PyObject *kwargs)
     core_state *state = PyModule_GetState(module);
     PyObject *obj, *name = NULL, *result = NULL;
     char *copy;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:freeze", keywords,
-                                     &obj, &name)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:freeze", keywords, &obj,
+                                     &name)) {
         return NULL;
     }
     if (frozen_begin(state) < 0 || frozen_copy_name(name, &copy) < 0) {
@@ -116,14 +116,13 @@ core_frozen_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     frozen_totals totals;
     frozen_sweep();
     frozen_count(&totals);
-    return Py_BuildValue("{s:n,s:n,s:n}", "graphs", (Py_ssize_t)totals.graphs,
-                         "nbytes", (Py_ssize_t)totals.nbytes, "pins",
-                         (Py_ssize_t)totals.pins);
+    return Py_BuildValue("{s:n,s:n,s:n}", "graphs", (Py_ssize_t)totals.graphs, "nbytes",
+                         (Py_ssize_t)totals.nbytes, "pins", (Py_ssize_t)totals.pins);
 }
 
 PyMethodDef frozen_functions[] = {
-    {"freeze", (PyCFunction)(void (*)(void))core_freeze,
-     METH_VARARGS | METH_KEYWORDS, freeze_doc},
+    {"freeze", (PyCFunction)(void (*)(void))core_freeze, METH_VARARGS | METH_KEYWORDS,
+     freeze_doc},
     {"thaw", core_thaw, METH_O, thaw_doc},
     {"_frozen_view_types", core_view_types, METH_NOARGS, view_types_doc},
     {"frozen_stats", core_frozen_stats, METH_NOARGS, frozen_stats_doc},

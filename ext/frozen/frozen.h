@@ -25,7 +25,7 @@ enum { FROZEN_VIEW_TYPES = 6 }; /* frozen/view/view.h */
 typedef struct frozen_data {
     PyTypeObject *frozen_type, *element_type, *walk_type, *parse_type;
     PyTypeObject *view_types[FROZEN_VIEW_TYPES]; /* made on demand */
-    struct elementobj **elements; /* owned; the live ones by address */
+    struct elementobj **elements;                /* owned; the live ones by address */
     size_t nelements, element_mask;
     struct frozen_opened *opened; /* what graphs became; frozen/open.c */
 } frozen_data;
@@ -38,18 +38,18 @@ typedef struct frozen_chunk {
 } frozen_chunk;
 
 typedef struct frozen_pin {
-    struct frozen_graph *graph;    /* counted */
-    int64_t interp;                /* its id */
-    bool foreign;                  /* nobody tells us when it has ended */
-    struct frozen_pin *next;       /* of the graph; guarded */
-    struct frozen_pin *next_same;  /* in the bucket of the interpreter; guarded */
+    struct frozen_graph *graph;   /* counted */
+    int64_t interp;               /* its id */
+    bool foreign;                 /* nobody tells us when it has ended */
+    struct frozen_pin *next;      /* of the graph; guarded */
+    struct frozen_pin *next_same; /* in the bucket of the interpreter; guarded */
 } frozen_pin;
 
 /* Two kinds of memory, so that thaw() knows the tuples that were lists. */
 enum { CHUNKS_PLAIN, CHUNKS_LISTS, CHUNKS_KINDS };
 
 typedef struct frozen_graph {
-    uint32_t refs; /* atomic */
+    uint32_t refs;  /* atomic */
     PyObject *root; /* in our chunks, another graph's, or CPython's own; it may be a
                        mold (frozen/mold.h) */
     size_t nbytes;
@@ -59,7 +59,7 @@ typedef struct frozen_graph {
     struct frozen_graph **others; /* whose parts this one has; counted */
     size_t nothers, other_room;
     bool listed;
-    bool element; /* the root is one of XML: see frozen/xml/xml.h */
+    bool element;     /* the root is one of XML: see frozen/xml/xml.h */
     frozen_pin *pins; /* guarded */
     size_t npins;     /* guarded */
     struct frozen_graph *next_dead;
@@ -122,7 +122,7 @@ void frozen_fork_parent(void);
 void frozen_fork_child(void);
 
 /* Make the lock of the check anew, in the child (frozen/check.c). */
-void frozen_check_fork_child(void);  /* frozen/check.c */
+void frozen_check_fork_child(void); /* frozen/check.c */
 
 /* --- making (frozen/build.c), thawing (frozen/thaw.c); attached */
 

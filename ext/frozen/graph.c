@@ -191,8 +191,7 @@ list_locked(frozen_graph *g)
                 continue; /* all of it was given back */
             }
             size_t at = find_locked(chunk->data);
-            memmove(&extents[at + 1], &extents[at],
-                    (nextents - at) * sizeof(*extents));
+            memmove(&extents[at + 1], &extents[at], (nextents - at) * sizeof(*extents));
             extents[at] = (extent){chunk->data, chunk->data + chunk->size, g,
                                    kind == CHUNKS_LISTS};
             nextents++;
@@ -283,8 +282,7 @@ frozen_use(frozen_graph *g, frozen_graph *other)
     }
     if (g->nothers == g->other_room) {
         size_t room = g->other_room == 0 ? 4 : 2 * g->other_room;
-        frozen_graph **more =
-            atoll_realloc(g->others, room * sizeof(*more));
+        frozen_graph **more = atoll_realloc(g->others, room * sizeof(*more));
         if (more == NULL) {
             frozen_unref(other);
             return ATOLL_ERR_NOMEM;
@@ -457,8 +455,7 @@ frozen_copy_name(PyObject *name, char **copy)
         return 0;
     }
     if (!PyUnicode_Check(name)) {
-        PyErr_Format(PyExc_TypeError, "name must be a str or None, not %T",
-                     name);
+        PyErr_Format(PyExc_TypeError, "name must be a str or None, not %T", name);
         return -1;
     }
     Py_ssize_t length;

@@ -17,8 +17,7 @@ int
 frozen_take_over(builder *b, PyObject *src)
 {
     bool was_list;
-    frozen_graph *g =
-        compat_is_immortal(src) ? frozen_owner(src, &was_list) : NULL;
+    frozen_graph *g = compat_is_immortal(src) ? frozen_owner(src, &was_list) : NULL;
     if (g == NULL) {
         return 0;
     }
@@ -42,8 +41,7 @@ same_text(PyObject *a, PyObject *b)
         return PyUnicode_GET_LENGTH(a) == PyUnicode_GET_LENGTH(b) &&
                PyUnicode_KIND(a) == PyUnicode_KIND(b) &&
                memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b),
-                      (size_t)PyUnicode_GET_LENGTH(a) *
-                          (size_t)PyUnicode_KIND(a)) == 0;
+                      (size_t)PyUnicode_GET_LENGTH(a) * (size_t)PyUnicode_KIND(a)) == 0;
     }
     return PyBytes_GET_SIZE(a) == PyBytes_GET_SIZE(b) &&
            memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b),
@@ -56,8 +54,7 @@ text_slot_of(const builder *b, PyObject *text, uint32_t hash)
     for (size_t i = hash;; i++) {
         text_slot *slot = &b->texts[i & b->text_mask];
         if (slot->number == 0 ||
-            (slot->hash == hash &&
-             same_text(b->text_list[slot->number - 1], text))) {
+            (slot->hash == hash && same_text(b->text_list[slot->number - 1], text))) {
             return slot;
         }
     }
@@ -172,10 +169,10 @@ new_number(builder *b, PyObject *src, PyTypeObject *type)
 {
     bool is_int = type == &PyLong_Type, is_float = type == &PyFloat_Type;
     void *to = frozen_take(b,
-                    is_int     ? frozen_int_size(src)
-                    : is_float ? frozen_float_size()
-                               : frozen_complex_size(),
-                    CHUNKS_PLAIN);
+                           is_int     ? frozen_int_size(src)
+                           : is_float ? frozen_float_size()
+                                      : frozen_complex_size(),
+                           CHUNKS_PLAIN);
     return to == NULL ? NULL
            : is_int   ? frozen_write_int(to, src)
            : is_float ? frozen_write_float(to, PyFloat_AS_DOUBLE(src))
@@ -216,8 +213,7 @@ frozen_number(builder *b, PyObject *src, PyTypeObject *type)
     PyObject *obj = shared ? frozen_map_get(&b->memo, src) : NULL;
     if (obj == NULL) {
         obj = new_number(b, src, type);
-        if (obj == NULL ||
-            (shared && frozen_remember(b, src, obj) < 0)) {
+        if (obj == NULL || (shared && frozen_remember(b, src, obj) < 0)) {
             return NULL;
         }
     }

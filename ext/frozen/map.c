@@ -11,8 +11,8 @@ frozen_table(size_t size)
         void *table = atoll_alloc(size);
         return table == NULL ? NULL : memset(table, 0, size);
     }
-    void *table = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *table =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (table == MAP_FAILED) {
         return NULL;
     }
@@ -34,8 +34,7 @@ frozen_table_free(void *table, size_t size)
 static struct frozen_link *
 link_of(const frozen_map *map, const void *from)
 {
-    size_t at = (size_t)(((uintptr_t)from >> 3) *
-                         UINT64_C(0x9E3779B97F4A7C15) >> 32);
+    size_t at = (size_t)(((uintptr_t)from >> 3) * UINT64_C(0x9E3779B97F4A7C15) >> 32);
     for (;; at++) {
         struct frozen_link *found = &map->links[at & map->mask];
         if (found->from == from || found->from == NULL) {

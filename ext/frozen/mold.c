@@ -89,10 +89,9 @@ static PyObject *
 mold_helper(const char *name, PyObject *const *parts, Py_ssize_t count)
 {
     PyObject *function = package_get(PACKAGE_FROZEN, name);
-    PyObject *result =
-        function == NULL
-            ? NULL
-            : PyObject_Vectorcall(function, parts, (size_t)count, NULL);
+    PyObject *result = function == NULL
+                           ? NULL
+                           : PyObject_Vectorcall(function, parts, (size_t)count, NULL);
     Py_XDECREF(function);
     return result;
 }
@@ -103,9 +102,9 @@ static PyObject *
 mold_global(const frozen_mold *mold, PyObject *const *parts)
 {
     PyObject *texts = mold_names(parts, mold->count);
-    PyObject *found = texts == NULL ? NULL
-                                    : mold_helper("find", &PyTuple_GET_ITEM(texts, 0),
-                                             mold->count);
+    PyObject *found =
+        texts == NULL ? NULL
+                      : mold_helper("find", &PyTuple_GET_ITEM(texts, 0), mold->count);
     Py_XDECREF(texts);
     return found;
 }
@@ -137,13 +136,11 @@ mold_instance(PyObject *const *parts, Py_ssize_t count)
     }
     PyObject *args = PyTuple_New(0);
     PyObject *obj =
-        args == NULL
-            ? NULL
-            : PyBaseObject_Type.tp_new((PyTypeObject *)cls, args, NULL);
+        args == NULL ? NULL : PyBaseObject_Type.tp_new((PyTypeObject *)cls, args, NULL);
     Py_XDECREF(args);
     for (Py_ssize_t i = 2; obj != NULL && i < count; i++) {
-        if (PyObject_GenericSetAttr(obj, PyTuple_GET_ITEM(fields, i - 2),
-                                    parts[i]) < 0) {
+        if (PyObject_GenericSetAttr(obj, PyTuple_GET_ITEM(fields, i - 2), parts[i]) <
+            0) {
             Py_CLEAR(obj);
         }
     }
@@ -156,8 +153,8 @@ mold_named(PyObject *const *parts, Py_ssize_t count)
     PyObject *items = mold_sequence(parts + 1, count - 1, false);
     PyObject *obj = items == NULL
                         ? NULL
-                        : PyObject_CallMethod((PyObject *)&PyTuple_Type,
-                                              "__new__", "OO", parts[0], items);
+                        : PyObject_CallMethod((PyObject *)&PyTuple_Type, "__new__",
+                                              "OO", parts[0], items);
     Py_XDECREF(items);
     return obj;
 }
@@ -167,8 +164,7 @@ mold_member(PyObject *const *parts)
 {
     PyObject *one = mold_names(parts + 1, 1);
     PyObject *obj =
-        one == NULL ? NULL
-                    : PyObject_GetItem(parts[0], PyTuple_GET_ITEM(one, 0));
+        one == NULL ? NULL : PyObject_GetItem(parts[0], PyTuple_GET_ITEM(one, 0));
     Py_XDECREF(one);
     if (obj == NULL && PyErr_ExceptionMatches(PyExc_KeyError)) {
         PyErr_Clear();
@@ -201,8 +197,7 @@ frozen_cast(core_state *Py_UNUSED(state), const frozen_mold *mold,
     case MOLD_GLOBAL:
         return mold_global(mold, parts);
     case MOLD_CALL:
-        return PyObject_Vectorcall(parts[0], parts + 1, (size_t)(count - 1),
-                                   NULL);
+        return PyObject_Vectorcall(parts[0], parts + 1, (size_t)(count - 1), NULL);
     case MOLD_FIELDS:
         return mold_instance(parts, count);
     case MOLD_NAMED:

@@ -78,8 +78,8 @@ const char *frozen_mold_name(const frozen_mold *mold);
  * same one each time. */
 PyObject *frozen_open(core_state *state, PyObject *part);
 
-/* frozen_thaw() (frozen/frozen.h) takes parts, too: a mutable copy of a mold and what is
- * below, with nothing of the graph's in it; a new reference. */
+/* frozen_thaw() (frozen/frozen.h) takes parts, too: a mutable copy of a mold and what
+ * is below, with nothing of the graph's in it; a new reference. */
 
 /* Make what a mold stands for of parts that are made already, borrowed. `thaw`: the
  * mutable one. A new reference; NULL with an exception. */

@@ -73,8 +73,7 @@ frozen_get(PyObject *obj, PyObject *Py_UNUSED(ignored))
     const core_state *state = self->state;
     if (!self->pinned) {
         bool foreign = !state->is_main && state->wait->host == NULL;
-        if (frozen_pin_for(self->graph, state->interp_id, foreign) !=
-            ATOLL_OK) {
+        if (frozen_pin_for(self->graph, state->interp_id, foreign) != ATOLL_OK) {
             return PyErr_NoMemory();
         }
         self->pinned = true;
@@ -137,10 +136,9 @@ frozen_repr(PyObject *obj)
                            : Py_TYPE(g->root)->tp_name;
     PyObject *text =
         name == NULL
-            ? PyUnicode_FromFormat("<atoll.Frozen %s of %zu bytes>", what,
-                                   g->nbytes)
-            : PyUnicode_FromFormat("<atoll.Frozen %R: %s of %zu bytes>", name,
-                                   what, g->nbytes);
+            ? PyUnicode_FromFormat("<atoll.Frozen %s of %zu bytes>", what, g->nbytes)
+            : PyUnicode_FromFormat("<atoll.Frozen %R: %s of %zu bytes>", name, what,
+                                   g->nbytes);
     Py_XDECREF(name);
     return text;
 }
@@ -176,18 +174,16 @@ static PyMethodDef frozen_methods[] = {
 
 static PyGetSetDef frozen_getset[] = {
     {"nbytes", frozen_get_nbytes, NULL,
-     "The memory of this graph (int), without graphs that it has parts of.",
-     NULL},
+     "The memory of this graph (int), without graphs that it has parts of.", NULL},
     {"pins", frozen_get_pins, NULL,
      "How many interpreters (int) have called get() and are not closed.", NULL},
-    {"name", frozen_get_name, NULL, "What freeze(name=) was given, or None.",
-     NULL},
+    {"name", frozen_get_name, NULL, "What freeze(name=) was given, or None.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef frozen_members[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(frozenobj, weakrefs),
-     Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(frozenobj, weakrefs), Py_READONLY,
+     NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -254,6 +250,5 @@ frozen_add_type(core_state *state)
 {
     PyTypeObject *type = core_add_type(state, &frozen_spec);
     state->frozen->frozen_type = type;
-    return type == NULL ? -1
-                        : wire_add_type(state, type, frozen_encode, true);
+    return type == NULL ? -1 : wire_add_type(state, type, frozen_encode, true);
 }

@@ -68,12 +68,10 @@ add_place(const opener *o)
                 ".%U", PyTuple_GET_ITEM(PyTuple_GET_ITEM(f->made, 1), f->at - 2));
         }
         else if (f->mold->kind <= MOLD_SLICE || f->mold->kind == MOLD_NAMED) {
-            step = PyUnicode_FromFormat(
-                "[%zd]", f->at - (f->mold->kind == MOLD_NAMED));
+            step = PyUnicode_FromFormat("[%zd]", f->at - (f->mold->kind == MOLD_NAMED));
         }
         else {
-            step = PyUnicode_FromString(f->mold->kind <= MOLD_FROZENSET ? " item"
-                                                                        : "");
+            step = PyUnicode_FromString(f->mold->kind <= MOLD_FROZENSET ? " item" : "");
         }
         PyErr_Clear(); /* an int with too many digits: it is left out */
         if (step != NULL) {
@@ -81,16 +79,14 @@ add_place(const opener *o)
             Py_DECREF(step);
         }
     }
-    PyObject *note =
-        place == NULL ? NULL
-                      : PyUnicode_FromFormat(
-                            PyUnicode_GET_LENGTH(place) > 0
-                                ? "in a frozen graph, at %U"
-                                : "in a frozen graph%U",
-                            place);
+    PyObject *note = place == NULL
+                         ? NULL
+                         : PyUnicode_FromFormat(PyUnicode_GET_LENGTH(place) > 0
+                                                    ? "in a frozen graph, at %U"
+                                                    : "in a frozen graph%U",
+                                                place);
     PyObject *done =
-        note == NULL ? NULL
-                     : PyObject_CallMethod(exc, "add_note", "(O)", note);
+        note == NULL ? NULL : PyObject_CallMethod(exc, "add_note", "(O)", note);
     Py_XDECREF(place);
     Py_XDECREF(note);
     Py_XDECREF(done);
@@ -285,8 +281,7 @@ open_keep(opener *o)
     frozen_map *roots = &here->roots;
     for (size_t i = 0; o->shared.used > 0 && i <= o->shared.mask; i++) {
         const frozen_mold *mold = o->shared.links[i].from;
-        if (mold != NULL && mold->root &&
-            frozen_map_get(roots, mold) == NULL) {
+        if (mold != NULL && mold->root && frozen_map_get(roots, mold) == NULL) {
             if (frozen_map_set(roots, mold, o->shared.links[i].to) < 0) {
                 return -1;
             }
@@ -346,15 +341,15 @@ frozen_open(core_state *state, PyObject *part)
     if (here == NULL) {
         return NULL;
     }
-    PyObject *known =
-        frozen_map_get(&here->roots, frozen_mold_of(part));
+    PyObject *known = frozen_map_get(&here->roots, frozen_mold_of(part));
     return known != NULL ? Py_NewRef(known) : open_new(state, part);
 }
 
 const frozen_mold *
 frozen_molded(core_state *state, PyObject *obj)
 {
-    const opening *at = state->frozen->opened == NULL ? NULL : state->frozen->opened->openings;
+    const opening *at =
+        state->frozen->opened == NULL ? NULL : state->frozen->opened->openings;
     const frozen_mold *mold = NULL;
     for (; at != NULL && mold == NULL; at = at->next) {
         mold = frozen_map_get(&at->molds, obj);

@@ -1,5 +1,5 @@
-/* Freezing what is not native: sets, and instances, that atoll._cross.frozen takes apart.
- * They become molds. */
+/* Freezing what is not native: sets, and instances, that atoll._cross.frozen takes
+ * apart. They become molds. */
 #include "frozen/builder.h"
 
 #include <string.h>
@@ -94,8 +94,8 @@ frozen_turn_to_mold(frame *f)
 {
     PyObject *obj = f->dst;
     PyObject *dict = f->mapping ? frozen_mapping_dict(obj) : NULL;
-    frozen_mold *mold = (frozen_mold *)(void *)((char *)(f->mapping ? dict : obj) -
-                                                FROZEN_HEAD);
+    frozen_mold *mold =
+        (frozen_mold *)(void *)((char *)(f->mapping ? dict : obj) - FROZEN_HEAD);
     if (f->mapping) {
         /* Each pair moves down: it is read before anything is put there. */
         layout_keys *keys = layout_keys_of(dict);
@@ -103,8 +103,7 @@ frozen_turn_to_mold(frame *f)
         Py_ssize_t used = keys->used;
         f->put = 0;
         if (used > 0) {
-            PyObject *const *pair =
-                (PyObject *const *)layout_entries(keys) + general;
+            PyObject *const *pair = (PyObject *const *)layout_entries(keys) + general;
             while (f->put < 2 * used) {
                 PyObject *key = pair[0], *value = pair[1];
                 mold->parts[f->put++] = key;
@@ -128,9 +127,8 @@ frozen_turn_to_mold(frame *f)
 static frozen_mold *
 new_mold(builder *b, mold_kind kind, Py_ssize_t count)
 {
-    frozen_mold *mold =
-        frozen_take(b, sizeof(*mold) + (size_t)count * sizeof(PyObject *),
-                    CHUNKS_PLAIN);
+    frozen_mold *mold = frozen_take(
+        b, sizeof(*mold) + (size_t)count * sizeof(PyObject *), CHUNKS_PLAIN);
     if (mold != NULL) {
         mold->kind = (uint8_t)kind;
         mold->count = count;
@@ -201,8 +199,7 @@ global_part(builder *b, PyObject *src, PyObject *obj, PyObject **out)
 
 /* A frame of a mold, whose first parts are there: steals `held`, a tuple. */
 static int
-other_begin(builder *b, PyObject *src, frozen_mold *mold, PyObject *held,
-      Py_ssize_t at)
+other_begin(builder *b, PyObject *src, frozen_mold *mold, PyObject *held, Py_ssize_t at)
 {
     frame *f = frozen_push(b);
     if (f == NULL || frozen_remember(b, src, &frozen_under_way) < 0) {
@@ -330,8 +327,7 @@ plan_of(builder *b, PyTypeObject *type)
         return plan;
     }
     plan = other_helper("plan", (PyObject *)type);
-    if (plan != NULL &&
-        PyDict_SetItem(b->plans, (PyObject *)type, plan) < 0) {
+    if (plan != NULL && PyDict_SetItem(b->plans, (PyObject *)type, plan) < 0) {
         Py_CLEAR(plan);
     }
     return plan;
@@ -349,13 +345,12 @@ frozen_other(builder *b, PyObject *src, PyTypeObject *type, PyObject **out)
         return frozen_refuse(b, src, "XML elements can be by themselves only");
     }
     if (type == &PySet_Type || type == &PyFrozenSet_Type) {
-        return begin_set(b, src,
-                         type == &PySet_Type ? MOLD_SET : MOLD_FROZENSET);
+        return begin_set(b, src, type == &PySet_Type ? MOLD_SET : MOLD_FROZENSET);
     }
     if (frozen_secure(b) < 0) {
         return -1;
     }
-    Py_INCREF(src); /* it may be in nothing but a list that changes */
+    Py_INCREF(src);               /* it may be in nothing but a list that changes */
     mold_kind kind = MOLD_FIELDS; /* set with the parts */
     PyObject *plan = plan_of(b, type);
     PyObject *parts = plan == NULL ? NULL : take_apart(b, src, plan, &kind);

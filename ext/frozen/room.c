@@ -70,10 +70,6 @@ frozen_end(core_state *state)
 }
 
 const core_room frozen_room = {
-    CORE_ROOM_DATA(frozen),
-    .start = frozen_start,
-    .begin = frozen_begin_room,
-    .visit = frozen_visit,
-    .clear = frozen_clear,
-    .end = frozen_end,
+    CORE_ROOM_DATA(frozen), .start = frozen_start, .begin = frozen_begin_room,
+    .visit = frozen_visit,  .clear = frozen_clear, .end = frozen_end,
 };

@@ -2,8 +2,8 @@
  * mappings, tuples, new leaves, and what molds make. Nothing of the graph's memory is
  * in them. What was one object stays one. With a stack of our own, as
  * frozen/build.c. */
-#include "frozen/frozen.h"
 #include "cpython/immortal.h"
+#include "frozen/frozen.h"
 #include "frozen/mold.h"
 
 typedef struct frame {
@@ -11,8 +11,8 @@ typedef struct frame {
     PyObject *dst; /* list, tuple or dict; of a slice or mold a tuple. Owned. */
     const frozen_mold *mold; /* or NULL */
     Py_ssize_t at, count;
-    PyObject **from;   /* of a sequence */
-    PyObject *pairs;   /* of a mapping; else NULL */
+    PyObject **from; /* of a sequence */
+    PyObject *pairs; /* of a mapping; else NULL */
     PyObject *key, *value;
     PyObject *new_key; /* owned; NULL: it comes first */
 } frame;
@@ -65,8 +65,7 @@ thaw_leaf(PyObject *src)
         return PyFloat_FromDouble(PyFloat_AS_DOUBLE(src));
     }
     if (type == &PyBytes_Type) {
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(src),
-                                         PyBytes_GET_SIZE(src));
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(src), PyBytes_GET_SIZE(src));
     }
     if (type == &PyComplex_Type) {
         return PyComplex_FromCComplex(((PyComplexObject *)src)->cval);
@@ -88,8 +87,8 @@ thaw_leaf(PyObject *src)
         }
         return copy;
     }
-    return src == Py_None || src == Py_True || src == Py_False ||
-                   src == Py_Ellipsis || frozen_is_empty_tuple(src)
+    return src == Py_None || src == Py_True || src == Py_False || src == Py_Ellipsis ||
+                   frozen_is_empty_tuple(src)
                ? Py_NewRef(src)
                : NULL;
 }
@@ -98,8 +97,7 @@ thaw_leaf(PyObject *src)
 static int
 find_native(PyObject *src, bool *was_list)
 {
-    frozen_graph *owner =
-        compat_is_immortal(src) ? frozen_owner(src, was_list) : NULL;
+    frozen_graph *owner = compat_is_immortal(src) ? frozen_owner(src, was_list) : NULL;
     if (owner == NULL) {
         PyErr_Format(PyExc_TypeError,
                      "thaw() is for a Frozen, and for objects that its get() "
@@ -204,8 +202,7 @@ thaw_next_part(frame *f)
     if (f->pairs == NULL) {
         return f->at < f->count ? f->from[f->at] : NULL;
     }
-    if (f->key == NULL &&
-        !PyDict_Next(f->pairs, &f->at, &f->key, &f->value)) {
+    if (f->key == NULL && !PyDict_Next(f->pairs, &f->at, &f->key, &f->value)) {
         return NULL;
     }
     return f->new_key == NULL ? f->key : f->value;
@@ -222,9 +219,9 @@ thaw_finish(thawer *t)
         Py_DECREF(parts);
     }
     else if (Py_TYPE(f->src) == &PySlice_Type) {
-        Py_SETREF(f->dst, PySlice_New(PyTuple_GET_ITEM(f->dst, 0),
-                                      PyTuple_GET_ITEM(f->dst, 1),
-                                      PyTuple_GET_ITEM(f->dst, 2)));
+        Py_SETREF(f->dst,
+                  PySlice_New(PyTuple_GET_ITEM(f->dst, 0), PyTuple_GET_ITEM(f->dst, 1),
+                              PyTuple_GET_ITEM(f->dst, 2)));
     }
     if (f->dst == NULL || frozen_map_set(&t->memo, f->src, f->dst) < 0) {
         return NULL;

@@ -54,8 +54,7 @@ static caller *
 caller_here(const core_state *state)
 {
     PyObject *dict = PyThreadState_GetDict(); /* borrowed */
-    PyObject *capsule =
-        dict == NULL ? NULL : PyDict_GetItemString(dict, caller_key);
+    PyObject *capsule = dict == NULL ? NULL : PyDict_GetItemString(dict, caller_key);
     if (capsule != NULL) {
         return PyCapsule_GetPointer(capsule, caller_key);
     }
@@ -64,8 +63,7 @@ caller_here(const core_state *state)
         return NULL;
     }
     capsule = PyCapsule_New(c, caller_key, NULL);
-    if (capsule == NULL ||
-        PyDict_SetItemString(dict, caller_key, capsule) < 0) {
+    if (capsule == NULL || PyDict_SetItemString(dict, caller_key, capsule) < 0) {
         PyErr_Clear();
         Py_XDECREF(capsule);
         atoll_free(c);
@@ -87,8 +85,7 @@ caller_here(const core_state *state)
 void
 callers_enter(const core_state *state)
 {
-    caller *c =
-        state->is_main || state->home->self != NULL ? NULL : caller_here(state);
+    caller *c = state->is_main || state->home->self != NULL ? NULL : caller_here(state);
     if (c != NULL) {
         atoll_lock_acquire(&lock);
         c->calls++;
@@ -99,8 +96,7 @@ callers_enter(const core_state *state)
 void
 callers_leave(const core_state *state)
 {
-    caller *c =
-        state->is_main || state->home->self != NULL ? NULL : caller_here(state);
+    caller *c = state->is_main || state->home->self != NULL ? NULL : caller_here(state);
     if (c != NULL) {
         atoll_lock_acquire(&lock);
         c->calls -= c->calls > 0;

@@ -1,5 +1,5 @@
-/* The life of a home and its thread. See home/home.h; what runs inside is in home/job.c, the
- * end of the process in home/exit.c. */
+/* The life of a home and its thread. See home/home.h; what runs inside is in
+ * home/job.c, the end of the process in home/exit.c. */
 #include "home/home.h"
 
 #include <stdio.h>
@@ -182,9 +182,8 @@ static char *
 exception_text(void)
 {
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *text = exc == NULL ? NULL
-                                 : PyUnicode_FromFormat(
-                                       "%s: %S", Py_TYPE(exc)->tp_name, exc);
+    PyObject *text =
+        exc == NULL ? NULL : PyUnicode_FromFormat("%s: %S", Py_TYPE(exc)->tp_name, exc);
     const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
     char *copy = core_copy_text(utf8 != NULL ? utf8 : "unknown error");
     Py_XDECREF(text);
@@ -270,8 +269,7 @@ next_job(home *h, job *j, job_status status, uint64_t printed)
         becomes_idle_locked(h, j);
     }
     atoll_lock_release(&h->lock);
-    return employer == NULL ? NULL
-                            : employer->ops->next(h, j, status, printed);
+    return employer == NULL ? NULL : employer->ops->next(h, j, status, printed);
 }
 
 /* Wait for a job; attached on entry and return. */
@@ -499,8 +497,8 @@ home_make(const char *name, const home_plan *plan, home **out)
     h->isolated = plan->isolated;
     h->refs = 3; /* the caller's, the thread's, the table's */
     h->name = core_copy_text(name);
-    atoll_err err = h->name == NULL ? ATOLL_ERR_NOMEM
-                                    : xfer_clone(&plan->setup, &h->setup);
+    atoll_err err =
+        h->name == NULL ? ATOLL_ERR_NOMEM : xfer_clone(&plan->setup, &h->setup);
     if (err == ATOLL_OK) {
         err = atoll_chan_new(ATOLL_UNBOUNDED, 0, &h->inbox);
     }
@@ -597,8 +595,8 @@ home_employ(home *h, home_employer *employer, void *place)
 }
 
 atoll_err
-home_new_employed(const char *name, const home_plan *plan,
-                  home_employer *employer, void *place)
+home_new_employed(const char *name, const home_plan *plan, home_employer *employer,
+                  void *place)
 {
     home *h;
     home_reap();

@@ -48,16 +48,16 @@ typedef struct home {
     wait_host host; /* first; its thread and the kick that ends its waits */
 
     /* Atomic, constant, or written once. */
-    uint32_t refs;       /* atomic */
-    int64_t id;          /* written before `started` is set; -1 until then */
-    unsigned long ident; /* the thread, as CPython names it */
-    atoll_chan *inbox;   /* jobs; constant */
-    bool isolated;       /* constant: extensions="isolate" */
-    struct isolate *isolate;       /* constant once booted; or NULL */
-    struct output_source *output;  /* counted; constant once booted */
-    atoll_msg setup;     /* for job_boot; owned until started */
-    char *start_error;   /* written before `started` is set */
-    char *name;          /* UTF-8; constant once it is no spare */
+    uint32_t refs;                /* atomic */
+    int64_t id;                   /* written before `started` is set; -1 until then */
+    unsigned long ident;          /* the thread, as CPython names it */
+    atoll_chan *inbox;            /* jobs; constant */
+    bool isolated;                /* constant: extensions="isolate" */
+    struct isolate *isolate;      /* constant once booted; or NULL */
+    struct output_source *output; /* counted; constant once booted */
+    atoll_msg setup;              /* for job_boot; owned until started */
+    char *start_error;            /* written before `started` is set */
+    char *name;                   /* UTF-8; constant once it is no spare */
     atoll_event started;
     atoll_event ended; /* or, at process exit, refused: it will not end */
     atoll_event gone;  /* it has ended */
@@ -80,18 +80,18 @@ typedef struct home {
     atoll_lock lock;
     uint32_t handles;
     home_state state;
-    job *current;      /* counted; the job under way */
+    job *current;               /* counted; the job under way */
     PyInterpreterState *interp; /* NULL before and after */
-    mailbox *mailbox;  /* counted; NULL until booted */
-    home_loop *loops;  /* its event loops */
+    mailbox *mailbox;           /* counted; NULL until booted */
+    home_loop *loops;           /* its event loops */
     /* - the interrupt of the job that runs */
-    bool interruptible;  /* user code runs */
+    bool interruptible; /* user code runs */
     bool interrupt_due;
-    bool interrupted;    /* once at least, in this job */
-    bool job_over;       /* only the reply is still due */
-    bool call_in_flight; /* our pending call is queued */
-    bool waiting;        /* the home thread is in a wait */
-    uint32_t put_off;    /* how often the interrupt was */
+    bool interrupted;      /* once at least, in this job */
+    bool job_over;         /* only the reply is still due */
+    bool call_in_flight;   /* our pending call is queued */
+    bool waiting;          /* the home thread is in a wait */
+    uint32_t put_off;      /* how often the interrupt was */
     int64_t put_off_since; /* when that began */
     /* - its end */
     bool exiting;   /* the process exits */
@@ -128,7 +128,7 @@ extern const wait_type wait_home_job, wait_home_start;
 /* Whoever gives a home its jobs. Embedded in a pool. */
 typedef struct home_employer {
     const struct home_employer_ops *ops; /* constant */
-    int nice;     /* constant: of the threads of its homes */
+    int nice;                            /* constant: of the threads of its homes */
     bool watched; /* constant: deadlocks of its tasks are found */
 } home_employer;
 
@@ -139,8 +139,8 @@ typedef struct home_employer_ops {
     void (*unref)(home_employer *employer);
     /* The interpreter is ready: return its first job, now its current one, or NULL. */
     job *(*hello)(home *h);
-    /* `j` has ended (its outcome is `status`, its last piece of output `printed`): return
-     * the next job, now the current one, or NULL; then the home is idle. */
+    /* `j` has ended (its outcome is `status`, its last piece of output `printed`):
+     * return the next job, now the current one, or NULL; then the home is idle. */
     job *(*next)(home *h, job *j, job_status status, uint64_t printed);
     /* It has ended, or never begun. */
     void (*ended)(home *h);
@@ -169,12 +169,11 @@ typedef struct home_plan {
     atoll_msg setup; /* owned: see make_setup in atoll/interpreter.py */
     char *key;       /* owned: the same for plans that come to the same */
     size_t key_size;
-    bool isolated;   /* its extension modules are private copies */
+    bool isolated; /* its extension modules are private copies */
 } home_plan;
 
 /* Make one of the tuple (setup, key) that Python has. -1 with an exception. */
-int plan_parse(core_state *state, PyObject *setup, bool isolated,
-               home_plan *plan);
+int plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan);
 
 /* Copy one. NOMEM, or as xfer_clone. */
 atoll_err plan_clone(const home_plan *plan, home_plan *copy);
@@ -358,7 +357,8 @@ int home_add_type(core_state *state);
 /* Tell the wire about interpreters. */
 void home_start_handles(void);
 
-/* Tell the core which class stands for interpreters here. 0, or -1 with an exception. */
+/* Tell the core which class stands for interpreters here. 0, or -1 with an exception.
+ */
 int home_set_class(core_state *state, PyObject *cls);
 
 /* The functions about making and finding interpreters (home/make.c). */

@@ -23,8 +23,7 @@ static int on_pending(void *arg);
 static bool
 cancel_coroutine(void)
 {
-    PyObject *result =
-        package_call(PACKAGE_BOOT, "cancel_coroutine", "(O)", Py_None);
+    PyObject *result = package_call(PACKAGE_BOOT, "cancel_coroutine", "(O)", Py_None);
     bool cancelled = result == Py_True;
     if (result == NULL) {
         PyErr_Clear(); /* no memory: so it is interrupted here */
@@ -39,8 +38,7 @@ static bool
 queue_call_locked(home *h)
 {
     home_ref(h);
-    h->call_in_flight =
-        compat_add_pending_call(h->interp, on_pending, h) == 0;
+    h->call_in_flight = compat_add_pending_call(h->interp, on_pending, h) == 0;
     if (!h->call_in_flight) {
         bool last = atoll_count_down(&h->refs);
         assert(!last);
@@ -56,8 +54,8 @@ put_off_locked(home *h)
     if (h->put_off++ == 0) {
         h->put_off_since = atoll_now();
     }
-    bool patient = h->put_off < PATIENCE_LOOKS ||
-                   atoll_now() - h->put_off_since < PATIENCE_NS;
+    bool patient =
+        h->put_off < PATIENCE_LOOKS || atoll_now() - h->put_off_since < PATIENCE_NS;
     return patient && queue_call_locked(h);
 }
 
@@ -275,8 +273,8 @@ set_wakeup_fd(PyObject *module, PyObject *args, PyObject *kwargs)
     static char *names[] = {"", "warn_on_full_buffer", NULL};
     core_state *state = PyModule_GetState(module);
     int fd, warn = 1, before = state->home->wakeup_fd;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|$p:set_wakeup_fd", names,
-                                     &fd, &warn)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|$p:set_wakeup_fd", names, &fd,
+                                     &warn)) {
         return NULL;
     }
     if (home_of_thread(state) == NULL) {
@@ -314,8 +312,7 @@ get_signal(PyObject *Py_UNUSED(module), PyObject *arg)
     }
     PyObject *signal = PyImport_ImportModule("_signal");
     PyObject *handler =
-        signal == NULL ? NULL
-                       : PyObject_GetAttrString(signal, "default_int_handler");
+        signal == NULL ? NULL : PyObject_GetAttrString(signal, "default_int_handler");
     Py_XDECREF(signal);
     return handler;
 }

@@ -117,12 +117,10 @@ claim_main_thread(home *h)
     PyObject *thread = PyImport_ImportModule("_thread");
     PyObject *ident = PyLong_FromUnsignedLong(h->ident);
     /* A callable without arguments that returns the ident. */
-    PyObject *get =
-        ident == NULL ? NULL : PyObject_GetAttrString(ident, "__int__");
+    PyObject *get = ident == NULL ? NULL : PyObject_GetAttrString(ident, "__int__");
     int rc = thread == NULL || get == NULL
                  ? -1
-                 : PyObject_SetAttrString(thread, "_get_main_thread_ident",
-                                          get);
+                 : PyObject_SetAttrString(thread, "_get_main_thread_ident", get);
     Py_XDECREF(get);
     Py_XDECREF(ident);
     Py_XDECREF(thread);
@@ -146,8 +144,7 @@ job_inherit(PyObject *setup)
     if (PyTuple_GET_SIZE(entries) == 0) {
         return 0;
     }
-    PyObject *done =
-        package_call(PACKAGE_REGISTRY, "inherit", "(O)", entries);
+    PyObject *done = package_call(PACKAGE_REGISTRY, "inherit", "(O)", entries);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
@@ -185,8 +182,8 @@ set_up(home *h, core_state *state, PyObject *setup)
         job_inherit(setup) < 0) {
         return -1;
     }
-    h->output = sink_boot(state, PyTuple_GET_ITEM(setup, 2),
-                          PyTuple_GET_ITEM(setup, 3));
+    h->output =
+        sink_boot(state, PyTuple_GET_ITEM(setup, 2), PyTuple_GET_ITEM(setup, 3));
     return h->output == NULL ? -1 : job_preload(h, setup);
 }
 
@@ -235,8 +232,7 @@ code_of(PyObject *source)
     }
     PyCompilerFlags flags = {.cf_flags = PyCF_SOURCE_IS_UTF8,
                              .cf_feature_version = PY_MINOR_VERSION};
-    return Py_CompileStringExFlags(text, "<script>", Py_file_input, &flags,
-                                   -1);
+    return Py_CompileStringExFlags(text, "<script>", Py_file_input, &flags, -1);
 }
 
 static PyObject *
@@ -307,15 +303,15 @@ job_trace_run(const job *j, int64_t start, PyObject *function)
     PyObject *name = NULL;
     const char *text = "exec";
     if (function != NULL) {
-        bool named = PyObject_GetOptionalAttrString(function, "__qualname__",
-                                                    &name) > 0 &&
-                     PyUnicode_Check(name);
+        bool named =
+            PyObject_GetOptionalAttrString(function, "__qualname__", &name) > 0 &&
+            PyUnicode_Check(name);
         text = named ? PyUnicode_AsUTF8(name) : NULL;
         PyErr_Clear();
         text = text == NULL ? Py_TYPE(function)->tp_name : text;
     }
-    atoll_trace_note(exc == NULL ? TRACE_TASK : TRACE_FAILED, start,
-                     atoll_now(), j->number, text);
+    atoll_trace_note(exc == NULL ? TRACE_TASK : TRACE_FAILED, start, atoll_now(),
+                     j->number, text);
     Py_XDECREF(name);
     PyErr_SetRaisedException(exc);
 }

@@ -24,18 +24,18 @@ typedef enum job_status {
     JOB_LOST,     /* no reply: out of memory there */
     /* Of tasks (pool/pool.h) only, and without a reply: */
     JOB_CANCELLED,
-    JOB_LATE,     /* it ran longer than it was given */
-    JOB_GONE,     /* its interpreter ended before it began */
-    JOB_BROKEN,   /* its pool has no workers any more */
+    JOB_LATE,   /* it ran longer than it was given */
+    JOB_GONE,   /* its interpreter ended before it began */
+    JOB_BROKEN, /* its pool has no workers any more */
 } job_status;
 
 typedef struct job {
     uint32_t refs; /* atomic */
     job_op op;
-    bool from_main;    /* constant: its caller is in the main interpreter */
-    bool task;         /* constant: of a pool; its caller does not wait for it */
-    bool init;         /* constant: prepares a worker, for an employer */
-    uint64_t number;   /* constant: of those that are traced; or 0 */
+    bool from_main;  /* constant: its caller is in the main interpreter */
+    bool task;       /* constant: of a pool; its caller does not wait for it */
+    bool init;       /* constant: prepares a worker, for an employer */
+    uint64_t number; /* constant: of those that are traced; or 0 */
     void (*free)(struct job *j); /* constant: frees it all; NULL: atoll_free does */
     atoll_lock lock;
     job_status status; /* guarded by lock; constant once settled */

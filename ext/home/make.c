@@ -30,8 +30,8 @@ PyDoc_STRVAR(create_doc,
 "Make an interpreter; returns its Home. `isolated`: with private copies of\n"
 "extension modules. `setup` is a pair: a tuple, and a key (bytes) that is the same\n"
 "for equal ones. The tuple: its sys.path (a tuple of str), what\n"
-"atoll._cross.registry.inherit() takes, the two arguments of atoll._output.stream.install(),\n"
-"and the modules to import (a tuple of str).");
+"atoll._cross.registry.inherit() takes, the two arguments of\n"
+"atoll._output.stream.install(), and the modules to import (a tuple of str).");
 
 static PyObject *
 core_create(PyObject *module, PyObject *args)
@@ -42,8 +42,8 @@ core_create(PyObject *module, PyObject *args)
     home_plan plan;
     home *h;
     int isolated;
-    if (!PyArg_ParseTuple(args, "spO!:_create", &name, &isolated,
-                          &PyTuple_Type, &setup) ||
+    if (!PyArg_ParseTuple(args, "spO!:_create", &name, &isolated, &PyTuple_Type,
+                          &setup) ||
         plan_parse(state, setup, isolated, &plan) < 0) {
         return NULL;
     }
@@ -59,13 +59,12 @@ core_create(PyObject *module, PyObject *args)
         return raise_not_made(state, err);
     }
     PyObject *result = NULL;
-    if (detach_wait_one(state, wait_started, h, ATOLL_FOREVER, NULL,
-                        &wait_home_start, h, &err) == 0) {
+    if (detach_wait_one(state, wait_started, h, ATOLL_FOREVER, NULL, &wait_home_start,
+                        h, &err) == 0) {
         result = h->start_error == NULL
                      ? home_object(state, h)
                      : raise_error(state, "InterpreterError",
-                                   "interpreter creation failed: %s",
-                                   h->start_error);
+                                   "interpreter creation failed: %s", h->start_error);
     }
     home_handle_unref(h); /* home_new's; closes it on failure */
     home_unref(h);
@@ -84,8 +83,8 @@ core_warm(PyObject *module, PyObject *args)
     int isolated, wait;
     PyObject *setup;
     home_plan plan;
-    if (!PyArg_ParseTuple(args, "IpO!p:_warm", &count, &isolated,
-                          &PyTuple_Type, &setup, &wait) ||
+    if (!PyArg_ParseTuple(args, "IpO!p:_warm", &count, &isolated, &PyTuple_Type, &setup,
+                          &wait) ||
         plan_parse(state, setup, isolated, &plan) < 0) {
         return NULL;
     }

@@ -45,8 +45,8 @@ home_raise_gone(core_state *state, const home *h)
 {
     PyObject *id = PyLong_FromLongLong(h->id);
     if (id != NULL) {
-        raise_error(state, "InterpreterNotFoundError",
-                    "interpreter %S has been closed", id);
+        raise_error(state, "InterpreterNotFoundError", "interpreter %S has been closed",
+                    id);
         Py_DECREF(id);
     }
     return NULL;
@@ -82,8 +82,7 @@ interpreter_home(core_state *state, PyObject *obj)
     if (own == NULL) {
         return NULL;
     }
-    home *h = Py_TYPE(own) == state->home->home_type ? ((homeobj *)own)->home
-                                                     : NULL;
+    home *h = Py_TYPE(own) == state->home->home_type ? ((homeobj *)own)->home : NULL;
     Py_DECREF(own); /* the interpreter object keeps it */
     return h;
 }
@@ -193,8 +192,7 @@ homeobj_give_up(home *h, job *j)
 static PyObject *
 raise_running(core_state *state)
 {
-    return raise_error(state, "InterpreterError",
-                       "interpreter already running");
+    return raise_error(state, "InterpreterError", "interpreter already running");
 }
 
 /* What the job has come to, as (status, value): True and the result, False and
@@ -217,8 +215,7 @@ outcome_of(core_state *state, job *j)
         Py_DECREF(value);
         return NULL;
     }
-    return Py_BuildValue("ON", j->status == JOB_RETURNED ? Py_True : Py_False,
-                         value);
+    return Py_BuildValue("ON", j->status == JOB_RETURNED ? Py_True : Py_False, value);
 }
 
 /* Encode `request`, run it there, wait. */
@@ -276,8 +273,7 @@ homeobj_exec(PyObject *obj, PyObject *source)
     if (!PyCode_Check(source)) {
         return run_job((homeobj *)obj, JOB_EXEC, source);
     }
-    PyObject *bytes =
-        PyMarshal_WriteObjectToString(source, Py_MARSHAL_VERSION);
+    PyObject *bytes = PyMarshal_WriteObjectToString(source, Py_MARSHAL_VERSION);
     if (bytes == NULL) {
         return NULL;
     }
@@ -369,8 +365,8 @@ homeobj_wait_for(homeobj *self, job *j, int64_t deadline)
 {
     atoll_err err;
     if (detach_wait_one(self->state, j->task ? homeobj_wait_over : homeobj_wait_done, j,
-                        deadline, &self->home->spin, &wait_home_job,
-                        self->home, &err) < 0) {
+                        deadline, &self->home->spin, &wait_home_job, self->home,
+                        &err) < 0) {
         return -1;
     }
     return err == ATOLL_OK;

@@ -73,8 +73,7 @@ owner_of_code(const char *module, PyCodeObject *code)
     for (size_t i = 0; i < sizeof(owners) / sizeof(owners[0]); i++) {
         const char *function = owners[i].function;
         if (strcmp(module, owners[i].module) == 0 &&
-            (function == NULL ||
-             PyUnicode_EqualToUTF8(code->co_name, function))) {
+            (function == NULL || PyUnicode_EqualToUTF8(code->co_name, function))) {
             return owners[i].owner;
         }
     }
@@ -109,8 +108,8 @@ owner_of_callers(PyFrameObject *frame)
 {
     owner is = OWNER_OTHER;
     PyFrameObject *at = PyFrame_GetBack(frame);
-    while (at != NULL && is != OWNER_ASYNCIO && is != OWNER_STEP &&
-           is != OWNER_BOOT && is != OWNER_RUN && is != OWNER_END) {
+    while (at != NULL && is != OWNER_ASYNCIO && is != OWNER_STEP && is != OWNER_BOOT &&
+           is != OWNER_RUN && is != OWNER_END) {
         is = owner_of(at);
         Py_SETREF(at, PyFrame_GetBack(at));
     }

@@ -44,10 +44,6 @@ home_end(core_state *state)
 }
 
 const core_room home_room = {
-    CORE_ROOM_DATA(home),
-    .start = home_start_handles,
-    .begin = home_begin,
-    .visit = home_visit,
-    .clear = home_clear,
-    .end = home_end,
+    CORE_ROOM_DATA(home), .start = home_start_handles, .begin = home_begin,
+    .visit = home_visit,  .clear = home_clear,         .end = home_end,
 };

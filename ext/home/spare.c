@@ -169,8 +169,8 @@ make_soon(void)
 {
     if (!spares.due && !spares.ended) {
         spares.timer.fire = timer_fires;
-        spares.due = atoll_timer_start(&spares.timer,
-                                       atoll_now() + DELAY_NS) == ATOLL_OK;
+        spares.due =
+            atoll_timer_start(&spares.timer, atoll_now() + DELAY_NS) == ATOLL_OK;
     }
 }
 

@@ -105,8 +105,7 @@ home_find(int64_t id, bool any)
     if (h != NULL) {
         atoll_lock_acquire(&h->lock);
         bool usable =
-            (!h->spare &&
-             (h->state == HOME_IDLE || h->state == HOME_RUNNING)) ||
+            (!h->spare && (h->state == HOME_IDLE || h->state == HOME_RUNNING)) ||
             (any && h->state != HOME_ENDED);
         if (usable) {
             h->handles++;

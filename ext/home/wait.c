@@ -7,8 +7,7 @@ static void
 home_describe_home_job(const void *object, char *text, size_t size)
 {
     const home *h = object;
-    snprintf(text, size, "what interpreter %lld '%s' runs", (long long)h->id,
-             h->name);
+    snprintf(text, size, "what interpreter %lld '%s' runs", (long long)h->id, h->name);
 }
 
 static bool

@@ -63,8 +63,7 @@ isolate_slots(isolate *iso, PyModuleDef *def)
     while (def->m_slots != NULL && def->m_slots[count].slot != 0) {
         count++;
     }
-    PyModuleDef_Slot *slots =
-        isolate_alloc(iso, (count + 2) * sizeof(*slots));
+    PyModuleDef_Slot *slots = isolate_alloc(iso, (count + 2) * sizeof(*slots));
     if (slots == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -87,8 +86,8 @@ isolate_slots(isolate *iso, PyModuleDef *def)
  * gets the same number in all copies. */
 typedef struct numbered {
     struct numbered *next;
-    uint64_t file;      /* hash of the path */
-    uintptr_t offset;   /* of the definition in the file's image */
+    uint64_t file;    /* hash of the path */
+    uintptr_t offset; /* of the definition in the file's image */
     Py_ssize_t index;
 } numbered;
 
@@ -99,8 +98,7 @@ static void
 api_number(PyModuleDef *def)
 {
     Dl_info info;
-    if (def->m_base.m_index != 0 || dladdr(def, &info) == 0 ||
-        info.dli_fname == NULL) {
+    if (def->m_base.m_index != 0 || dladdr(def, &info) == 0 || info.dli_fname == NULL) {
         return;
     }
     uint64_t file = UINT64_C(14695981039346656037); /* FNV-1a */
@@ -274,8 +272,8 @@ isolate_redirect(isolate *iso)
         return -1;
     }
     for (size_t i = 0; i < REPLACED; i++) {
-        iso->redirects[i] = (atoll_elf_redirect){
-            replacements[i].name, atoll_thunks_get(iso->thunks, i)};
+        iso->redirects[i] = (atoll_elf_redirect){replacements[i].name,
+                                                 atoll_thunks_get(iso->thunks, i)};
     }
     iso->space = atoll_elf_space_new(iso->redirects, REPLACED);
     if (iso->space == NULL) {

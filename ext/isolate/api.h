@@ -54,16 +54,16 @@ void api_tss_delete(Py_tss_t *key, isolate *iso);
 void api_tss_free(Py_tss_t *key, isolate *iso);
 
 /* Replace pthread_create. */
-int api_thread_create(void *thread, const void *attributes,
-                      void *(*run)(void *), void *arg, isolate *iso);
+int api_thread_create(void *thread, const void *attributes, void *(*run)(void *),
+                      void *arg, isolate *iso);
 
 /* Replace __cxa_thread_atexit_impl. */
-int api_thread_at_exit(void (*destructor)(void *), void *object,
-                       void *library, isolate *iso);
+int api_thread_at_exit(void (*destructor)(void *), void *object, void *library,
+                       isolate *iso);
 
 /* Replace __cxa_atexit. */
-int api_at_process_exit(void (*destructor)(void *), void *object,
-                        void *library, isolate *iso);
+int api_at_process_exit(void (*destructor)(void *), void *object, void *library,
+                        isolate *iso);
 
 /* Replace getenv. */
 char *api_get_env(const char *name, isolate *iso);
@@ -79,13 +79,12 @@ extern int __cxa_atexit(void (*)(void *), void *, void *);
 int api_register_atfork(void (*prepare)(void), void (*parent)(void),
                         void (*child)(void), void *library, isolate *iso);
 
-
 /* --- isolate/signals.c */
 struct sigaction;
 
 /* Replace sigaction. */
-int api_sigaction(int signum, const struct sigaction *action,
-                  struct sigaction *before, isolate *iso);
+int api_sigaction(int signum, const struct sigaction *action, struct sigaction *before,
+                  isolate *iso);
 void (*api_signal(int signum, void (*handler)(int), isolate *iso))(int);
 
 /* Replace fork. */

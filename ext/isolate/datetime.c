@@ -49,10 +49,9 @@ wants_api(const char *path, size_t size)
 {
     static const char api[] = "datetime.datetime_CAPI";
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    void *bytes = fd < 0 ? MAP_FAILED
-                         : mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    bool wants = bytes != MAP_FAILED &&
-                 memmem(bytes, size, api, sizeof(api) - 1) != NULL;
+    void *bytes = fd < 0 ? MAP_FAILED : mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    bool wants =
+        bytes != MAP_FAILED && memmem(bytes, size, api, sizeof(api) - 1) != NULL;
     if (bytes != MAP_FAILED) {
         munmap(bytes, size);
     }
@@ -97,8 +96,8 @@ folder_wants_api(const char *folder)
         char path[PATH_MAX];
         struct stat st;
         if (length > 3 && strcmp(entry->d_name + length - 3, ".so") == 0 &&
-            PyOS_snprintf(path, sizeof(path), "%s/%s", folder,
-                          entry->d_name) < (int)sizeof(path) &&
+            PyOS_snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name) <
+                (int)sizeof(path) &&
             stat(path, &st) == 0) {
             wants = wants_api(path, (size_t)st.st_size);
         }

@@ -9,8 +9,8 @@
  * Those of main's own libraries are called by the system, also in the child of an
  * interpreter's thread. uvloop's is dangerous there: it does what is due in the
  * child of a program that main is about to start, if main is. */
-#include <errno.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,13 +31,10 @@ static fork_entry *
 next_of_ours(fork_entry *e, bool backwards)
 {
     PyThreadState *ts = PyGILState_GetThisThreadState();
-    PyInterpreterState *interp =
-        ts == NULL ? NULL : PyThreadState_GetInterpreter(ts);
+    PyInterpreterState *interp = ts == NULL ? NULL : PyThreadState_GetInterpreter(ts);
     atoll_lock_acquire(&lock);
     do {
-        e = e != NULL     ? (backwards ? e->before : e->next)
-            : backwards   ? last
-                          : first;
+        e = e != NULL ? (backwards ? e->before : e->next) : backwards ? last : first;
     } while (e != NULL && e->iso->interp != interp);
     atoll_lock_release(&lock);
     return e;
@@ -78,8 +75,8 @@ run_child(void)
 
 /* __register_atfork, which is what pthread_atfork calls. */
 int
-api_register_atfork(void (*prepare)(void), void (*parent)(void),
-                    void (*child)(void), void *library, isolate *iso)
+api_register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                    void *library, isolate *iso)
 {
     (void)library;
     fork_entry *e = atoll_alloc(sizeof(*e));
@@ -88,8 +85,8 @@ api_register_atfork(void (*prepare)(void), void (*parent)(void),
     }
     *e = (fork_entry){NULL, NULL, iso, {prepare, parent, child}};
     atoll_lock_acquire(&lock);
-    bool good = registered || atoll_fork_hooks(forks_run_prepare, run_parent,
-                                               run_child) == ATOLL_OK;
+    bool good = registered ||
+                atoll_fork_hooks(forks_run_prepare, run_parent, run_child) == ATOLL_OK;
     if (good) {
         registered = true;
         e->before = last;
@@ -106,8 +103,8 @@ api_register_atfork(void (*prepare)(void), void (*parent)(void),
 /* ------------------------------------------------- uvloop's original, in main */
 
 static const char hook_name[] = "__forkHandler";
-static char *hook_path;  /* guarded by lock: of a file that has such a hook */
-static void **hook;      /* guarded by lock: main's; NULL: has none, or no file */
+static char *hook_path; /* guarded by lock: of a file that has such a hook */
+static void **hook;     /* guarded by lock: main's; NULL: has none, or no file */
 
 void
 forks_found(void *handle, const char *path)
@@ -128,8 +125,7 @@ forks_prepare(void)
     atoll_lock_acquire(&lock);
     const char *path = hook == NULL ? hook_path : NULL; /* for ever */
     atoll_lock_release(&lock);
-    void *handle =
-        path == NULL ? NULL : dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+    void *handle = path == NULL ? NULL : dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
     if (handle != NULL) { /* which main does not close */
         atoll_lock_acquire(&lock);
         hook = dlsym(handle, hook_name);

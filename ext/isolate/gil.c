@@ -22,9 +22,7 @@ static PyThreadState *
 own_state(isolate *iso)
 {
     PyThreadState *ts = PyGILState_GetThisThreadState();
-    return ts != NULL && PyThreadState_GetInterpreter(ts) == iso->interp
-               ? ts
-               : NULL;
+    return ts != NULL && PyThreadState_GetInterpreter(ts) == iso->interp ? ts : NULL;
 }
 
 /* Enter `v`, unless the interpreter is being closed: then wait until that has
@@ -35,8 +33,7 @@ gil_enter(isolate *iso, visitor *v)
     static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
     atoll_lock_acquire(&iso->lock);
     while (iso->closing || iso->abandoned) {
-        atoll_event *resumed =
-            iso->ended || iso->abandoned ? NULL : iso->resumed;
+        atoll_event *resumed = iso->ended || iso->abandoned ? NULL : iso->resumed;
         iso->late++; /* nobody may wait for it: see api_at_process_exit */
         atoll_lock_release(&iso->lock);
         if (resumed == NULL) {
@@ -162,8 +159,7 @@ gil_is_open(isolate *iso)
     bool closing = iso->closing || iso->abandoned, ended = iso->ended;
     atoll_lock_release(&iso->lock);
     /* One that is in, or belongs here, may go on until the end. */
-    return !ended &&
-           (!closing || own_state(iso) != NULL || find_visitor(iso) != NULL);
+    return !ended && (!closing || own_state(iso) != NULL || find_visitor(iso) != NULL);
 }
 
 int

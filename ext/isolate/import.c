@@ -17,8 +17,8 @@
 /* Of the standard library, but CPython refuses them here; they work, or fail as
  * they do in main. */
 static const char *const lifted[] = {
-    "_curses",  "_curses_panel", "_suggestions", "_tkinter",
-    "_tracemalloc", "faulthandler", "readline",
+    "_curses",      "_curses_panel", "_suggestions", "_tkinter",
+    "_tracemalloc", "faulthandler",  "readline",
 };
 
 static bool
@@ -43,8 +43,7 @@ call_lifted(PyObject *original, PyObject *const *args, size_t count)
     PyObject *before =
         imp == NULL ? NULL
                     : PyObject_CallMethod(
-                          imp, "_override_multi_interp_extensions_check", "i",
-                          -1);
+                          imp, "_override_multi_interp_extensions_check", "i", -1);
     PyObject *result =
         before == NULL ? NULL : PyObject_Vectorcall(original, args, count, NULL);
     if (before != NULL) {
@@ -68,10 +67,8 @@ is_standard(PyObject *name)
     PyObject *names = PySys_GetObject("stdlib_module_names"); /* borrowed */
     Py_ssize_t length = PyUnicode_GET_LENGTH(name);
     Py_ssize_t dot = PyUnicode_FindChar(name, '.', 0, length, 1);
-    PyObject *top =
-        dot < 0 ? Py_NewRef(name) : PyUnicode_Substring(name, 0, dot);
-    int is = top == NULL || names == NULL ? -1
-                                          : PySequence_Contains(names, top);
+    PyObject *top = dot < 0 ? Py_NewRef(name) : PyUnicode_Substring(name, 0, dot);
+    int is = top == NULL || names == NULL ? -1 : PySequence_Contains(names, top);
     Py_XDECREF(top);
     return is;
 }
@@ -88,8 +85,7 @@ create_extension(PyObject *module, PyObject *const *args, Py_ssize_t count)
     }
     PyObject *spec = args[1];
     PyObject *full = PyObject_GetAttrString(spec, "name");
-    PyObject *origin =
-        full == NULL ? NULL : PyObject_GetAttrString(spec, "origin");
+    PyObject *origin = full == NULL ? NULL : PyObject_GetAttrString(spec, "origin");
     if (origin == NULL || !PyUnicode_Check(full) || !PyUnicode_Check(origin)) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "a spec's name and origin are str");
@@ -128,9 +124,9 @@ create_builtin(PyObject *module, PyObject *spec)
     const char *text = name == NULL ? NULL : PyUnicode_AsUTF8(name);
     PyObject *result = NULL;
     if (text != NULL) {
-        result = is_lifted(text) ? call_lifted(state->isolate->create_builtin, &spec, 1)
-                                 : PyObject_CallOneArg(state->isolate->create_builtin,
-                                                       spec);
+        result = is_lifted(text)
+                     ? call_lifted(state->isolate->create_builtin, &spec, 1)
+                     : PyObject_CallOneArg(state->isolate->create_builtin, spec);
     }
     Py_XDECREF(name);
     return result;
@@ -152,8 +148,7 @@ static PyObject *
 ctypes_dlopen(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
-    PyObject *name = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0)
-                                                : Py_None;
+    PyObject *name = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0) : Py_None;
     int mode = RTLD_NOW;
     PyObject *bytes = NULL;
     char path[PATH_MAX];
@@ -182,8 +177,10 @@ ctypes_dlopen(PyObject *module, PyObject *args)
     void *handle = atoll_elf_space_load(state->isolate->isolate->space, path,
                                         mode | RTLD_NOW, &fresh, &why);
     if (handle == NULL) {
-        PyErr_Format(PyExc_OSError, "cannot load a private copy of %s for "
-                                    "this interpreter: %s", path, why.text);
+        PyErr_Format(PyExc_OSError,
+                     "cannot load a private copy of %s for "
+                     "this interpreter: %s",
+                     path, why.text);
         return NULL;
     }
     if (fresh) {
@@ -237,8 +234,7 @@ exec_and_mend(core_state *state, PyObject *original, PyObject *const *args,
               size_t count)
 {
     PyObject *result = PyObject_Vectorcall(original, args, count, NULL);
-    PyObject *name =
-        result == NULL ? NULL : PyModule_GetNameObject(args[count - 1]);
+    PyObject *name = result == NULL ? NULL : PyModule_GetNameObject(args[count - 1]);
     if (name != NULL && import_mend(state, name, args[count - 1]) < 0) {
         Py_CLEAR(result);
     }
@@ -310,7 +306,7 @@ PyMethodDef isolate_functions[] = {
  * `bind`; what was there goes to *before. */
 static int
 import_replace(core_state *state, PyObject *importlib, const char *cls_name,
-        const char *attribute, const char *ours, bool bind, PyObject **before)
+               const char *attribute, const char *ours, bool bind, PyObject **before)
 {
     PyObject *cls = PyObject_GetAttrString(importlib, cls_name);
     PyObject *function = PyObject_GetAttrString(state->module, ours);
@@ -339,16 +335,18 @@ isolate_install(core_state *state)
     int rc = -1;
     if (files != NULL && builtins != NULL && state->isolate->single_phase != NULL &&
         import_replace(state, files, "ExtensionFileLoader", "create_module",
-                "_create_extension", true, &state->isolate->create_extension) == 0 &&
+                       "_create_extension", true,
+                       &state->isolate->create_extension) == 0 &&
         import_replace(state, files, "ExtensionFileLoader", "exec_module",
-                "_exec_extension", true, &state->isolate->exec_extension) == 0 &&
+                       "_exec_extension", true, &state->isolate->exec_extension) == 0 &&
         (!datetime_is_isolated("_datetime") ||
          import_replace(state, files, "_LoaderBasics", "exec_module", "_exec_source",
-                 true, &state->isolate->exec_source) == 0) &&
+                        true, &state->isolate->exec_source) == 0) &&
         import_replace(state, builtins, "BuiltinImporter", "create_module",
-                "_create_builtin", false, &state->isolate->create_builtin) == 0) {
+                       "_create_builtin", false,
+                       &state->isolate->create_builtin) == 0) {
         rc = import_replace(state, builtins, "BuiltinImporter", "exec_module",
-                     "_exec_builtin", false, &state->isolate->exec_builtin);
+                            "_exec_builtin", false, &state->isolate->exec_builtin);
     }
     Py_XDECREF(files);
     Py_XDECREF(builtins);

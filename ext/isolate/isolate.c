@@ -64,8 +64,8 @@ isolate_close(isolate *iso, int64_t deadline)
         return true;
     }
     /* They need the GIL to leave. */
-    Py_BEGIN_ALLOW_THREADS
-    (void)!atoll_event_wait(&quiet, &wait);
+    Py_BEGIN_ALLOW_THREADS(void)
+    !atoll_event_wait(&quiet, &wait);
     Py_END_ALLOW_THREADS
     atoll_lock_acquire(&iso->lock);
     empty = iso->visitors == NULL;
@@ -123,8 +123,7 @@ isolate_end(isolate *iso)
     }
     atoll_lock_acquire(&iso->lock);
     iso->closing = iso->ended = true;
-    bool unload = iso->threads == 0 && iso->visitors == NULL &&
-                  iso->late == 0;
+    bool unload = iso->threads == 0 && iso->visitors == NULL && iso->late == 0;
     atoll_lock_release(&iso->lock);
     unload &= isolate_silence(iso);
     threads_end(iso);

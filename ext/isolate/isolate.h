@@ -51,7 +51,7 @@ typedef struct isolate_memory {
 typedef struct isolate {
     PyInterpreterState *interp; /* constant; dangling once it has ended */
     int64_t id;
-    int process; /* constant: getpid() */
+    int process;       /* constant: getpid() */
     atoll_thread home; /* constant: the interpreter's own thread */
     atoll_elf_space *space;
     atoll_thunks *thunks;
@@ -86,10 +86,10 @@ typedef struct isolate {
 /* What an interpreter has of the room: of CPython's functions, those that ours are in
  * the place of. NULLs in interpreters that are not isolated. */
 typedef struct isolate_data {
-    isolate *isolate; /* borrowed from the home; NULL: there are no copies */
+    isolate *isolate;       /* borrowed from the home; NULL: there are no copies */
     PyObject *single_phase; /* see isolate/import.c */
-    PyObject *create_extension, *create_builtin, *exec_extension,
-        *exec_builtin, *exec_source, *ctypes_dlopen;
+    PyObject *create_extension, *create_builtin, *exec_extension, *exec_builtin,
+        *exec_source, *ctypes_dlopen;
     bool endless; /* the interpreter must not be ended: see isolate/datetime.c */
 } isolate_data;
 

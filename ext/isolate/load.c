@@ -93,8 +93,10 @@ load_error(PyObject *name, PyObject *path, const char *why)
                  "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384, or use "
                  "the module in the main interpreter only";
     }
-    import_error(name, path, "cannot load a private copy of %R for this "
-                             "interpreter: %s%s", name, why, advice);
+    import_error(name, path,
+                 "cannot load a private copy of %R for this "
+                 "interpreter: %s%s",
+                 name, why, advice);
 }
 
 /* ------------------------------------------------------------ init functions */
@@ -123,8 +125,8 @@ init_name(PyObject *full, const char *prefix, char *out, size_t size)
     if (encoded == NULL) {
         return false;
     }
-    int n = PyOS_snprintf(out, size, "%s%s_%s", prefix, mark,
-                          PyBytes_AS_STRING(encoded));
+    int n =
+        PyOS_snprintf(out, size, "%s%s_%s", prefix, mark, PyBytes_AS_STRING(encoded));
     Py_DECREF(encoded);
     for (char *c = out; *c != '\0'; c++) {
         *c = *c == '-' ? '_' : *c;
@@ -143,7 +145,8 @@ load_checked(PyObject *result, PyObject *name)
     if (result == NULL && !PyErr_Occurred()) {
         PyErr_Format(PyExc_SystemError,
                      "initialization of %U failed without raising an "
-                     "exception", name);
+                     "exception",
+                     name);
     }
     else if (result != NULL && PyErr_Occurred()) {
         if (!PyObject_TypeCheck(result, &PyModuleDef_Type)) {
@@ -156,8 +159,7 @@ load_checked(PyObject *result, PyObject *name)
     else if (result != NULL && Py_TYPE(result) == NULL) {
         result = NULL;
         PyErr_Format(PyExc_SystemError,
-                     "init function of %U returned uninitialized object",
-                     name);
+                     "init function of %U returned uninitialized object", name);
     }
     return result;
 }
@@ -193,13 +195,13 @@ from_definition(request *r, PyModuleDef *def)
 static PyObject *
 from_init(request *r, PyObject *module)
 {
-    PyModuleDef *def =
-        PyModule_Check(module) ? PyModule_GetDef(module) : NULL;
+    PyModuleDef *def = PyModule_Check(module) ? PyModule_GetDef(module) : NULL;
     if (def == NULL) {
         PyErr_Clear();
         PyErr_Format(PyExc_SystemError,
                      "initialization of %U did not return a valid extension "
-                     "module", r->name);
+                     "module",
+                     r->name);
         goto fail;
     }
     if (PyState_FindModule(def) != module && PyState_AddModule(module, def) < 0) {
@@ -211,9 +213,9 @@ from_init(request *r, PyObject *module)
     }
     if (def->m_size == -1) {
         PyObject *now = PyDict_Copy(dict);
-        int rc = now == NULL ? -1
-                             : PyDict_SetItem(r->state->isolate->single_phase, r->name,
-                                              now);
+        int rc = now == NULL
+                     ? -1
+                     : PyDict_SetItem(r->state->isolate->single_phase, r->name, now);
         Py_XDECREF(now);
         if (rc < 0) {
             goto fail;
@@ -276,7 +278,8 @@ make_module(request *r, void *handle, bool *theirs)
     if (found == NULL) {
         import_error(r->name, r->origin,
                      "dynamic module does not define module export function "
-                     "(%s)", symbol);
+                     "(%s)",
+                     symbol);
         return NULL;
     }
     PyObject *remembered =
@@ -312,7 +315,8 @@ load_load(request *r)
                      "cannot import %R: private copies of extension modules "
                      "need Linux with glibc on x86-64 or aarch64; "
                      "atoll.create(extensions=\"strict\") loads those that "
-                     "support interpreters with their own GIL", r->name);
+                     "support interpreters with their own GIL",
+                     r->name);
         return NULL;
     }
     const char *origin = PyUnicode_AsUTF8(r->origin);
@@ -330,8 +334,7 @@ load_load(request *r)
     atoll_why why;
     bool fresh, theirs = false;
     size_t before = atoll_elf_space_count(r->iso->space);
-    void *handle = atoll_elf_space_load(r->iso->space, r->path, RTLD_NOW,
-                                        &fresh, &why);
+    void *handle = atoll_elf_space_load(r->iso->space, r->path, RTLD_NOW, &fresh, &why);
     if (handle == NULL) {
         load_error(r->name, r->origin, why.text);
         return NULL;
@@ -351,8 +354,7 @@ load_load(request *r)
 }
 
 PyObject *
-isolate_load(core_state *state, PyObject *spec, PyObject *name,
-             PyObject *origin)
+isolate_load(core_state *state, PyObject *spec, PyObject *name, PyObject *origin)
 {
     request r = {.state = state,
                  .iso = state->isolate->isolate,

@@ -35,8 +35,8 @@ signals_is_late(const isolate *iso)
 }
 
 int
-api_sigaction(int signum, const struct sigaction *action,
-              struct sigaction *before, isolate *iso)
+api_sigaction(int signum, const struct sigaction *action, struct sigaction *before,
+              isolate *iso)
 {
     if (is_in_child(iso)) {
         return sigaction(signum, action, before);

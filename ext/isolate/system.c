@@ -63,8 +63,7 @@ api_tss_create(Py_tss_t *key, isolate *iso)
 {
     atoll_lock_acquire(&iso->lock);
     bool is_new = !PyThread_tss_is_created(key);
-    Py_tss_t **tss =
-        room_for(iso->tss, iso->tss_count, &iso->tss_room, sizeof(*tss));
+    Py_tss_t **tss = room_for(iso->tss, iso->tss_count, &iso->tss_room, sizeof(*tss));
     int rc = -1;
     if (tss != NULL) {
         iso->tss = tss;
@@ -110,14 +109,13 @@ thread_over(void *arg)
 }
 
 int
-api_thread_create(void *thread, const void *attributes, void *(*run)(void *),
-              void *arg, isolate *iso)
+api_thread_create(void *thread, const void *attributes, void *(*run)(void *), void *arg,
+                  isolate *iso)
 {
     atoll_lock_acquire(&iso->lock);
     iso->threads++;
     atoll_lock_release(&iso->lock);
-    int rc =
-        atoll_thread_watch(thread, attributes, run, arg, thread_over, iso);
+    int rc = atoll_thread_watch(thread, attributes, run, arg, thread_over, iso);
     if (rc != 0) {
         thread_over(iso);
     }
@@ -129,7 +127,7 @@ api_thread_create(void *thread, const void *attributes, void *(*run)(void *),
  * in it; in a process's main thread they mostly do not run before the end. */
 int
 api_thread_at_exit(void (*destructor)(void *), void *object, void *library,
-               isolate *iso)
+                   isolate *iso)
 {
     return atoll_thread_self() == iso->home
                ? 0
@@ -154,8 +152,7 @@ system_destroy(void *arg)
         return; /* its threads are not here */
     }
     atoll_lock_acquire(&iso->lock);
-    bool stuck =
-        iso->late > 0 || (iso->abandoned && iso->visitors != NULL);
+    bool stuck = iso->late > 0 || (iso->abandoned && iso->visitors != NULL);
     atoll_lock_release(&iso->lock);
     if (!stuck) {
         e->destructor(e->object);
@@ -182,17 +179,17 @@ static char *
 system_limited(const char *name, isolate *iso)
 {
     static const char *const variables[] = {
-        "BLIS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-        "POLARS_MAX_THREADS", "RAYON_NUM_THREADS",
-        "RAYON_RS_NUM_CPUS", "TOKIO_WORKER_THREADS",
+        "BLIS_NUM_THREADS",     "GOTO_NUM_THREADS",  "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",  "OMP_NUM_THREADS",   "OPENBLAS_NUM_THREADS",
+        "POLARS_MAX_THREADS",   "RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS",
+        "TOKIO_WORKER_THREADS",
     };
     for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++) {
         if (strcmp(name, variables[i]) == 0) {
             atoll_lock_acquire(&iso->lock);
             if (iso->thread_limit[0] == '\0') {
-                PyOS_snprintf(iso->thread_limit, sizeof(iso->thread_limit),
-                              "%u", threads_share());
+                PyOS_snprintf(iso->thread_limit, sizeof(iso->thread_limit), "%u",
+                              threads_share());
             }
             atoll_lock_release(&iso->lock);
             return iso->thread_limit; /* written once */

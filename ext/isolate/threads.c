@@ -27,14 +27,14 @@ static const char *const process_setters[] = {
 static const char thread_setter[] = "omp_set_num_threads";
 
 static const char *const variables[] = {
-    "OMP_NUM_THREADS",  "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS",
-    "MKL_NUM_THREADS",  "BLIS_NUM_THREADS",
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS",
+    "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
 };
 
 static atoll_lock pools_lock;
-static isolate *with_pools;   /* guarded by pools_lock */
-static unsigned pools_count;  /* guarded by pools_lock */
-static unsigned isolates;     /* guarded by pools_lock: alive */
+static isolate *with_pools;  /* guarded by pools_lock */
+static unsigned pools_count; /* guarded by pools_lock */
+static unsigned isolates;    /* guarded by pools_lock: alive */
 
 static unsigned
 share_of(unsigned among)
@@ -107,14 +107,12 @@ threads_found(isolate *iso, void *handle)
     }
     atoll_lock_acquire(&pools_lock);
     size_t before = iso->setter_count;
-    for (size_t i = 0; i < sizeof(process_setters) / sizeof(*process_setters);
-         i++) {
+    for (size_t i = 0; i < sizeof(process_setters) / sizeof(*process_setters); i++) {
         if (find_setter(handle, process_setters[i], &setter)) {
             add_setter(iso, setter);
         }
     }
-    if (find_setter(handle, thread_setter, &setter) &&
-        iso->thread_setter == NULL) {
+    if (find_setter(handle, thread_setter, &setter) && iso->thread_setter == NULL) {
         iso->thread_setter = setter;
         some = true;
     }

@@ -20,8 +20,7 @@ buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"nbytes", NULL};
     Py_ssize_t size;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:Buffer", keywords,
-                                     &size)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:Buffer", keywords, &size)) {
         return NULL;
     }
     if (size < 0) {
@@ -98,8 +97,8 @@ PyDoc_STRVAR(buffer_doc,
 "Raises ValueError if nbytes is negative, MemoryError.");
 
 static PyMemberDef buffer_members[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(bufferobj, weakrefs),
-     Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(bufferobj, weakrefs), Py_READONLY,
+     NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

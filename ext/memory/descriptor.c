@@ -33,8 +33,7 @@ descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"fd", NULL};
     int fd;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i:_Descriptor", keywords,
-                                     &fd)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i:_Descriptor", keywords, &fd)) {
         return NULL;
     }
     if (fcntl(fd, F_GETFD) < 0) {
@@ -114,7 +113,5 @@ descriptor_add_type(core_state *state)
 {
     PyTypeObject *type = core_add_type(state, &descriptor_spec);
     state->memory->fd_type = type;
-    return type == NULL
-               ? -1
-               : wire_add_type(state, type, descriptor_encode, false);
+    return type == NULL ? -1 : wire_add_type(state, type, descriptor_encode, false);
 }

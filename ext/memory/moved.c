@@ -24,7 +24,7 @@ typedef struct cargo {
     atoll_lock lock;
     cargo_state state; /* guarded by lock */
     cargo_kind kind;
-    taken_memory memory; /* its block is owned until LANDED */
+    taken_memory memory;  /* its block is owned until LANDED */
     atoll_region *region; /* of a Buffer; counted */
 } cargo;
 
@@ -207,14 +207,13 @@ static PyObject *
 moved_repr(PyObject *obj)
 {
     cargo *c = ((movedobj *)obj)->load;
-    static const char *const kinds[] = {"bytearray", "array", "Buffer",
-                                        "ndarray"};
+    static const char *const kinds[] = {"bytearray", "array", "Buffer", "ndarray"};
     static const char *const states[] = {"to be sent", "sent", "received"};
     atoll_lock_acquire(&c->lock);
     cargo_state now = c->state;
     atoll_lock_release(&c->lock);
-    return PyUnicode_FromFormat("<atoll.Moved %s of %zu bytes, %s>",
-                                kinds[c->kind], c->memory.size, states[now]);
+    return PyUnicode_FromFormat("<atoll.Moved %s of %zu bytes, %s>", kinds[c->kind],
+                                c->memory.size, states[now]);
 }
 
 PyDoc_STRVAR(moved_doc,

@@ -35,11 +35,9 @@ layout_is_known(PyObject *obj)
         return false;
     }
     PyObject *ctypes = PyObject_GetAttrString(obj, "__array_interface__");
-    PyObject *pair =
-        ctypes == NULL ? NULL : PyMapping_GetItemString(ctypes, "data");
+    PyObject *pair = ctypes == NULL ? NULL : PyMapping_GetItemString(ctypes, "data");
     PyObject *descr = PyObject_GetAttrString(obj, "dtype");
-    bool known = pair != NULL && PyTuple_Check(pair) &&
-                 PyTuple_GET_SIZE(pair) == 2 &&
+    bool known = pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2 &&
                  PyLong_AsVoidPtr(PyTuple_GET_ITEM(pair, 0)) == array->data &&
                  descr == array->descr;
     Py_XDECREF(ctypes);
@@ -67,8 +65,7 @@ ndarray_take(PyObject *obj)
 {
     array_fields *array = (array_fields *)obj;
     if (!layout_is_known(obj)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "atoll does not know this NumPy's arrays");
+        PyErr_SetString(PyExc_TypeError, "atoll does not know this NumPy's arrays");
         return NULL;
     }
     if (Py_REFCNT(obj) > REFERENCES) {
@@ -83,8 +80,7 @@ ndarray_take(PyObject *obj)
                         "object's; move that one, or a copy");
         return NULL;
     }
-    PyObject *hasobject =
-        PyObject_GetAttrString(array->descr, "hasobject");
+    PyObject *hasobject = PyObject_GetAttrString(array->descr, "hasobject");
     int objects = hasobject == NULL ? -1 : PyObject_IsTrue(hasobject);
     Py_XDECREF(hasobject);
     if (objects != 0) {
@@ -97,8 +93,7 @@ ndarray_take(PyObject *obj)
     PyObject *numpy = PyImport_ImportModule("numpy");
     PyObject *other =
         numpy == NULL ? NULL
-                      : PyObject_CallMethod(numpy, "empty", "(iO)", 0,
-                                            array->descr);
+                      : PyObject_CallMethod(numpy, "empty", "(iO)", 0, array->descr);
     Py_XDECREF(numpy);
     if (other == NULL) {
         return NULL;

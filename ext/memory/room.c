@@ -15,8 +15,7 @@ static int
 memory_begin(core_state *state)
 {
     return buffer_add_type(state) < 0 || view_add_types(state) < 0 ||
-                   moved_add_type(state) < 0 ||
-                   descriptor_add_type(state) < 0 ||
+                   moved_add_type(state) < 0 || descriptor_add_type(state) < 0 ||
                    PyModule_AddFunctions(state->module, view_functions) < 0
                ? -1
                : PyModule_AddFunctions(state->module, moved_functions);
@@ -44,9 +43,6 @@ memory_clear(core_state *state)
 }
 
 const core_room memory_room = {
-    CORE_ROOM_DATA(memory),
-    .start = memory_start,
-    .begin = memory_begin,
-    .visit = memory_visit,
-    .clear = memory_clear,
+    CORE_ROOM_DATA(memory), .start = memory_start, .begin = memory_begin,
+    .visit = memory_visit,  .clear = memory_clear,
 };

@@ -6,12 +6,14 @@
 
 /* ----------------------------------------------------- what the owner holds */
 
-typedef struct export {
+typedef struct export
+{
     atoll_region region; /* first: the region is the export */
     mail mail;
-    mailbox *owner;  /* counted */
+    mailbox *owner;   /* counted */
     Py_buffer buffer; /* of the owner's */
-} export;
+}
+export;
 
 static void
 open_export(mail *m)
@@ -47,8 +49,7 @@ export_new(core_state *state, PyObject *view)
         return NULL;
     }
     PyObject *own = PyMemoryView_FromObject(view);
-    int rc = own == NULL ? -1
-                         : PyObject_GetBuffer(own, &x->buffer, PyBUF_FULL_RO);
+    int rc = own == NULL ? -1 : PyObject_GetBuffer(own, &x->buffer, PyBUF_FULL_RO);
     Py_XDECREF(own); /* the buffer holds it */
     if (rc < 0) {
         atoll_free(x);
@@ -118,8 +119,7 @@ view_getbuffer(PyObject *obj, Py_buffer *out, int flags)
         .format = self->format,
         .shape = self->arrays,
         .strides = self->arrays + self->ndim,
-        .suboffsets =
-            self->indirect ? self->arrays + 2 * (size_t)self->ndim : NULL,
+        .suboffsets = self->indirect ? self->arrays + 2 * (size_t)self->ndim : NULL,
     };
     return 0;
 }
@@ -214,8 +214,7 @@ enc_memoryview(encoder *e, PyObject *obj)
     }
     uint32_t index;
     int rc = -1;
-    if (region != NULL &&
-        enc_handle(e, HANDLE_REGION, region, &index) == 0 &&
+    if (region != NULL && enc_handle(e, HANDLE_REGION, region, &index) == 0 &&
         enc_put(e, TAG_VIEW | memo, &index, sizeof(index)) == 0) {
         rc = put_geometry(e, &whole);
     }
@@ -333,8 +332,7 @@ dec_memory(decoder *d, int Py_UNUSED(tag))
     if (obj != NULL && readonly) {
         PyObject *view = PyMemoryView_FromObject(obj);
         Py_DECREF(obj);
-        obj = view == NULL ? NULL
-                           : PyObject_CallMethod(view, "toreadonly", NULL);
+        obj = view == NULL ? NULL : PyObject_CallMethod(view, "toreadonly", NULL);
         Py_XDECREF(view);
     }
     return obj;
@@ -371,10 +369,9 @@ view_add_types(core_state *state)
     memory_data *data = state->memory;
     data->view_type = core_make_type(state, &view_spec);
     return data->view_type == NULL ||
-                   wire_add_type(state, &PyMemoryView_Type, enc_memoryview,
-                                 true) < 0 ||
-                   wire_add_type(state, &PyPickleBuffer_Type, enc_picklebuffer,
-                                 false) < 0 ||
+                   wire_add_type(state, &PyMemoryView_Type, enc_memoryview, true) < 0 ||
+                   wire_add_type(state, &PyPickleBuffer_Type, enc_picklebuffer, false) <
+                       0 ||
                    wire_add_type(state, data->buffer_type, enc_buffer, true) < 0
                ? -1
                : 0;

@@ -2,9 +2,9 @@
  * order (ARCHITECTURE.md); the parent lets go in the opposite one. */
 #include "module/module.h"
 
+#include "atoll/trace.h"
 #include "cpython/immortal.h"
 #include "cpython/runtime.h"
-#include "atoll/trace.h"
 #include "frozen/frozen.h"
 #include "home/home.h"
 #include "isolate/isolate.h"
@@ -77,8 +77,7 @@ fork_start(void)
     atoll_lock_acquire(&once);
     if (!done) {
         done = true;
-        err = atoll_fork_hooks(before_fork, after_fork_in_parent,
-                               after_fork_in_child);
+        err = atoll_fork_hooks(before_fork, after_fork_in_parent, after_fork_in_child);
     }
     bool hooked = err == ATOLL_OK;
     atoll_lock_release(&once);

@@ -3,8 +3,8 @@
 #include "module/module.h"
 
 #include "async/async.h"
-#include "chan/chan.h"
 #include "atoll/sync.h"
+#include "chan/chan.h"
 #include "cpython/dict.h"
 #include "cpython/version.h"
 #include "frozen/frozen.h"
@@ -19,8 +19,8 @@
 #include "wire/wire.h"
 
 static const core_room *const rooms[] = {
-    &cpython_room, &wait_room,   &wire_room,   &isolate_room, &output_room,
-    &memory_room,  &frozen_room, &chan_room,   &sync_room,    &home_room,
+    &cpython_room, &wait_room,   &wire_room,  &isolate_room, &output_room,
+    &memory_room,  &frozen_room, &chan_room,  &sync_room,    &home_room,
     &pool_room,    &async_room,  &watch_room,
 };
 
@@ -64,9 +64,8 @@ core_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     atoll_stats stats;
     atoll_stats_get(&stats);
-    return Py_BuildValue("{s:K,s:K,s:K,s:K}", "parks",
-                         (unsigned long long)stats.parks, "wakes",
-                         (unsigned long long)stats.wakes, "channels",
+    return Py_BuildValue("{s:K,s:K,s:K,s:K}", "parks", (unsigned long long)stats.parks,
+                         "wakes", (unsigned long long)stats.wakes, "channels",
                          (unsigned long long)stats.channels, "timers",
                          (unsigned long long)stats.timers);
 }
@@ -131,8 +130,7 @@ ask_main_to_import(void)
     asked = true;
     atoll_lock_release(&lock);
     if (first) {
-        compat_add_pending_call(PyInterpreterState_Main(), import_in_main,
-                                NULL);
+        compat_add_pending_call(PyInterpreterState_Main(), import_in_main, NULL);
     }
 }
 
@@ -208,9 +206,8 @@ core_exec(PyObject *module)
     state->is_main = interp == PyInterpreterState_Main();
     state->handles = PyDict_New();
     state->errors = PyDict_New();
-    if (state->handles == NULL || state->errors == NULL ||
-        furnish_rooms(state) < 0 || begin_rooms(state) < 0 ||
-        fork_start() < 0 ||
+    if (state->handles == NULL || state->errors == NULL || furnish_rooms(state) < 0 ||
+        begin_rooms(state) < 0 || fork_start() < 0 ||
         PyModule_AddStringConstant(module, "__version__", ATOLL_VERSION) < 0) {
         return -1;
     }

@@ -1,8 +1,8 @@
 /* Lines on their way from interpreters to main's streams. See output/output.h. */
 #include <string.h>
 
-#include "wait/wait.h"
 #include "output/output.h"
+#include "wait/wait.h"
 
 /* As a home's: main's streams and logging handlers are anybody's code. */
 #define STACK_BYTES ((size_t)8 << 20)
@@ -35,17 +35,17 @@ typedef struct brake {
 /* The list of the process. Pieces are taken off it by main alone. */
 static struct {
     atoll_lock lock;
-    piece *first, *last;      /* guarded by lock */
-    size_t bytes;             /* guarded by lock: of all pieces */
-    uint64_t sent, written;   /* guarded by lock: numbers of pieces */
-    brake *brakes;            /* guarded by lock */
-    atoll_event *sleeper;     /* guarded by lock: our thread waits for it */
-    atoll_event *pause;       /* guarded by lock: it does so for a moment */
-    bool running;             /* guarded by lock: our thread exists */
-    bool closed;              /* guarded by lock: what comes is dropped */
-    bool main_ready;          /* guarded by lock: main has imported atoll */
-    atoll_thread thread;      /* written by our thread before `ended` is set */
-    atoll_event ended;        /* our thread has */
+    piece *first, *last;    /* guarded by lock */
+    size_t bytes;           /* guarded by lock: of all pieces */
+    uint64_t sent, written; /* guarded by lock: numbers of pieces */
+    brake *brakes;          /* guarded by lock */
+    atoll_event *sleeper;   /* guarded by lock: our thread waits for it */
+    atoll_event *pause;     /* guarded by lock: it does so for a moment */
+    bool running;           /* guarded by lock: our thread exists */
+    bool closed;            /* guarded by lock: what comes is dropped */
+    bool main_ready;        /* guarded by lock: main has imported atoll */
+    atoll_thread thread;    /* written by our thread before `ended` is set */
+    atoll_event ended;      /* our thread has */
 } list;
 
 /* ---------------------------------------------------------- our own thread */
@@ -96,8 +96,7 @@ wait_for_pieces(atoll_spin *spin)
     if (!list.closed && list.bytes < BATCH_BYTES) {
         list.pause = &pause;
         atoll_lock_release(&list.lock);
-        atoll_wait moment = {.deadline = atoll_now() + PAUSE_NS,
-                             .spin = spin};
+        atoll_wait moment = {.deadline = atoll_now() + PAUSE_NS, .spin = spin};
         atoll_err err = atoll_event_wait(&pause, &moment);
         (void)err; /* over in any case */
         atoll_lock_acquire(&list.lock);
@@ -151,8 +150,7 @@ static void
 start_thread(void)
 {
     atoll_thread thread; /* the thread itself keeps it */
-    if (atoll_thread_start(STACK_BYTES, thread_main, NULL, &thread) !=
-        ATOLL_OK) {
+    if (atoll_thread_start(STACK_BYTES, thread_main, NULL, &thread) != ATOLL_OK) {
         atoll_lock_acquire(&list.lock);
         list.running = false;
         atoll_lock_release(&list.lock);
@@ -247,8 +245,8 @@ output_hold_up(core_state *state)
         return 0;
     }
     atoll_err err;
-    int rc = detach_wait_one(state, wait_released, &b, atoll_now() + BRAKE_NS,
-                             NULL, &wait_output, NULL, &err);
+    int rc = detach_wait_one(state, wait_released, &b, atoll_now() + BRAKE_NS, NULL,
+                             &wait_output, NULL, &err);
     atoll_lock_acquire(&list.lock);
     brake **link = &list.brakes;
     while (*link != NULL && *link != &b) {
@@ -310,11 +308,11 @@ static int
 output_drain(core_state *state, uint64_t upto, bool live)
 {
     PyObject *function = package_keep(&state->output->drain, PACKAGE_OUTPUT, "drain");
-    PyObject *done = function == NULL
-                         ? NULL
-                         : PyObject_CallFunction(function, "KO",
-                                                 (unsigned long long)upto,
-                                                 live ? Py_True : Py_False);
+    PyObject *done =
+        function == NULL
+            ? NULL
+            : PyObject_CallFunction(function, "KO", (unsigned long long)upto,
+                                    live ? Py_True : Py_False);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
@@ -400,8 +398,7 @@ core_peek(PyObject *Py_UNUSED(module), PyObject *arg)
     for (size = first->size;
          first->kind != OUTPUT_RECORD && !last->flush && last->next != NULL &&
          last->next->seq <= upto && last->next->kind == first->kind &&
-         last->next->binary == first->binary &&
-         size + last->next->size <= BATCH_BYTES;
+         last->next->binary == first->binary && size + last->next->size <= BATCH_BYTES;
          size += last->size) {
         last = last->next;
     }
@@ -419,16 +416,15 @@ core_peek(PyObject *Py_UNUSED(module), PyObject *arg)
         }
     }
     if (!first->binary) {
-        Py_SETREF(data, PyUnicode_DecodeUTF8(PyBytes_AS_STRING(data),
-                                             (Py_ssize_t)size,
+        Py_SETREF(data, PyUnicode_DecodeUTF8(PyBytes_AS_STRING(data), (Py_ssize_t)size,
                                              "surrogatepass"));
         if (data == NULL) {
             return NULL;
         }
     }
-    return Py_BuildValue("KiLON", (unsigned long long)last->seq,
-                         (int)first->kind, (long long)first->interp,
-                         last->flush ? Py_True : Py_False, data);
+    return Py_BuildValue("KiLON", (unsigned long long)last->seq, (int)first->kind,
+                         (long long)first->interp, last->flush ? Py_True : Py_False,
+                         data);
 }
 
 PyDoc_STRVAR(drop_doc,

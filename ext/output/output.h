@@ -100,10 +100,9 @@ void output_fork_child(void);
 /* --- the sinks of an interpreter (output/sink.c); attached to it */
 
 /* Give the new interpreter its streams. `streams` and `logging` are those of the setup;
- * see atoll/_output/stream.py. Returns what stands for it here, with a reference for the
- * caller; NULL with an exception. */
-output_source *sink_boot(core_state *state, PyObject *streams,
-                         PyObject *logging);
+ * see atoll/_output/stream.py. Returns what stands for it here, with a reference for
+ * the caller; NULL with an exception. */
+output_source *sink_boot(core_state *state, PyObject *streams, PyObject *logging);
 
 /* Give a reference back. Any thread. */
 void output_source_unref(output_source *source);

@@ -45,9 +45,6 @@ output_end(core_state *state)
 }
 
 const core_room output_room = {
-    CORE_ROOM_DATA(output),
-    .begin = output_begin,
-    .visit = output_visit,
-    .clear = output_clear,
-    .end = output_end,
+    CORE_ROOM_DATA(output), .begin = output_begin, .visit = output_visit,
+    .clear = output_clear,  .end = output_end,
 };

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#include "wait/wait.h"
 #include "output/output.h"
+#include "wait/wait.h"
 
 /* --------------------------------------------------------- a thread's lines */
 
@@ -26,11 +26,11 @@ typedef struct line {
  * sends what is left when the thread ends. */
 typedef struct buffer {
     atoll_lock lock;
-    line lines[LINES];         /* guarded by lock */
-    output_source *source; /* counted */
-    uint64_t thread;       /* constant: of PyThreadState_GetID */
-    struct buffer *next;   /* in core_state.buffers; guarded by its GIL */
-    struct buffer **link;  /* NULL: not in it (any more) */
+    line lines[LINES];             /* guarded by lock */
+    output_source *source;         /* counted */
+    uint64_t thread;               /* constant: of PyThreadState_GetID */
+    struct buffer *next;           /* in core_state.buffers; guarded by its GIL */
+    struct buffer **link;          /* NULL: not in it (any more) */
     struct buffer *before, *after; /* guarded by buffers_lock */
 } buffer;
 
@@ -114,8 +114,7 @@ sink_buffer_new(core_state *state, uint64_t thread)
     }
     *b = (buffer){.thread = thread, .source = state->output->source};
     PyObject *capsule = PyCapsule_New(b, buffer_key, NULL);
-    if (capsule == NULL ||
-        PyDict_SetItemString(dict, buffer_key, capsule) < 0) {
+    if (capsule == NULL || PyDict_SetItemString(dict, buffer_key, capsule) < 0) {
         Py_XDECREF(capsule);
         atoll_free(b);
         return NULL;
@@ -156,9 +155,8 @@ static buffer *
 buffer_here(core_state *state)
 {
     buffer *b = buffer_find(state);
-    return b != NULL
-               ? b
-               : sink_buffer_new(state, PyThreadState_GetID(PyThreadState_Get()));
+    return b != NULL ? b
+                     : sink_buffer_new(state, PyThreadState_GetID(PyThreadState_Get()));
 }
 
 void
@@ -225,7 +223,8 @@ add_locked(buffer *b, output_kind kind, bool binary, const char *data, size_t si
 }
 
 static int
-sink_add(core_state *state, output_kind kind, bool binary, const char *data, size_t size)
+sink_add(core_state *state, output_kind kind, bool binary, const char *data,
+         size_t size)
 {
     buffer *b = size == 0 ? NULL : buffer_here(state);
     if (b == NULL) {
@@ -273,8 +272,8 @@ sink_write(PyObject *obj, PyObject *text)
 {
     sink *self = (sink *)obj;
     if (!PyUnicode_Check(text)) {
-        return PyErr_Format(PyExc_TypeError,
-                            "write() argument must be str, not %T", text);
+        return PyErr_Format(PyExc_TypeError, "write() argument must be str, not %T",
+                            text);
     }
     PyObject *bytes = NULL;
     Py_ssize_t size;
@@ -366,8 +365,8 @@ static PyType_Slot sink_slots[] = {
 static PyType_Spec sink_spec = {
     .name = "atoll._core.Sink",
     .basicsize = sizeof(sink),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = sink_slots,
 };
 
@@ -396,8 +395,7 @@ sink_boot(core_state *state, PyObject *streams, PyObject *logging)
     }
     *source = (output_source){.refs = 2, .id = state->interp_id};
     state->output->source = source;
-    PyObject *done =
-        package_call(PACKAGE_STREAM, "install", "(OO)", streams, logging);
+    PyObject *done = package_call(PACKAGE_STREAM, "install", "(OO)", streams, logging);
     if (done == NULL) {
         output_source_unref(source);
         return NULL;

@@ -24,8 +24,7 @@ poolobj_parse_seconds(PyObject *value, int64_t *ns)
     }
     if (!(seconds >= 0)) {
         PyErr_Format(PyExc_ValueError,
-                     "expected a non-negative number of seconds, not %R",
-                     value);
+                     "expected a non-negative number of seconds, not %R", value);
         return -1;
     }
     *ns = seconds < 9e9 ? (int64_t)(seconds * 1e9) : ATOLL_FOREVER;
@@ -43,9 +42,8 @@ PyDoc_STRVAR(pool_doc,
 static PyObject *
 poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"name",  "max_workers", "isolated", "setup",
-                            "init",  "max_tasks",   "grace",    "nice",
-                            "watched", NULL};
+    static char *names[] = {"name",      "max_workers", "isolated", "setup",   "init",
+                            "max_tasks", "grace",       "nice",     "watched", NULL};
     core_state *state = PyType_GetModuleState(type);
     pool_config config = {0};
     unsigned max_workers;
@@ -54,8 +52,8 @@ poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *setup, *init, *grace;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sIpO!OKO|ip:Pool", names,
                                      &config.name, &max_workers, &isolated,
-                                     &PyTuple_Type, &setup, &init, &max_tasks,
-                                     &grace, &config.nice, &watched) ||
+                                     &PyTuple_Type, &setup, &init, &max_tasks, &grace,
+                                     &config.nice, &watched) ||
         poolobj_parse_seconds(grace, &config.grace) < 0) {
         return NULL;
     }
@@ -136,7 +134,7 @@ pool_of(PyObject *obj)
  * exception, and then the future has no job. */
 static int
 poolobj_send(core_state *state, pool *p, jobobj *future, PyObject *request,
-       int64_t limit)
+             int64_t limit)
 {
     atoll_msg msg;
     if (xfer_encode(state, request, &msg) < 0) {
@@ -213,9 +211,7 @@ static PyObject *
 poolobj_submit(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
     pool *p = pool_of(obj);
-    return p == NULL
-               ? NULL
-               : submit_args(((poolobj *)obj)->state, p, args, nargs);
+    return p == NULL ? NULL : submit_args(((poolobj *)obj)->state, p, args, nargs);
 }
 
 PyDoc_STRVAR(submit_to_home_doc,
@@ -300,8 +296,7 @@ poolobj_grow(PyObject *obj, PyObject *arg)
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    pool_start_workers(p, count > p->max_workers ? p->max_workers
-                                                 : (uint32_t)count);
+    pool_start_workers(p, count > p->max_workers ? p->max_workers : (uint32_t)count);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
@@ -328,8 +323,8 @@ poolobj_wait(PyObject *obj, PyObject *timeout)
         return NULL;
     }
     callers_enter(state);
-    int rc = detach_wait_one(state, poolobj_wait_ended, p, deadline, NULL, &wait_pool, p,
-                             &err);
+    int rc = detach_wait_one(state, poolobj_wait_ended, p, deadline, NULL, &wait_pool,
+                             p, &err);
     PyObject *exc = PyErr_GetRaisedException();
     callers_leave(state);
     PyErr_SetRaisedException(exc);
@@ -379,15 +374,12 @@ static PyObject *
 describe_worker(const worker *w, int64_t id, int64_t now)
 {
     int64_t runs = w->task == NULL ? 0 : now - w->since;
-    PyObject *running = w->task == NULL
-                            ? Py_NewRef(Py_None)
-                            : PyFloat_FromDouble((double)runs * 1e-9);
-    PyObject *number =
-        id < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(id);
+    PyObject *running =
+        w->task == NULL ? Py_NewRef(Py_None) : PyFloat_FromDouble((double)runs * 1e-9);
+    PyObject *number = id < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(id);
     return Py_BuildValue("NKdkNn", number, (unsigned long long)w->tasks,
-                         (double)(w->busy + runs) * 1e-9,
-                         (unsigned long)w->restarts, running,
-                         (Py_ssize_t)(id < 0 ? 0 : arena_bytes(id)));
+                         (double)(w->busy + runs) * 1e-9, (unsigned long)w->restarts,
+                         running, (Py_ssize_t)(id < 0 ? 0 : arena_bytes(id)));
 }
 
 static PyObject *
@@ -423,8 +415,7 @@ poolobj_state(PyObject *obj, PyObject *Py_UNUSED(ignored))
 /* --------------------------------------------------------------------- type */
 
 static PyMethodDef poolobj_methods[] = {
-    {"submit", (PyCFunction)(void (*)(void))poolobj_submit, METH_FASTCALL,
-     submit_doc},
+    {"submit", (PyCFunction)(void (*)(void))poolobj_submit, METH_FASTCALL, submit_doc},
     {"close", poolobj_close, METH_O, close_doc},
     {"stop", poolobj_stop, METH_NOARGS, stop_doc},
     {"grow", poolobj_grow, METH_O, grow_doc},

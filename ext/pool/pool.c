@@ -85,9 +85,8 @@ pool_new(const pool_config *config)
     p->max_workers = config->max_workers;
     p->max_tasks = config->max_tasks;
     p->grace = config->grace;
-    p->employer = (home_employer){.ops = &pool_employer,
-                                  .nice = config->nice,
-                                  .watched = config->watched};
+    p->employer = (home_employer){
+        .ops = &pool_employer, .nice = config->nice, .watched = config->watched};
     p->fixed = config->plan == NULL;
     if (config->plan != NULL) {
         p->plan = *config->plan;
@@ -138,9 +137,8 @@ pool_of_home(home *h, atoll_err *err)
     pool *p = pool_of_worker(h);
     atoll_lock_release(&h->lock);
     if (p == NULL) {
-        pool_config config = {.name = h->name,
-                              .max_workers = 1,
-                              .grace = ATOLL_FOREVER};
+        pool_config config = {
+            .name = h->name, .max_workers = 1, .grace = ATOLL_FOREVER};
         pool *fresh = pool_new(&config);
         if (fresh == NULL) {
             return NULL;
@@ -337,10 +335,10 @@ pool_start(pool *p, worker *w)
     bool alone = p->live == 0;
     atoll_lock_release(&p->lock);
     if (alone) {
-        pool_break(p, err == ATOLL_ERR_SYSTEM
-                          ? "the operating system refused a thread"
-                      : err == ATOLL_ERR_CLOSED ? "the process is ending"
-                                                : "not enough memory",
+        pool_break(p,
+                   err == ATOLL_ERR_SYSTEM   ? "the operating system refused a thread"
+                   : err == ATOLL_ERR_CLOSED ? "the process is ending"
+                                             : "not enough memory",
                    0);
     }
 }

@@ -37,9 +37,9 @@ typedef enum task_phase {
 
 /* A job on its way to a worker; or, with job.init, one that prepares a worker. */
 typedef struct task {
-    job job;           /* first */
-    struct pool *pool; /* counted; constant */
-    int64_t limit;     /* constant: nanoseconds that it may run; 0: any */
+    job job;                  /* first */
+    struct pool *pool;        /* counted; constant */
+    int64_t limit;            /* constant: nanoseconds that it may run; 0: any */
     struct task *prev, *next; /* guarded by the pool's lock: while QUEUED */
     task_phase phase;         /* guarded by the pool's lock */
     home *home;               /* guarded by the pool's lock: while STARTED */
@@ -74,43 +74,43 @@ task_unref(task *t)
 
 /* A place for a home. Guarded by the pool's lock. */
 typedef struct worker {
-    struct home *home;  /* with a reference and a handle, unless the pool is
-                           `fixed`; NULL: nobody, or it is being made */
-    bool starting;      /* it is being made */
-    bool idle;          /* it stands in the pool's list of these */
+    struct home *home; /* with a reference and a handle, unless the pool is
+                          `fixed`; NULL: nobody, or it is being made */
+    bool starting;     /* it is being made */
+    bool idle;         /* it stands in the pool's list of these */
     struct worker *next_idle;
-    task *task;         /* counted: what it runs, or NULL */
-    int64_t since;      /* when that began */
-    uint64_t served;    /* tasks of this home */
-    uint64_t tasks;     /* of all that have been here */
-    int64_t busy;       /* nanoseconds, likewise */
-    uint32_t restarts;  /* how often the place was taken again */
+    task *task;        /* counted: what it runs, or NULL */
+    int64_t since;     /* when that began */
+    uint64_t served;   /* tasks of this home */
+    uint64_t tasks;    /* of all that have been here */
+    int64_t busy;      /* nanoseconds, likewise */
+    uint32_t restarts; /* how often the place was taken again */
 } worker;
 
 typedef struct pool {
-    home_employer employer; /* first */
-    uint32_t refs; /* atomic */
+    home_employer employer;      /* first */
+    uint32_t refs;               /* atomic */
     struct pool *before, *after; /* guarded by the lock of all pools */
     atoll_lock lock;
-    uint64_t process;    /* constant: xfer_process_token() */
-    char *name;          /* constant */
-    uint32_t max_workers; /* constant */
-    bool fixed;          /* constant: its one worker is somebody's interpreter */
-    bool prepares;       /* constant: there is an `init` */
-    uint64_t max_tasks;  /* constant: for one home; 0: any number */
-    int64_t grace;       /* constant: nanoseconds to obey an interrupt */
+    uint64_t process;      /* constant: xfer_process_token() */
+    char *name;            /* constant */
+    uint32_t max_workers;  /* constant */
+    bool fixed;            /* constant: its one worker is somebody's interpreter */
+    bool prepares;         /* constant: there is an `init` */
+    uint64_t max_tasks;    /* constant: for one home; 0: any number */
+    int64_t grace;         /* constant: nanoseconds to obey an interrupt */
     struct home_plan plan; /* constant: of its workers */
-    atoll_msg init;      /* constant: the request of the first job of each */
-    task *first, *last;  /* the queue: a reference to each */
-    size_t pending;      /* its length */
-    worker *idle;        /* that became so last */
-    uint32_t live;       /* homes that are in a place, begin or end */
-    uint32_t strays;     /* abandoned ones that are still busy */
+    atoll_msg init;        /* constant: the request of the first job of each */
+    task *first, *last;    /* the queue: a reference to each */
+    size_t pending;        /* its length */
+    worker *idle;          /* that became so last */
+    uint32_t live;         /* homes that are in a place, begin or end */
+    uint32_t strays;       /* abandoned ones that are still busy */
     uint32_t restarts;
-    bool closed;         /* nothing is accepted any more */
-    char *why;           /* it is broken: the reason; set once, then constant */
-    atoll_event ended;   /* closed, and nothing is left to do */
-    atoll_spin spin;     /* of those that wait for its tasks */
+    bool closed;       /* nothing is accepted any more */
+    char *why;         /* it is broken: the reason; set once, then constant */
+    atoll_event ended; /* closed, and nothing is left to do */
+    atoll_spin spin;   /* of those that wait for its tasks */
     worker workers[];
 } pool;
 
@@ -122,7 +122,7 @@ typedef struct pool_config {
     int nice;
     bool watched;
     struct home_plan *plan; /* taken on success; NULL: the pool is `fixed` */
-    atoll_msg *init;  /* likewise; NULL: nothing to prepare */
+    atoll_msg *init;        /* likewise; NULL: nothing to prepare */
 } pool_config;
 
 /* The caller owns a reference. NULL when out of memory. */

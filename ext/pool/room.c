@@ -4,10 +4,14 @@
 #include "pool/task.h"
 
 static const core_constant pool_constants[] = {
-    {"_JOB_RAISED", JOB_RAISED},       {"_JOB_UNSENT", JOB_UNSENT},
-    {"_JOB_BUSY", JOB_BUSY},           {"_JOB_LOST", JOB_LOST},
-    {"_JOB_CANCELLED", JOB_CANCELLED}, {"_JOB_LATE", JOB_LATE},
-    {"_JOB_GONE", JOB_GONE},           {"_JOB_BROKEN", JOB_BROKEN},
+    {"_JOB_RAISED", JOB_RAISED},
+    {"_JOB_UNSENT", JOB_UNSENT},
+    {"_JOB_BUSY", JOB_BUSY},
+    {"_JOB_LOST", JOB_LOST},
+    {"_JOB_CANCELLED", JOB_CANCELLED},
+    {"_JOB_LATE", JOB_LATE},
+    {"_JOB_GONE", JOB_GONE},
+    {"_JOB_BROKEN", JOB_BROKEN},
     {NULL, 0},
 };
 

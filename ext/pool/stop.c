@@ -157,8 +157,7 @@ pool_watch(task *t)
     if (t->limit > 0) {
         task_ref(t);
         t->limit_timer.fire = limit_fires;
-        if (atoll_timer_start(&t->limit_timer, atoll_now() + t->limit) !=
-            ATOLL_OK) {
+        if (atoll_timer_start(&t->limit_timer, atoll_now() + t->limit) != ATOLL_OK) {
             task_unref(t);
         }
     }

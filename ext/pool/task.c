@@ -16,8 +16,7 @@ jobobj_new(core_state *state, PyTypeObject *cls)
 }
 
 static PyObject *
-jobobj_tp_new(PyTypeObject *cls, PyObject *Py_UNUSED(args),
-              PyObject *Py_UNUSED(kwargs))
+jobobj_tp_new(PyTypeObject *cls, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     core_state *state = core_state_of_type(cls);
     return state == NULL ? NULL : jobobj_new(state, cls);
@@ -174,8 +173,7 @@ wait_opened(void *arg, const atoll_wait *wait)
 static int
 parse_timeout(PyObject *timeout, int64_t *deadline)
 {
-    if (timeout != NULL && PyFloat_Check(timeout) &&
-        PyFloat_AS_DOUBLE(timeout) < 0) {
+    if (timeout != NULL && PyFloat_Check(timeout) && PyFloat_AS_DOUBLE(timeout) < 0) {
         *deadline = ATOLL_NOW;
         return 0;
     }
@@ -203,8 +201,8 @@ jobobj_wait_for(jobobj *self, detach_op op, PyObject *timeout)
     task_ref(t);
     callers_enter(self->state);
     const wait_type *what = op == jobobj_wait_over ? &wait_task_over : &wait_task;
-    int rc = detach_wait_one(self->state, op, t, deadline, &t->pool->spin, what,
-                             t, &err);
+    int rc =
+        detach_wait_one(self->state, op, t, deadline, &t->pool->spin, what, t, &err);
     PyObject *exc = PyErr_GetRaisedException();
     callers_leave(self->state);
     PyErr_SetRaisedException(exc);
@@ -220,11 +218,9 @@ parse_args(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     *timeout = NULL;
     if (nargs + named > 1 ||
-        (named == 1 &&
-         PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0),
-                                          "timeout") != 0)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "expected at most one argument, timeout");
+        (named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0),
+                                                        "timeout") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "expected at most one argument, timeout");
         return -1;
     }
     if (nargs + named == 1) {
@@ -243,9 +239,9 @@ jobobj_failure(jobobj *self, PyObject *value)
     const pool *p = self->task->pool;
     return make == NULL
                ? NULL
-               : PyObject_CallFunction(
-                     make, "iOsLz", (int)self->task->job.status, value,
-                     p->name, (long long)self->task->limit, p->why);
+               : PyObject_CallFunction(make, "iOsLz", (int)self->task->job.status,
+                                       value, p->name, (long long)self->task->limit,
+                                       p->why);
 }
 
 /* What is in its reply: self->reply. -1 with an exception; *kept: it can be asked
@@ -307,8 +303,8 @@ jobobj_resolve(jobobj *self, PyObject *timeout)
     while (self->value == NULL && self->opening) {
         /* Another thread of this interpreter is at it. */
         atoll_err err;
-        if (detach_wait(self->state, wait_opened, &self->opened,
-                        ATOLL_FOREVER, NULL, &err) < 0) {
+        if (detach_wait(self->state, wait_opened, &self->opened, ATOLL_FOREVER, NULL,
+                        &err) < 0) {
             return -1;
         }
     }
@@ -366,8 +362,7 @@ PyDoc_STRVAR(result_doc,
 "interpreter was closed before the task began; BrokenInterpreterPool.");
 
 static PyObject *
-jobobj_result(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-              PyObject *kwnames)
+jobobj_result(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     jobobj *self = (jobobj *)obj;
     if (resolve_or_raise(self, args, nargs, kwnames) < 0) {
@@ -459,8 +454,7 @@ static PyObject *
 jobobj_failed(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     jobobj *self = (jobobj *)obj;
-    return PyBool_FromLong(is_done(self) &&
-                           self->task->job.status != JOB_RETURNED);
+    return PyBool_FromLong(is_done(self) && self->task->job.status != JOB_RETURNED);
 }
 
 static PyMethodDef jobobj_methods[] = {

@@ -7,12 +7,12 @@
 
 typedef struct jobobj {
     PyObject_HEAD
-    core_state *state; /* the type keeps its module, and so this, alive */
-    task *task;        /* counted; NULL: not begun */
-    PyObject *value;   /* what its reply became, or NULL */
-    PyObject *reply;   /* what was in it, while that becomes an exception */
-    bool raised;       /* value is an exception */
-    bool opening;      /* a thread makes the value */
+    core_state *state;  /* the type keeps its module, and so this, alive */
+    task *task;         /* counted; NULL: not begun */
+    PyObject *value;    /* what its reply became, or NULL */
+    PyObject *reply;    /* what was in it, while that becomes an exception */
+    bool raised;        /* value is an exception */
+    bool opening;       /* a thread makes the value */
     atoll_event opened; /* it has */
 } jobobj;
 

@@ -3,8 +3,8 @@
  * Its action is an object of the interpreter that has made it. When the barrier is
  * first sent elsewhere the action is encoded, once, into the barrier's own place for a
  * value; whoever has to run it elsewhere decodes it there, once. */
-#include "wait/wait.h"
 #include "sync/sync.h"
+#include "wait/wait.h"
 
 static PyObject *
 barrier_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -12,8 +12,8 @@ barrier_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static char *keywords[] = {"parties", "action", "timeout", NULL};
     long long parties;
     PyObject *action = Py_None, *timeout = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L|OO:Barrier", keywords,
-                                     &parties, &action, &timeout)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L|OO:Barrier", keywords, &parties,
+                                     &action, &timeout)) {
         return NULL;
     }
     if (parties < 1 || parties > INT32_MAX) {
@@ -21,8 +21,8 @@ barrier_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (action != Py_None && !PyCallable_Check(action)) {
-        return PyErr_Format(PyExc_TypeError,
-                            "action must be callable or None, not %T", action);
+        return PyErr_Format(PyExc_TypeError, "action must be callable or None, not %T",
+                            action);
     }
     int64_t limit;
     if (sync_deadline(timeout, &limit) < 0) {
@@ -32,8 +32,8 @@ barrier_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         limit = (int64_t)(PyFloat_AsDouble(timeout) * 1e9);
     }
     atoll_sync *sync;
-    atoll_err err = atoll_barrier_new((uint32_t)parties, action != Py_None,
-                                      limit, &sync);
+    atoll_err err =
+        atoll_barrier_new((uint32_t)parties, action != Py_None, limit, &sync);
     PyObject *self = sync_made(type, err, sync);
     if (self != NULL && action != Py_None) {
         ((syncobj *)self)->action = Py_NewRef(action);
@@ -77,8 +77,7 @@ action_of(syncobj *self)
         atoll_msg msg;
         atoll_value *value = atoll_cell_load(self->sync);
         if (value == NULL) { /* else it has come here in a message */
-            PyErr_SetString(PyExc_RuntimeError,
-                            "the barrier is being collected");
+            PyErr_SetString(PyExc_RuntimeError, "the barrier is being collected");
             return NULL;
         }
         atoll_err err = xfer_clone(atoll_value_msg(value), &msg);
@@ -114,8 +113,7 @@ await_turn(syncobj *self, atoll_turn *turn, int64_t deadline)
             PyErr_SetRaisedException(exc);
             return -1;
         }
-        if (err == ATOLL_OK ||
-            atoll_barrier_leave(self->sync, turn, true, &led)) {
+        if (err == ATOLL_OK || atoll_barrier_leave(self->sync, turn, true, &led)) {
             return 0;
         }
         if (err != ATOLL_ERR_AGAIN && err != ATOLL_ERR_TIMEOUT) {
@@ -163,8 +161,7 @@ PyDoc_STRVAR(wait_doc,
 "Can be interrupted by a signal; then it is as if one had not come.");
 
 static PyObject *
-barrier_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-             PyObject *kwnames)
+barrier_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     syncobj *self = (syncobj *)obj;
     static const char *const names[] = {"timeout"};
@@ -177,8 +174,7 @@ barrier_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     if (values[0] == NULL || values[0] == Py_None) {
         atoll_barrier_state look;
         atoll_barrier_look(self->sync, &look);
-        bool limited =
-            look.timeout != ATOLL_NOW && look.timeout != ATOLL_FOREVER;
+        bool limited = look.timeout != ATOLL_NOW && look.timeout != ATOLL_FOREVER;
         deadline = look.timeout + (limited ? atoll_now() : 0);
     }
     atoll_turn turn;
@@ -266,8 +262,7 @@ barrier_repr(PyObject *obj)
 {
     atoll_barrier_state look = look_at(obj);
     return look.broken ? sync_repr(obj, "broken")
-                       : sync_repr(obj, "waiters=%u/%u", look.waiting,
-                                   look.parties);
+                       : sync_repr(obj, "waiters=%u/%u", look.waiting, look.parties);
 }
 
 static int
@@ -326,7 +321,6 @@ static PyType_Slot slots[] = {
 PyType_Spec barrier_spec = {
     .name = "atoll.Barrier",
     .basicsize = sizeof(syncobj),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = slots,
 };

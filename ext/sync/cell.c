@@ -8,8 +8,7 @@ counter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"value", NULL};
     long long value = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|L:Counter", keywords,
-                                     &value)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|L:Counter", keywords, &value)) {
         return NULL;
     }
     atoll_sync *sync;
@@ -35,8 +34,8 @@ too_large(void)
 }
 
 static PyObject *
-cell_change(PyObject *obj, const char *name, PyObject *const *args,
-       Py_ssize_t nargs, PyObject *kwnames, bool down)
+cell_change(PyObject *obj, const char *name, PyObject *const *args, Py_ssize_t nargs,
+            PyObject *kwnames, bool down)
 {
     syncobj *self = (syncobj *)obj;
     static const char *const names[] = {"n"};
@@ -66,8 +65,7 @@ PyDoc_STRVAR(add_doc,
 "64 bits; then it is as it was.");
 
 static PyObject *
-counter_add(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames)
+counter_add(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     return cell_change(obj, "add", args, nargs, kwnames, false);
 }
@@ -76,8 +74,7 @@ PyDoc_STRVAR(sub_doc,
 "sub($self, /, n=1)\n--\n\nSubtract n (int); otherwise as add().");
 
 static PyObject *
-counter_sub(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames)
+counter_sub(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     return cell_change(obj, "sub", args, nargs, kwnames, true);
 }
@@ -92,8 +89,8 @@ counter_cas(PyObject *obj, PyObject *args, PyObject *kwargs)
     static char *keywords[] = {"expected", "new", NULL};
     syncobj *self = (syncobj *)obj;
     long long expected, value;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LL:compare_and_set",
-                                     keywords, &expected, &value) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LL:compare_and_set", keywords,
+                                     &expected, &value) ||
         is_dead(self)) {
         return NULL;
     }
@@ -104,8 +101,7 @@ static PyObject *
 counter_value(PyObject *obj, void *Py_UNUSED(closure))
 {
     syncobj *self = (syncobj *)obj;
-    return is_dead(self) ? NULL
-                         : PyLong_FromLongLong(atoll_counter_value(self->sync));
+    return is_dead(self) ? NULL : PyLong_FromLongLong(atoll_counter_value(self->sync));
 }
 
 static PyObject *
@@ -116,12 +112,10 @@ counter_repr(PyObject *obj)
 }
 
 static PyMethodDef counter_methods[] = {
-    {"add", (PyCFunction)(void *)counter_add, METH_FASTCALL | METH_KEYWORDS,
-     add_doc},
-    {"sub", (PyCFunction)(void *)counter_sub, METH_FASTCALL | METH_KEYWORDS,
-     sub_doc},
-    {"compare_and_set", (PyCFunction)(void *)counter_cas,
-     METH_VARARGS | METH_KEYWORDS, counter_cas_doc},
+    {"add", (PyCFunction)(void *)counter_add, METH_FASTCALL | METH_KEYWORDS, add_doc},
+    {"sub", (PyCFunction)(void *)counter_sub, METH_FASTCALL | METH_KEYWORDS, sub_doc},
+    {"compare_and_set", (PyCFunction)(void *)counter_cas, METH_VARARGS | METH_KEYWORDS,
+     counter_cas_doc},
     {"__reduce__", sync_reduce, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -185,8 +179,7 @@ cell_decode(core_state *state, const atoll_value *value)
 {
     atoll_msg msg;
     atoll_err err = xfer_clone(atoll_value_msg(value), &msg);
-    return err == ATOLL_OK ? xfer_decode(state, &msg)
-                           : raise_err(state, err, "cell");
+    return err == ATOLL_OK ? xfer_decode(state, &msg) : raise_err(state, err, "cell");
 }
 
 static PyObject *
@@ -299,8 +292,8 @@ cell_cas(PyObject *obj, PyObject *args, PyObject *kwargs)
     static char *keywords[] = {"expected", "new", NULL};
     syncobj *self = (syncobj *)obj;
     PyObject *expected, *wanted;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:compare_and_set",
-                                     keywords, &expected, &wanted) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:compare_and_set", keywords,
+                                     &expected, &wanted) ||
         is_dead(self)) {
         return NULL;
     }
@@ -341,8 +334,8 @@ static PyMethodDef cell_methods[] = {
     {"load", cell_load, METH_NOARGS, load_doc},
     {"store", cell_store, METH_O, store_doc},
     {"swap", cell_swap, METH_O, swap_doc},
-    {"compare_and_set", (PyCFunction)(void *)cell_cas,
-     METH_VARARGS | METH_KEYWORDS, cell_cas_doc},
+    {"compare_and_set", (PyCFunction)(void *)cell_cas, METH_VARARGS | METH_KEYWORDS,
+     cell_cas_doc},
     {"__reduce__", sync_reduce, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -1,6 +1,6 @@
 /* atoll.Condition. See sync/sync.h. */
-#include "wait/wait.h"
 #include "sync/sync.h"
+#include "wait/wait.h"
 
 static PyObject *
 cond_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -8,8 +8,7 @@ cond_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     static char *keywords[] = {"lock", NULL};
     core_state *state = PyType_GetModuleState(type);
     PyObject *lock = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:Condition", keywords,
-                                     &lock)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:Condition", keywords, &lock)) {
         return NULL;
     }
     atoll_sync *mutex = NULL, *sync = NULL;
@@ -44,12 +43,11 @@ cond_lock_of(PyObject *obj)
 
 /* acquire(), release() and locked() are the lock's. */
 static PyObject *
-cond_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-             PyObject *kwnames)
+cond_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     syncobj *self = (syncobj *)obj;
-    return sync_lock_acquire(self->state, atoll_cond_mutex(self->sync), args,
-                             nargs, kwnames);
+    return sync_lock_acquire(self->state, atoll_cond_mutex(self->sync), args, nargs,
+                             kwnames);
 }
 
 static PyObject *
@@ -66,8 +64,7 @@ cond_release(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-cond_exit(PyObject *obj, PyObject *const *Py_UNUSED(args),
-          Py_ssize_t Py_UNUSED(nargs))
+cond_exit(PyObject *obj, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs))
 {
     return cond_release(obj, NULL);
 }
@@ -190,8 +187,7 @@ PyDoc_STRVAR(wait_doc,
 "exception waits for it.");
 
 static PyObject *
-cond_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-          PyObject *kwnames)
+cond_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     syncobj *self = (syncobj *)obj;
     static const char *const names[] = {"timeout"};
@@ -212,15 +208,13 @@ PyDoc_STRVAR(wait_for_doc,
 "wait().");
 
 static PyObject *
-cond_wait_for(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-              PyObject *kwnames)
+cond_wait_for(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     syncobj *self = (syncobj *)obj;
     static const char *const names[] = {"predicate", "timeout"};
     PyObject *values[2] = {NULL, NULL};
     int64_t deadline;
-    if (args_parse("wait_for", args, nargs, kwnames, names, 2, 1, 2, values) <
-            0 ||
+    if (args_parse("wait_for", args, nargs, kwnames, names, 2, 1, 2, values) < 0 ||
         sync_deadline(values[1], &deadline) < 0) {
         return NULL;
     }
@@ -261,13 +255,11 @@ cond_wake(syncobj *self, size_t n)
 }
 
 static PyObject *
-cond_notify(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames)
+cond_notify(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"n"};
     PyObject *values[1] = {NULL};
-    if (args_parse("notify", args, nargs, kwnames, names, 1, 0, 1, values) <
-        0) {
+    if (args_parse("notify", args, nargs, kwnames, names, 1, 0, 1, values) < 0) {
         return NULL;
     }
     Py_ssize_t n = values[0] == NULL ? 1 : PyLong_AsSsize_t(values[0]);
@@ -302,18 +294,17 @@ PyDoc_STRVAR(release_doc,
 PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nlocked() of the lock.");
 
 static PyMethodDef cond_methods[] = {
-    {"acquire", (PyCFunction)(void *)cond_acquire,
-     METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"acquire", (PyCFunction)(void *)cond_acquire, METH_FASTCALL | METH_KEYWORDS,
+     acquire_doc},
     {"release", cond_release, METH_NOARGS, release_doc},
     {"locked", cond_locked, METH_NOARGS, locked_doc},
     {"__enter__", cond_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void *)cond_exit, METH_FASTCALL, NULL},
-    {"wait", (PyCFunction)(void *)cond_wait, METH_FASTCALL | METH_KEYWORDS,
-     wait_doc},
-    {"wait_for", (PyCFunction)(void *)cond_wait_for,
-     METH_FASTCALL | METH_KEYWORDS, wait_for_doc},
-    {"notify", (PyCFunction)(void *)cond_notify,
-     METH_FASTCALL | METH_KEYWORDS, notify_doc},
+    {"wait", (PyCFunction)(void *)cond_wait, METH_FASTCALL | METH_KEYWORDS, wait_doc},
+    {"wait_for", (PyCFunction)(void *)cond_wait_for, METH_FASTCALL | METH_KEYWORDS,
+     wait_for_doc},
+    {"notify", (PyCFunction)(void *)cond_notify, METH_FASTCALL | METH_KEYWORDS,
+     notify_doc},
     {"notify_all", cond_notify_all, METH_NOARGS, notify_all_doc},
     {"__reduce__", sync_reduce, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -1,6 +1,6 @@
 /* atoll.Lock and atoll.RLock. See sync/sync.h. */
-#include "wait/wait.h"
 #include "sync/sync.h"
+#include "wait/wait.h"
 
 /* ---------------------------------------------------------------- acquiring */
 
@@ -11,8 +11,7 @@ parse_acquire(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
 {
     static const char *const names[] = {"blocking", "timeout"};
     PyObject *values[2] = {NULL, NULL};
-    if (args_parse("acquire", args, nargs, kwnames, names, 2, 0, 2, values) <
-        0) {
+    if (args_parse("acquire", args, nargs, kwnames, names, 2, 0, 2, values) < 0) {
         return -1;
     }
     int blocking = values[0] == NULL ? 1 : PyObject_IsTrue(values[0]);
@@ -42,15 +41,15 @@ parse_acquire(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
     return detach_deadline(values[1], deadline);
 }
 
-#define ACQUIRE_TEXT                                                          \
-    "Args:\n"                                                                 \
-    "  blocking (bool): False: try once.\n"                                   \
-    "  timeout (float): seconds to wait; -1 for ever.\n"                      \
-    "Returns:\n"                                                              \
-    "  True; False: not in time.\n"                                           \
-    "Raises:\n"                                                               \
+#define ACQUIRE_TEXT                                                           \
+    "Args:\n"                                                                  \
+    "  blocking (bool): False: try once.\n"                                    \
+    "  timeout (float): seconds to wait; -1 for ever.\n"                       \
+    "Returns:\n"                                                               \
+    "  True; False: not in time.\n"                                            \
+    "Raises:\n"                                                                \
     "  LockOwnerDied: an interpreter has ended that held it. It is not held\n" \
-    "    now, and the next acquire() works as usual.\n"                       \
+    "    now, and the next acquire() works as usual.\n"                        \
     "Can be interrupted by a signal; then it is not held."
 
 PyDoc_STRVAR(acquire_doc,
@@ -81,8 +80,7 @@ sync_lock_acquire(core_state *state, atoll_sync *mutex, PyObject *const *args,
 }
 
 static PyObject *
-lock_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-             PyObject *kwnames)
+lock_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     syncobj *self = (syncobj *)obj;
     return sync_lock_acquire(self->state, self->sync, args, nargs, kwnames);
@@ -103,9 +101,9 @@ lock_released(core_state *state, atoll_sync *mutex, atoll_err err)
     }
     if (err == ATOLL_ERR_INVALID) {
         bool recursive = atoll_sync_kind_of(mutex) == ATOLL_RLOCK;
-        PyErr_SetString(PyExc_RuntimeError,
-                        recursive ? "cannot release un-acquired lock"
-                                  : "release unlocked lock");
+        PyErr_SetString(PyExc_RuntimeError, recursive
+                                                ? "cannot release un-acquired lock"
+                                                : "release unlocked lock");
         return NULL;
     }
     return sync_raise(state, mutex, err);
@@ -135,8 +133,7 @@ lock_release(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
-lock_exit(PyObject *obj, PyObject *const *Py_UNUSED(args),
-          Py_ssize_t Py_UNUSED(nargs))
+lock_exit(PyObject *obj, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs))
 {
     return lock_release(obj, NULL);
 }
@@ -159,9 +156,9 @@ sync_is_owned(const core_state *state, atoll_sync *mutex)
     atoll_mutex_state look;
     atoll_party me = sync_me(state);
     atoll_mutex_look(mutex, &look);
-    return look.held && (atoll_sync_kind_of(mutex) == ATOLL_LOCK ||
-                         (look.owner.group == me.group &&
-                          look.owner.thread == me.thread));
+    return look.held &&
+           (atoll_sync_kind_of(mutex) == ATOLL_LOCK ||
+            (look.owner.group == me.group && look.owner.thread == me.thread));
 }
 
 static PyObject *
@@ -174,14 +171,13 @@ lock_repr(PyObject *obj)
     if (atoll_sync_kind_of(sync) == ATOLL_LOCK) {
         return PyUnicode_FromFormat("<%s %s object id=%llu at %p>", how,
                                     Py_TYPE(obj)->tp_name,
-                                    (unsigned long long)atoll_sync_id(sync),
-                                    obj);
+                                    (unsigned long long)atoll_sync_id(sync), obj);
     }
-    return PyUnicode_FromFormat(
-        "<%s %s object id=%llu owner=%llu count=%llu at %p>", how,
-        Py_TYPE(obj)->tp_name, (unsigned long long)atoll_sync_id(sync),
-        look.held ? (unsigned long long)look.owner.thread : 0,
-        (unsigned long long)look.depth, obj);
+    return PyUnicode_FromFormat("<%s %s object id=%llu owner=%llu count=%llu at %p>",
+                                how, Py_TYPE(obj)->tp_name,
+                                (unsigned long long)atoll_sync_id(sync),
+                                look.held ? (unsigned long long)look.owner.thread : 0,
+                                (unsigned long long)look.depth, obj);
 }
 
 /* ------------------------------- what threading.Condition asks of an RLock */
@@ -208,8 +204,7 @@ rlock_release_save(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     syncobj *self = (syncobj *)obj;
     uint64_t depth;
-    atoll_err err =
-        atoll_mutex_drop(self->sync, sync_me(self->state), &depth);
+    atoll_err err = atoll_mutex_drop(self->sync, sync_me(self->state), &depth);
     PyObject *done = lock_released(self->state, self->sync, err);
     if (done == NULL) {
         return NULL;
@@ -240,12 +235,10 @@ rlock_acquire_restore(PyObject *obj, PyObject *saved)
 /* --------------------------------------------------------------- the types */
 
 static PyObject *
-lock_make(PyTypeObject *type, PyObject *args, PyObject *kwargs,
-     atoll_sync_kind kind)
+lock_make(PyTypeObject *type, PyObject *args, PyObject *kwargs, atoll_sync_kind kind)
 {
     if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_Size(kwargs))) {
-        return PyErr_Format(PyExc_TypeError, "%s() takes no arguments",
-                            type->tp_name);
+        return PyErr_Format(PyExc_TypeError, "%s() takes no arguments", type->tp_name);
     }
     atoll_sync *sync;
     atoll_err err = atoll_sync_new(kind, &sync);
@@ -264,15 +257,17 @@ rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return lock_make(type, args, kwargs, ATOLL_RLOCK);
 }
 
-#define ENTER_EXIT                                                            \
-    {"__enter__", sync_enter, METH_NOARGS, NULL},                             \
-    {"__exit__", (PyCFunction)(void *)lock_exit, METH_FASTCALL, NULL},        \
-    {"locked", lock_locked, METH_NOARGS, locked_doc},                         \
-    {"__reduce__", sync_reduce, METH_NOARGS, NULL}
+#define ENTER_EXIT                                                         \
+    {"__enter__", sync_enter, METH_NOARGS, NULL},                          \
+        {"__exit__", (PyCFunction)(void *)lock_exit, METH_FASTCALL, NULL}, \
+        {"locked", lock_locked, METH_NOARGS, locked_doc},                  \
+    {                                                                      \
+        "__reduce__", sync_reduce, METH_NOARGS, NULL                       \
+    }
 
 static PyMethodDef lock_methods[] = {
-    {"acquire", (PyCFunction)(void *)lock_acquire,
-     METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"acquire", (PyCFunction)(void *)lock_acquire, METH_FASTCALL | METH_KEYWORDS,
+     acquire_doc},
     {"acquire_async", sync_take_async, METH_NOARGS, acquire_async_doc},
     {"release", lock_release, METH_NOARGS, release_doc},
     ENTER_EXIT,
@@ -280,8 +275,8 @@ static PyMethodDef lock_methods[] = {
 };
 
 static PyMethodDef rlock_methods[] = {
-    {"acquire", (PyCFunction)(void *)lock_acquire,
-     METH_FASTCALL | METH_KEYWORDS, racquire_doc},
+    {"acquire", (PyCFunction)(void *)lock_acquire, METH_FASTCALL | METH_KEYWORDS,
+     racquire_doc},
     {"release", lock_release, METH_NOARGS, rrelease_doc},
     ENTER_EXIT,
     {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},

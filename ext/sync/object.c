@@ -24,8 +24,7 @@ sync_new_object(core_state *state, atoll_sync *sync, long long key)
 {
     PyTypeObject *type = sync_type_of(state, sync);
     bool gc = PyType_IS_GC(type);
-    syncobj *self = gc ? PyObject_GC_New(syncobj, type)
-                       : PyObject_New(syncobj, type);
+    syncobj *self = gc ? PyObject_GC_New(syncobj, type) : PyObject_New(syncobj, type);
     if (self == NULL) {
         return NULL;
     }
@@ -48,8 +47,7 @@ sync_get(core_state *state, atoll_sync *sync)
 {
     long long key = core_lock_key(atoll_sync_id(sync));
     PyObject *self = core_handle_find(state, key);
-    return self != NULL || PyErr_Occurred() ? self
-                                            : sync_new_object(state, sync, key);
+    return self != NULL || PyErr_Occurred() ? self : sync_new_object(state, sync, key);
 }
 
 PyObject *
@@ -112,8 +110,8 @@ sync_get_id(PyObject *obj, void *Py_UNUSED(closure))
 }
 
 PyMemberDef sync_members[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(syncobj, weakrefs),
-     Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(syncobj, weakrefs), Py_READONLY,
+     NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -127,8 +125,8 @@ sync_repr(PyObject *obj, const char *format, ...)
     if (rest == NULL) {
         return NULL;
     }
-    PyObject *text = PyUnicode_FromFormat("<%s at %p: %U>",
-                                          Py_TYPE(obj)->tp_name, obj, rest);
+    PyObject *text =
+        PyUnicode_FromFormat("<%s at %p: %U>", Py_TYPE(obj)->tp_name, obj, rest);
     Py_DECREF(rest);
     return text;
 }
@@ -189,8 +187,7 @@ core_find_sync(PyObject *module, PyObject *args)
     }
     atoll_sync *sync;
     if (atoll_sync_find(id, &sync) != ATOLL_OK) {
-        return raise_error(state, "AtollError",
-                           "there is no lock %llu (any more)", id);
+        return raise_error(state, "AtollError", "there is no lock %llu (any more)", id);
     }
     PyObject *obj = sync_get(state, sync);
     atoll_sync_unref(sync);
@@ -237,16 +234,14 @@ do_take(void *arg, const atoll_wait *wait)
 static const atoll_wait no_wait = {.deadline = ATOLL_NOW};
 
 int
-sync_take(core_state *state, atoll_sync *sync, int64_t deadline,
-          atoll_err *err)
+sync_take(core_state *state, atoll_sync *sync, int64_t deadline, atoll_err *err)
 {
     taking t = {sync, sync_me(state)};
     *err = atoll_sync_take(sync, t.who, &no_wait);
     if (*err != ATOLL_ERR_AGAIN || deadline == ATOLL_NOW) {
         return 0;
     }
-    return detach_wait_one(state, do_take, &t, deadline, NULL, &wait_sync, sync,
-                           err);
+    return detach_wait_one(state, do_take, &t, deadline, NULL, &wait_sync, sync, err);
 }
 
 typedef struct standing {
@@ -262,12 +257,11 @@ do_wait_turn(void *arg, const atoll_wait *wait)
 }
 
 int
-sync_wait_turn(syncobj *self, atoll_turn *turn, int64_t deadline,
-               atoll_err *err)
+sync_wait_turn(syncobj *self, atoll_turn *turn, int64_t deadline, atoll_err *err)
 {
     standing s = {self->sync, turn};
-    return detach_wait_one(self->state, do_wait_turn, &s, deadline, NULL,
-                           &wait_sync, self->sync, err);
+    return detach_wait_one(self->state, do_wait_turn, &s, deadline, NULL, &wait_sync,
+                           self->sync, err);
 }
 
 PyObject *
@@ -355,21 +349,16 @@ static int
 sync_begin(core_state *state)
 {
     PyType_Spec *const specs[SYNC_TYPES] = {
-        [ATOLL_LOCK] = &lock_spec,
-        [ATOLL_RLOCK] = &rlock_spec,
-        [ATOLL_SEMAPHORE] = &semaphore_spec,
-        [ATOLL_FLAG] = &event_spec,
-        [ATOLL_CONDITION] = &condition_spec,
-        [ATOLL_BARRIER] = &barrier_spec,
-        [ATOLL_COUNTER] = &counter_spec,
-        [ATOLL_CELL] = &cell_spec,
+        [ATOLL_LOCK] = &lock_spec,           [ATOLL_RLOCK] = &rlock_spec,
+        [ATOLL_SEMAPHORE] = &semaphore_spec, [ATOLL_FLAG] = &event_spec,
+        [ATOLL_CONDITION] = &condition_spec, [ATOLL_BARRIER] = &barrier_spec,
+        [ATOLL_COUNTER] = &counter_spec,     [ATOLL_CELL] = &cell_spec,
         [ATOLL_SYNC_KINDS] = &bounded_spec,
     };
     for (size_t i = 0; i < SYNC_TYPES; i++) {
         PyTypeObject *type = core_add_type(state, specs[i]);
         state->sync->types[i] = type;
-        if (type == NULL ||
-            wire_add_type(state, type, sync_encode, true) < 0) {
+        if (type == NULL || wire_add_type(state, type, sync_encode, true) < 0) {
             return -1;
         }
     }
@@ -394,9 +383,6 @@ sync_clear(core_state *state)
 }
 
 const core_room sync_room = {
-    CORE_ROOM_DATA(sync),
-    .start = sync_start,
-    .begin = sync_begin,
-    .visit = sync_visit,
-    .clear = sync_clear,
+    CORE_ROOM_DATA(sync), .start = sync_start, .begin = sync_begin,
+    .visit = sync_visit,  .clear = sync_clear,
 };

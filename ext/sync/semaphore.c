@@ -4,8 +4,7 @@
 /* -------------------------------------------------------------- semaphores */
 
 static PyObject *
-new_semaphore(PyTypeObject *type, PyObject *args, PyObject *kwargs,
-              bool bounded)
+new_semaphore(PyTypeObject *type, PyObject *args, PyObject *kwargs, bool bounded)
 {
     static char *keywords[] = {"value", NULL};
     long long value = 1;
@@ -13,8 +12,7 @@ new_semaphore(PyTypeObject *type, PyObject *args, PyObject *kwargs,
         return NULL;
     }
     if (value < 0) {
-        PyErr_SetString(PyExc_ValueError,
-                        "semaphore initial value must be >= 0");
+        PyErr_SetString(PyExc_ValueError, "semaphore initial value must be >= 0");
         return NULL;
     }
     atoll_sync *sync;
@@ -45,16 +43,14 @@ PyDoc_STRVAR(acquire_doc,
 "Can be interrupted by a signal; then none was taken.");
 
 static PyObject *
-sem_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames)
+sem_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     syncobj *self = (syncobj *)obj;
     static const char *const names[] = {"blocking", "timeout"};
     PyObject *values[2] = {NULL, NULL};
     int64_t deadline;
     atoll_err err;
-    if (args_parse("acquire", args, nargs, kwnames, names, 2, 0, 2, values) <
-        0) {
+    if (args_parse("acquire", args, nargs, kwnames, names, 2, 0, 2, values) < 0) {
         return NULL;
     }
     int blocking = values[0] == NULL ? 1 : PyObject_IsTrue(values[0]);
@@ -67,8 +63,7 @@ sem_acquire(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     if (sync_deadline(values[1], &deadline) < 0 ||
-        sync_take(self->state, self->sync, blocking ? deadline : ATOLL_NOW,
-                  &err) < 0) {
+        sync_take(self->state, self->sync, blocking ? deadline : ATOLL_NOW, &err) < 0) {
         return NULL;
     }
     return sync_answer(self->state, self->sync, err);
@@ -105,13 +100,11 @@ PyDoc_STRVAR(release_doc,
 "block.");
 
 static PyObject *
-sem_release(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames)
+sem_release(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     static const char *const names[] = {"n"};
     PyObject *values[1] = {NULL};
-    if (args_parse("release", args, nargs, kwnames, names, 1, 0, 1, values) <
-        0) {
+    if (args_parse("release", args, nargs, kwnames, names, 1, 0, 1, values) < 0) {
         return NULL;
     }
     long long n = values[0] == NULL ? 1 : PyLong_AsLongLong(values[0]);
@@ -126,8 +119,7 @@ sem_release(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
 }
 
 static PyObject *
-sem_exit(PyObject *obj, PyObject *const *Py_UNUSED(args),
-         Py_ssize_t Py_UNUSED(nargs))
+sem_exit(PyObject *obj, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs))
 {
     return sem_give((syncobj *)obj, 1);
 }
@@ -142,11 +134,11 @@ sem_repr(PyObject *obj)
 }
 
 static PyMethodDef sem_methods[] = {
-    {"acquire", (PyCFunction)(void *)sem_acquire,
-     METH_FASTCALL | METH_KEYWORDS, acquire_doc},
+    {"acquire", (PyCFunction)(void *)sem_acquire, METH_FASTCALL | METH_KEYWORDS,
+     acquire_doc},
     {"acquire_async", sync_take_async, METH_NOARGS, acquire_async_doc},
-    {"release", (PyCFunction)(void *)sem_release,
-     METH_FASTCALL | METH_KEYWORDS, release_doc},
+    {"release", (PyCFunction)(void *)sem_release, METH_FASTCALL | METH_KEYWORDS,
+     release_doc},
     {"__enter__", sync_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void *)sem_exit, METH_FASTCALL, NULL},
     {"__reduce__", sync_reduce, METH_NOARGS, NULL},
@@ -264,8 +256,7 @@ PyDoc_STRVAR(wait_doc,
 "Can be interrupted by a signal.");
 
 static PyObject *
-event_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-           PyObject *kwnames)
+event_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     syncobj *self = (syncobj *)obj;
     static const char *const names[] = {"timeout"};
@@ -288,17 +279,15 @@ PyDoc_STRVAR(wait_async_doc,
 static PyObject *
 event_repr(PyObject *obj)
 {
-    return sync_repr(obj, "%s", atoll_flag_is_set(((syncobj *)obj)->sync)
-                                    ? "set"
-                                    : "unset");
+    return sync_repr(obj, "%s",
+                     atoll_flag_is_set(((syncobj *)obj)->sync) ? "set" : "unset");
 }
 
 static PyMethodDef event_methods[] = {
     {"is_set", event_is_set, METH_NOARGS, is_set_doc},
     {"set", event_set, METH_NOARGS, set_doc},
     {"clear", event_clear, METH_NOARGS, clear_doc},
-    {"wait", (PyCFunction)(void *)event_wait, METH_FASTCALL | METH_KEYWORDS,
-     wait_doc},
+    {"wait", (PyCFunction)(void *)event_wait, METH_FASTCALL | METH_KEYWORDS, wait_doc},
     {"wait_async", sync_take_async, METH_NOARGS, wait_async_doc},
     {"__reduce__", sync_reduce, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -30,8 +30,8 @@ typedef struct syncobj {
     core_state *state; /* the type keeps its module, and so this, alive */
     atoll_sync *sync;  /* counted; constant */
     PyObject *weakrefs;
-    wait_hold hold;    /* that this interpreter has it */
-    PyObject *action;  /* of a barrier, once it is known here; or NULL */
+    wait_hold hold;   /* that this interpreter has it */
+    PyObject *action; /* of a barrier, once it is known here; or NULL */
 } syncobj;
 
 /* The object for `sync` here: the one that exists, or a new one that takes a
@@ -61,13 +61,11 @@ sync_me(const core_state *state)
 
 /* atoll_sync_take, without letting go of the GIL if it need not wait. 0 with *err;
  * -1 with an exception: nothing has been taken. */
-int sync_take(core_state *state, atoll_sync *sync, int64_t deadline,
-              atoll_err *err);
+int sync_take(core_state *state, atoll_sync *sync, int64_t deadline, atoll_err *err);
 
 /* Wait, detached, for a turn in a line of this object's. 0 with *err; -1 with an
  * exception. */
-int sync_wait_turn(syncobj *self, atoll_turn *turn, int64_t deadline,
-                   atoll_err *err);
+int sync_wait_turn(syncobj *self, atoll_turn *turn, int64_t deadline, atoll_err *err);
 
 /* Raise what `err` stands for; returns NULL. */
 PyObject *sync_raise(core_state *state, atoll_sync *sync, atoll_err err);
@@ -77,9 +75,8 @@ PyObject *sync_raise(core_state *state, atoll_sync *sync, atoll_err err);
 PyObject *sync_answer(core_state *state, atoll_sync *sync, atoll_err err);
 
 /* acquire(), given its arguments, and release() of a lock. */
-PyObject *sync_lock_acquire(core_state *state, atoll_sync *mutex,
-                            PyObject *const *args, Py_ssize_t nargs,
-                            PyObject *kwnames);
+PyObject *sync_lock_acquire(core_state *state, atoll_sync *mutex, PyObject *const *args,
+                            Py_ssize_t nargs, PyObject *kwnames);
 
 /* Release a lock; as release() of threading's. */
 PyObject *sync_lock_release(core_state *state, atoll_sync *mutex);
@@ -113,14 +110,15 @@ PyObject *sync_enter(PyObject *obj, PyObject *ignored);
 PyObject *sync_take_async(PyObject *obj, PyObject *ignored);
 extern PyMemberDef sync_members[];
 
-#define SYNC_ID                                                               \
-    {"id", sync_get_id, NULL, "The id (int), unique in this process.", NULL}
-#define SYNC_SLOTS                                                            \
-    {Py_tp_dealloc, sync_dealloc}, {Py_tp_hash, sync_hash},                   \
-        {Py_tp_members, sync_members}
+#define SYNC_ID {"id", sync_get_id, NULL, "The id (int), unique in this process.", NULL}
+#define SYNC_SLOTS                                          \
+    {Py_tp_dealloc, sync_dealloc}, {Py_tp_hash, sync_hash}, \
+    {                                                       \
+        Py_tp_members, sync_members                         \
+    }
 
 /* Of each kind; of ATOLL_SYNC_KINDS: a bounded semaphore. */
-extern PyType_Spec lock_spec, rlock_spec, semaphore_spec, bounded_spec,
-    event_spec, condition_spec, barrier_spec, counter_spec, cell_spec;
+extern PyType_Spec lock_spec, rlock_spec, semaphore_spec, bounded_spec, event_spec,
+    condition_spec, barrier_spec, counter_spec, cell_spec;
 
 #endif

@@ -7,8 +7,8 @@ static void
 sync_describe_sync(const void *object, char *text, size_t size)
 {
     static const char *const names[ATOLL_SYNC_KINDS] = {
-        "Lock", "RLock", "a permit of Semaphore", "Event", "Condition",
-        "Barrier", "Counter", "Cell"};
+        "Lock",    "RLock", "a permit of Semaphore", "Event", "Condition", "Barrier",
+        "Counter", "Cell"};
     union {
         const void *given;
         atoll_sync *sync;

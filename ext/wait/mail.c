@@ -4,17 +4,17 @@
 typedef enum box_state { OPEN, CLOSING, DEAD } box_state;
 
 struct mailbox {
-    uint32_t refs; /* atomic */
+    uint32_t refs;              /* atomic */
     PyInterpreterState *interp; /* constant; valid until DEAD */
     int64_t id;                 /* constant */
     atoll_lock lock;
-    mail *top;          /* guarded by lock: a stack */
-    uint32_t due;       /* guarded by lock: mail that was not opened yet */
-    box_state state;    /* guarded by lock */
-    bool served;        /* guarded by lock: the service thread is attached */
-    bool requested;     /* guarded by lock: it has been asked to come */
-    int64_t asked;      /* guarded by lock: when */
-    atoll_chan *bell;   /* rung while CLOSING; constant */
+    mail *top;        /* guarded by lock: a stack */
+    uint32_t due;     /* guarded by lock: mail that was not opened yet */
+    box_state state;  /* guarded by lock */
+    bool served;      /* guarded by lock: the service thread is attached */
+    bool requested;   /* guarded by lock: it has been asked to come */
+    int64_t asked;    /* guarded by lock: when */
+    atoll_chan *bell; /* rung while CLOSING; constant */
 };
 
 static const atoll_wait now = {.deadline = ATOLL_NOW};

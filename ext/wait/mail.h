@@ -7,9 +7,9 @@
  *
  * Who empties it: the owner itself, when the mail comes from its own thread,
  * when it sends another view or has waited in atoll, and when it ends; or, if it
- * has done nothing of the kind for a millisecond, the service thread (wait/mail_service.c),
- * which attaches to the owner for that moment. So the owner may as well be busy,
- * idle, or blocked for ever.
+ * has done nothing of the kind for a millisecond, the service thread
+ * (wait/mail_service.c), which attaches to the owner for that moment. So the owner may
+ * as well be busy, idle, or blocked for ever.
  *
  *   OPEN --- close() accepted ---> CLOSING --- all mail is in ---> DEAD
  *

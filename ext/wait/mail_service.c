@@ -4,9 +4,9 @@
 
 static struct {
     atoll_lock lock;
-    bool running;       /* guarded by lock */
-    bool stopped;       /* guarded by lock: main is leaving */
-    atoll_chan *inbox;  /* mailboxes; set once, under the lock */
+    bool running;        /* guarded by lock */
+    bool stopped;        /* guarded by lock: main is leaving */
+    atoll_chan *inbox;   /* mailboxes; set once, under the lock */
     atoll_thread thread; /* guarded by lock */
     atoll_event leave;   /* main is leaving */
 } service;
@@ -32,8 +32,7 @@ service_main(void *arg)
         if (atoll_chan_recv(inbox, &msg, &forever) != ATOLL_OK) {
             return NULL; /* closed: service_stop */
         }
-        atoll_wait patience = {.deadline = mailbox_asked(msg.u.heap.ptr) +
-                                           PATIENCE_NS};
+        atoll_wait patience = {.deadline = mailbox_asked(msg.u.heap.ptr) + PATIENCE_NS};
         atoll_err err = atoll_event_wait(&service.leave, &patience);
         (void)err; /* late, as hoped; or main is leaving */
         mailbox_serve(msg.u.heap.ptr);
@@ -53,15 +52,12 @@ service_request(mailbox *box)
         service.inbox = NULL;
     }
     if (!service.running && !service.stopped && service.inbox != NULL) {
-        service.running =
-            atoll_thread_start(STACK, service_main, service.inbox,
-                               &service.thread) == ATOLL_OK;
+        service.running = atoll_thread_start(STACK, service_main, service.inbox,
+                                             &service.thread) == ATOLL_OK;
     }
     bool ready = service.running;
     atoll_lock_release(&service.lock);
-    atoll_msg msg = {.drop = drop_request,
-                     .group = -1,
-                     .u.heap.ptr = mailbox_ref(box)};
+    atoll_msg msg = {.drop = drop_request, .group = -1, .u.heap.ptr = mailbox_ref(box)};
     if (!ready || atoll_chan_send(service.inbox, &msg, &now) != ATOLL_OK) {
         /* No memory, no thread, or the end: the owner finds it when it ends. */
         atoll_msg_drop(&msg);

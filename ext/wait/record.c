@@ -6,7 +6,7 @@
 #include "wait/wait.h"
 
 static atoll_lock table_lock;
-static party *table; /* guarded by table_lock */
+static party *table;                       /* guarded by table_lock */
 static const waits_watcher *table_watcher; /* constant once begun */
 
 void
@@ -117,8 +117,8 @@ waits_unlock_all(void)
 /* ----------------------------------------------------------------- records */
 
 void
-waits_init(wait_record *r, core_state *state, wait_host *host,
-           const wait_case *cases, size_t count, int64_t deadline)
+waits_init(wait_record *r, core_state *state, wait_host *host, const wait_case *cases,
+           size_t count, int64_t deadline)
 {
     *r = (wait_record){.party = state->wait->party,
                        .cases = cases,
@@ -149,8 +149,7 @@ waits_enter(wait_record *r)
     }
     p->records = r;
     p->epoch++;
-    r->watched =
-        r->deadline == ATOLL_FOREVER && (r->of_task || p->watch_all);
+    r->watched = r->deadline == ATOLL_FOREVER && (r->of_task || p->watch_all);
     if (r->watched && r->since - p->notified >= WATCH_GRACE) {
         p->notified = r->since;
         tell = true;

@@ -1,6 +1,6 @@
 /* Who waits for what: one record for each thread that waits in atoll, and what each
- * interpreter holds that others may wait for. Read by dump() (watch/survey.c) and by the
- * watch for deadlocks (watch/watch.c).
+ * interpreter holds that others may wait for. Read by dump() (watch/survey.c) and by
+ * the watch for deadlocks (watch/watch.c).
  *
  * Each interpreter that has imported atoll is a *party*. Its records and holds are
  * in lists of its own, so that threads of different interpreters do not meet at one
@@ -86,15 +86,15 @@ typedef struct party {
     int64_t id;
     bool is_main;
     struct wait_host *host; /* guarded by lock; borrowed: whose thread serves it */
-    wait_record *records; /* guarded by lock */
-    wait_hold *holds;     /* guarded by lock */
-    uint64_t epoch;       /* guarded by lock: records that came or went */
-    int64_t notified;     /* guarded by lock: when the watch was last told */
-    bool watched;         /* guarded by its GIL: a task of spawn() runs */
-    bool watch_all;       /* guarded by lock: all waits are watched */
-    bool closing;         /* guarded by lock: no more visits, see wait/visit.h */
-    uint32_t visitors;    /* guarded by lock */
-    atoll_event *alone;   /* guarded by lock: whom the last visitor tells */
+    wait_record *records;   /* guarded by lock */
+    wait_hold *holds;       /* guarded by lock */
+    uint64_t epoch;         /* guarded by lock: records that came or went */
+    int64_t notified;       /* guarded by lock: when the watch was last told */
+    bool watched;           /* guarded by its GIL: a task of spawn() runs */
+    bool watch_all;         /* guarded by lock: all waits are watched */
+    bool closing;           /* guarded by lock: no more visits, see wait/visit.h */
+    uint32_t visitors;      /* guarded by lock */
+    atoll_event *alone;     /* guarded by lock: whom the last visitor tells */
 } party;
 
 /* --- an interpreter's side; attached to it */
@@ -122,8 +122,7 @@ void waits_leave(wait_record *r);
 
 /* It holds `object` from now on, having counted it before; and not any more, before
  * it gives it back: so that nothing seems to be held by nobody who is unknown. */
-void waits_hold(core_state *state, wait_hold *hold, const void *object,
-                int side);
+void waits_hold(core_state *state, wait_hold *hold, const void *object, int side);
 
 /* Note that it holds the object no more, before it gives it back. */
 void waits_unhold(core_state *state, wait_hold *hold);
@@ -151,8 +150,8 @@ void waits_set_watcher(const waits_watcher *watcher);
 
 /* --- what is waited for that is of no room (wait/kinds.c) */
 
-extern const wait_type wait_unknown;  /* no object: may end at any time */
-extern const wait_type wait_never;    /* no object: a case that is never ready */
+extern const wait_type wait_unknown; /* no object: may end at any time */
+extern const wait_type wait_never;   /* no object: a case that is never ready */
 
 /* How long a wait lasts before anybody looks at it, in nanoseconds. */
 #define WATCH_GRACE INT64_C(50000000)

@@ -25,7 +25,7 @@ stacks_add(text *t, const char *format, ...)
     va_start(args, format);
     int size = vsnprintf(line, sizeof(line), format, args);
     va_end(args);
-    size_t length = size < 0 ? 0
+    size_t length = size < 0                      ? 0
                     : (size_t)size < sizeof(line) ? (size_t)size
                                                   : sizeof(line) - 1;
     if (t->size + length + 1 > t->room) {
@@ -51,8 +51,7 @@ copy_str(PyObject *value, char *out, size_t size)
     if (value == NULL || !PyUnicode_Check(value)) {
         return;
     }
-    PyObject *bytes =
-        PyUnicode_AsEncodedString(value, "utf-8", "backslashreplace");
+    PyObject *bytes = PyUnicode_AsEncodedString(value, "utf-8", "backslashreplace");
     if (bytes == NULL) {
         PyErr_Clear();
         return;
@@ -83,8 +82,7 @@ static bool
 stacks_is_ours(const place *at, const char *package)
 {
     size_t size = strlen(package);
-    return size > 0 && strncmp(at->file, package, size) == 0 &&
-           at->file[size] == '/';
+    return size > 0 && strncmp(at->file, package, size) == 0 && at->file[size] == '/';
 }
 
 /* Takes over the reference to `frame`, the innermost one. */
@@ -104,7 +102,7 @@ look_at_frames(thread_stack *thread, PyFrameObject *frame, const char *package,
         }
         if (texts) {
             stacks_add(&t, "    File \"%s\", line %d, in %s\n", at.file, at.line,
-                at.function);
+                       at.function);
         }
         PyFrameObject *back = PyFrame_GetBack(frame);
         Py_DECREF(frame);
@@ -142,8 +140,7 @@ global_of(const char *module_name, const char *name)
         Py_XDECREF(module);
         return NULL;
     }
-    PyObject *value =
-        Py_XNewRef(PyDict_GetItemString(PyModule_GetDict(module), name));
+    PyObject *value = Py_XNewRef(PyDict_GetItemString(PyModule_GetDict(module), name));
     Py_DECREF(module);
     return value;
 }
@@ -175,8 +172,7 @@ stacks_name_thread(thread_stack *thread, PyObject *active, PyObject *ident)
         PyErr_Clear();
         return;
     }
-    copy_str(PyDict_GetItemString(dict, "_name"), thread->name,
-             sizeof(thread->name));
+    copy_str(PyDict_GetItemString(dict, "_name"), thread->name, sizeof(thread->name));
     Py_DECREF(dict);
 }
 
@@ -201,8 +197,7 @@ look_at_threads(stacks *out, PyInterpreterState *interp)
         PyFrameObject *top = PyThreadState_GetFrame(ts);
         if (top != NULL) {
             tops[out->count] = top;
-            out->threads[out->count++] =
-                (thread_stack){.ident = ts->thread_id};
+            out->threads[out->count++] = (thread_stack){.ident = ts->thread_id};
         }
     }
     runtime_unlock_threads();
@@ -245,8 +240,8 @@ has_handlers(void)
             PyErr_Clear(); /* there is no such signal */
             continue;
         }
-        found = PyCallable_Check(handler) && handler != usual &&
-                handler != harmless && !PyLong_Check(handler);
+        found = PyCallable_Check(handler) && handler != usual && handler != harmless &&
+                !PyLong_Check(handler);
         Py_DECREF(handler);
     }
     Py_XDECREF(usual);
@@ -275,8 +270,7 @@ stacks_here(stacks *out)
     PyObject *exc = PyErr_GetRaisedException();
     PyInterpreterState *interp = PyInterpreterState_Get();
     out->states = count_states(interp);
-    out->has_handlers =
-        interp == PyInterpreterState_Main() && has_handlers();
+    out->has_handlers = interp == PyInterpreterState_Main() && has_handlers();
     look_at_threads(out, interp);
     PyErr_Clear();
     PyErr_SetRaisedException(exc);

@@ -21,8 +21,7 @@ typedef struct visit {
 static atoll_lock left_lock;
 static visit *left; /* guarded by left_lock; a reference to each */
 
-static const atoll_wait forever = {.deadline = ATOLL_FOREVER,
-                                   .uncounted = true};
+static const atoll_wait forever = {.deadline = ATOLL_FOREVER, .uncounted = true};
 
 /* ------------------------------------------------------------------ the gate */
 
@@ -181,8 +180,8 @@ visit_stacks(party *p, stacks *out, int64_t patience)
         atoll_free(v);
         return err;
     }
-    atoll_wait wait = {.deadline = patience < 0 ? ATOLL_FOREVER
-                                               : atoll_now() + patience,
+    atoll_wait wait = {.deadline =
+                           patience < 0 ? ATOLL_FOREVER : atoll_now() + patience,
                        .uncounted = true};
     err = atoll_event_wait(&v->done, &wait);
     if (err != ATOLL_OK) {

@@ -38,7 +38,8 @@ bool visit_begin(party *p);
 void visit_end(party *p);
 
 /* Fill in *out of `p`, which visit_begin has kept. Call it detached; takes up to
- * `patience` nanoseconds, or VISIT_FOR_EVER. OK; TIMEOUT: the GIL was not to be had; NOMEM, SYSTEM. */
+ * `patience` nanoseconds, or VISIT_FOR_EVER. OK; TIMEOUT: the GIL was not to be had;
+ * NOMEM, SYSTEM. */
 #define VISIT_FOR_EVER (-1)
 
 /* Look at `p`'s stacks; see above. */

@@ -34,8 +34,7 @@ detach_init(void)
     if (thread == NULL) {
         return -1;
     }
-    PyObject *ident =
-        PyObject_CallMethod(thread, "_get_main_thread_ident", NULL);
+    PyObject *ident = PyObject_CallMethod(thread, "_get_main_thread_ident", NULL);
     Py_DECREF(thread);
     if (ident == NULL) {
         return -1;
@@ -144,8 +143,8 @@ wait_trace(const wait_record *record, int64_t end)
 /* One attempt. The record goes before the GIL comes back, since at the end of the
  * process it may not, and this thread's stack may go. */
 static void
-wait_detached(detach_op op, void *arg, const atoll_wait *wait,
-              wait_record *record, atoll_err *err)
+wait_detached(detach_op op, void *arg, const atoll_wait *wait, wait_record *record,
+              atoll_err *err)
 {
     waits_enter(record);
     int64_t end = 0;
@@ -163,8 +162,8 @@ wait_detached(detach_op op, void *arg, const atoll_wait *wait,
 
 /* One attempt in the signal thread. -1 with an exception. */
 static int
-wait_with_signals(detach_op op, void *arg, atoll_wait *wait,
-                  wait_record *record, atoll_err *err)
+wait_with_signals(detach_op op, void *arg, atoll_wait *wait, wait_record *record,
+                  atoll_err *err)
 {
     if (open_fds() < 0) {
         return -1;
@@ -208,15 +207,13 @@ raise_deadlock(core_state *state, wait_host *host, wait_record *record)
 
 int
 detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
-                atoll_spin *spin, const wait_case *cases, size_t count,
-                atoll_err *err)
+                atoll_spin *spin, const wait_case *cases, size_t count, atoll_err *err)
 {
     wait_record record;
     bool signals = detach_is_signal_thread(state);
     wait_host *host = signals ? NULL : wait_host_here(state);
     waits_init(&record, state, host, cases, count, deadline);
-    atoll_wait wait = {
-        .deadline = deadline, .spin = spin, .kick = record.kick};
+    atoll_wait wait = {.deadline = deadline, .spin = spin, .kick = record.kick};
     for (;;) {
         if (host != NULL && host->take_interrupt(host)) {
             return -1;
@@ -304,7 +301,6 @@ detach_deadline(PyObject *timeout, int64_t *deadline)
     }
     double ns = ceil(seconds * 1e9);
     int64_t now = atoll_now();
-    *deadline = ns >= (double)(INT64_MAX - now) ? ATOLL_FOREVER
-                                                : now + (int64_t)ns;
+    *deadline = ns >= (double)(INT64_MAX - now) ? ATOLL_FOREVER : now + (int64_t)ns;
     return 0;
 }

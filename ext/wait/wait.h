@@ -9,8 +9,8 @@
 
 /* What an interpreter has of the room. */
 typedef struct wait_data {
-    mailbox *mailbox; /* counted: what comes home to be released */
-    party *party;     /* see wait/record.h; NULL once the module has ended */
+    mailbox *mailbox;       /* counted: what comes home to be released */
+    party *party;           /* see wait/record.h; NULL once the module has ended */
     struct wait_host *host; /* borrowed; NULL: atoll has not made the interpreter */
 } wait_data;
 
@@ -50,11 +50,11 @@ int detach_wait(core_state *state, detach_op op, void *arg, int64_t deadline,
                 atoll_spin *spin, atoll_err *err);
 
 /* The same, and it can be seen what is waited for: the `count` things in `cases`,
- * which stay until it returns (wait/record.h). If nobody is left who could end the wait,
- * and somebody wants to know, it returns -1 with DeadlockError. */
-int detach_wait_for(core_state *state, detach_op op, void *arg,
-                    int64_t deadline, atoll_spin *spin, const wait_case *cases,
-                    size_t count, atoll_err *err);
+ * which stay until it returns (wait/record.h). If nobody is left who could end the
+ * wait, and somebody wants to know, it returns -1 with DeadlockError. */
+int detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
+                    atoll_spin *spin, const wait_case *cases, size_t count,
+                    atoll_err *err);
 /* Wait for one thing; as detach_wait_for. */
 static inline int
 detach_wait_one(core_state *state, detach_op op, void *arg, int64_t deadline,

@@ -34,8 +34,7 @@ home_is_quiet(home *h, bool *idle)
 {
     atoll_lock_acquire(&h->lock);
     *idle = h->state == HOME_IDLE;
-    bool quiet = *idle || (h->state == HOME_RUNNING &&
-                           !is_being_stopped(h->current));
+    bool quiet = *idle || (h->state == HOME_RUNNING && !is_being_stopped(h->current));
     atoll_lock_release(&h->lock);
     return quiet;
 }

@@ -2,9 +2,12 @@
 #include "watch/watch.h"
 
 static const core_constant watch_constants[] = {
-    {"_TRACE_SUBMIT", TRACE_SUBMIT}, {"_TRACE_TASK", TRACE_TASK},
-    {"_TRACE_FAILED", TRACE_FAILED}, {"_TRACE_WAIT", TRACE_WAIT},
-    {"_TRACE_SEND", TRACE_SEND},     {"_TRACE_RECV", TRACE_RECV},
+    {"_TRACE_SUBMIT", TRACE_SUBMIT},
+    {"_TRACE_TASK", TRACE_TASK},
+    {"_TRACE_FAILED", TRACE_FAILED},
+    {"_TRACE_WAIT", TRACE_WAIT},
+    {"_TRACE_SEND", TRACE_SEND},
+    {"_TRACE_RECV", TRACE_RECV},
     {NULL, 0},
 };
 

@@ -67,7 +67,7 @@ typedef struct survey {
     int64_t now;
 } survey;
 
-static const char *const state_names[] = {"starting", "idle",  "running",
+static const char *const state_names[] = {"starting", "idle",   "running",
                                           "closing",  "closed", "closed"};
 
 static void
@@ -194,8 +194,7 @@ look_at_pool(pool *p, void *arg)
     row->first_worker = s->workers.count;
     for (uint32_t i = 0; i < p->max_workers; i++) {
         const worker *w = &p->workers[i];
-        worker_row *one =
-            w->home == NULL && !w->starting ? NULL : add_row(&s->workers);
+        worker_row *one = w->home == NULL && !w->starting ? NULL : add_row(&s->workers);
         if (one != NULL) {
             one->id = w->home == NULL ? -1 : w->home->id;
             one->since = w->task == NULL ? 0 : w->since;
@@ -229,9 +228,9 @@ threads_object(const party_row *row)
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < row->stacks.count; i++) {
         const thread_stack *t = &row->stacks.threads[i];
-        PyObject *item = Py_BuildValue(
-            "kNN", t->ident, survey_text_of(t->name),
-            survey_text_of(t->frames == NULL ? "" : t->frames));
+        PyObject *item =
+            Py_BuildValue("kNN", t->ident, survey_text_of(t->name),
+                          survey_text_of(t->frames == NULL ? "" : t->frames));
         if (!survey_append(list, item)) {
             Py_CLEAR(list);
         }
@@ -242,10 +241,10 @@ threads_object(const party_row *row)
 static const char *
 reason_of(const party_row *row)
 {
-    return !row->visited            ? "it is closing: no stack"
-           : row->err == ATOLL_OK   ? NULL
+    return !row->visited                   ? "it is closing: no stack"
+           : row->err == ATOLL_OK          ? NULL
            : row->err == ATOLL_ERR_TIMEOUT ? "holds its GIL: no stack"
-                                    : "no memory for its stacks";
+                                           : "no memory for its stacks";
 }
 
 static PyObject *
@@ -279,8 +278,7 @@ static PyObject *
 hold_object(const survey *s, size_t i)
 {
     const hold_row *row = ROW(&s->holds, hold_row, i);
-    return Py_BuildValue("LKs", (long long)row->id,
-                         (unsigned long long)row->chan,
+    return Py_BuildValue("LKs", (long long)row->id, (unsigned long long)row->chan,
                          row->side == HANDLE_QUEUE  ? "queue"
                          : row->side == HANDLE_SEND ? "send"
                                                     : "recv");
@@ -292,19 +290,18 @@ pool_object(const survey *s, size_t i)
     const pool_row *row = ROW(&s->pools, pool_row, i);
     PyObject *workers = PyList_New(0);
     for (size_t k = 0; workers != NULL && k < row->workers; k++) {
-        const worker_row *w = ROW(&s->workers, worker_row,
-                                  row->first_worker + k);
+        const worker_row *w = ROW(&s->workers, worker_row, row->first_worker + k);
         PyObject *runs = w->since == 0
                              ? Py_NewRef(Py_None)
                              : PyFloat_FromDouble(survey_seconds(s->now - w->since));
         if (!survey_append(workers, Py_BuildValue("LNK", (long long)w->id, runs,
-                                           (unsigned long long)w->tasks))) {
+                                                  (unsigned long long)w->tasks))) {
             Py_CLEAR(workers);
         }
     }
-    return Py_BuildValue("NnIIOON", survey_text_of(row->name),
-                         (Py_ssize_t)row->pending, row->max_workers,
-                         row->strays, row->closed ? Py_True : Py_False,
+    return Py_BuildValue("NnIIOON", survey_text_of(row->name), (Py_ssize_t)row->pending,
+                         row->max_workers, row->strays,
+                         row->closed ? Py_True : Py_False,
                          row->fixed ? Py_True : Py_False, workers);
 }
 
@@ -316,15 +313,13 @@ chan_object(atoll_chan *chan)
     atoll_chan_facts facts;
     atoll_chan_look(chan, &facts);
     size_t capacity = atoll_chan_capacity(chan);
-    PyObject *room = capacity == ATOLL_UNBOUNDED
-                         ? Py_NewRef(Py_None)
-                         : PyLong_FromSize_t(capacity);
+    PyObject *room =
+        capacity == ATOLL_UNBOUNDED ? Py_NewRef(Py_None) : PyLong_FromSize_t(capacity);
     return Py_BuildValue(
         "KNnO(nn)(II)I", (unsigned long long)atoll_chan_id(chan), room,
         (Py_ssize_t)facts.len, facts.closed ? Py_True : Py_False,
         (Py_ssize_t)facts.waiting[ATOLL_END_RECV],
-        (Py_ssize_t)facts.waiting[ATOLL_END_SEND],
-        (unsigned)facts.ends[ATOLL_END_RECV],
+        (Py_ssize_t)facts.waiting[ATOLL_END_SEND], (unsigned)facts.ends[ATOLL_END_RECV],
         (unsigned)facts.ends[ATOLL_END_SEND], (unsigned)facts.refs - 1);
 }
 
@@ -335,8 +330,7 @@ make_chan(core_state *Py_UNUSED(state), atoll_chan *chan)
 }
 
 static PyObject *
-list_of(const survey *s, const rows *r,
-        PyObject *(*make)(const survey *, size_t))
+list_of(const survey *s, const rows *r, PyObject *(*make)(const survey *, size_t))
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list != NULL && i < r->count; i++) {
@@ -362,14 +356,14 @@ survey_free(survey *s)
 
 PyDoc_STRVAR(memory_doc,
 "_memory(id, /)\n--\n\n"
-"Bytes (int) that CPython's allocator of small objects has taken for interpreter `id`.");
+"Bytes (int) that CPython's allocator of small objects has taken for interpreter\n"
+"`id`.");
 
 static PyObject *
 core_memory(PyObject *Py_UNUSED(module), PyObject *arg)
 {
     long long id = PyLong_AsLongLong(arg);
-    return id == -1 && PyErr_Occurred() ? NULL
-                                        : PyLong_FromSize_t(arena_bytes(id));
+    return id == -1 && PyErr_Occurred() ? NULL : PyLong_FromSize_t(arena_bytes(id));
 }
 
 PyDoc_STRVAR(survey_doc,
@@ -400,16 +394,15 @@ core_survey(PyObject *module, PyObject *arg)
     if (with_stacks) {
         visit_all(state, &s);
     }
-    if (s.parties.failed || s.waits.failed || s.holds.failed ||
-        s.pools.failed || s.workers.failed) {
+    if (s.parties.failed || s.waits.failed || s.holds.failed || s.pools.failed ||
+        s.workers.failed) {
         survey_free(&s);
         return PyErr_NoMemory();
     }
     PyObject *result = Py_BuildValue(
         "NNNNNN", list_of(&s, &s.parties, party_object),
         list_of(&s, &s.waits, wait_object), list_of(&s, &s.holds, hold_object),
-        list_of(&s, &s.pools, pool_object),
-        chanobj_list(state, KIND_QUEUE, make_chan),
+        list_of(&s, &s.pools, pool_object), chanobj_list(state, KIND_QUEUE, make_chan),
         chanobj_list(state, KIND_CHANNEL, make_chan));
     survey_free(&s);
     return result;

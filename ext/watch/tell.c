@@ -1,4 +1,5 @@
-/* The text of a DeadlockError, and which of the waits end with it. See watch/watch.c. */
+/* The text of a DeadlockError, and which of the waits end with it. See watch/watch.c.
+ */
 #include "watch/watch.h"
 
 #include <stdarg.h>
@@ -99,8 +100,7 @@ tell_add(text *t, const char *format, ...)
 }
 
 static void
-add_record(text *t, const view *v, const party_look *l, const wait_record *r,
-           bool self)
+add_record(text *t, const view *v, const party_look *l, const wait_record *r, bool self)
 {
     const party *p = l->party;
     const party_look *seen = view_before(v, p);
@@ -143,8 +143,7 @@ tell_tell(view *v, wait_record *told, size_t root)
     tell_add(t, "all who could end this wait wait for ever themselves:");
     for (size_t i = 0; i < v->count; i++) {
         party_look *l = &v->parties[i];
-        wait_record *r = l->live || root_of(v, i) != root ? NULL
-                                                          : l->party->records;
+        wait_record *r = l->live || root_of(v, i) != root ? NULL : l->party->records;
         for (; r != NULL; r = r->next) {
             add_record(t, v, l, r, r == told);
         }

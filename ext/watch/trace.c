@@ -16,8 +16,7 @@ trace_name_thread(char *name, size_t size)
     if (ts == NULL) {
         return -1;
     }
-    int64_t id =
-        PyInterpreterState_GetID(PyThreadState_GetInterpreter(ts));
+    int64_t id = PyInterpreterState_GetID(PyThreadState_GetInterpreter(ts));
     home_copy_name(id, name, size);
     return id;
 }
@@ -37,8 +36,8 @@ core_trace_start(PyObject *Py_UNUSED(module), PyObject *args)
     if (!PyArg_ParseTuple(args, "Kp:_trace_start", &limit, &messages)) {
         return NULL;
     }
-    return PyBool_FromLong(atoll_trace_start(
-        limit, messages ? TRACE_MESSAGES : 0, trace_name_thread));
+    return PyBool_FromLong(
+        atoll_trace_start(limit, messages ? TRACE_MESSAGES : 0, trace_name_thread));
 }
 
 static PyObject *
@@ -48,8 +47,7 @@ open_log(const atoll_trace_log *log)
     const atoll_trace_event *events;
     const void *at = NULL;
     size_t count;
-    while (parts != NULL &&
-           (events = atoll_trace_next(log, &at, &count)) != NULL) {
+    while (parts != NULL && (events = atoll_trace_next(log, &at, &count)) != NULL) {
         PyObject *part = PyBytes_FromStringAndSize(
             (const char *)events, (Py_ssize_t)(count * sizeof(*events)));
         if (part == NULL || PyList_Append(parts, part) < 0) {
@@ -62,12 +60,10 @@ open_log(const atoll_trace_log *log)
     }
     atoll_trace_facts facts;
     atoll_trace_look(log, &facts);
-    return Py_BuildValue("LLNN", (long long)facts.number,
-                         (long long)facts.thread,
-                         PyUnicode_DecodeUTF8(facts.name,
-                                              (Py_ssize_t)strlen(facts.name),
-                                              "replace"),
-                         parts);
+    return Py_BuildValue(
+        "LLNN", (long long)facts.number, (long long)facts.thread,
+        PyUnicode_DecodeUTF8(facts.name, (Py_ssize_t)strlen(facts.name), "replace"),
+        parts);
 }
 
 PyDoc_STRVAR(stop_doc,
@@ -90,8 +86,7 @@ core_trace_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
         Py_XDECREF(one);
         log = atoll_trace_drop(log);
     }
-    return list == NULL ? NULL
-                        : Py_BuildValue("KN", (unsigned long long)lost, list);
+    return list == NULL ? NULL : Py_BuildValue("KN", (unsigned long long)lost, list);
 }
 
 PyDoc_STRVAR(wanted_doc,

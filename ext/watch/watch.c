@@ -1,9 +1,9 @@
 /* Deadlocks: does anybody wait for what nobody is left to do?
  *
- * A party (wait/record.h) is *live* if it may do something by itself: one of its threads is
- * not in a wait of atoll's that lasts for ever. It is also live if one of its waits
- * could be ended by a party that is. Those that are left when nothing can be added
- * wait for each other. Everything that is not known counts as live.
+ * A party (wait/record.h) is *live* if it may do something by itself: one of its
+ * threads is not in a wait of atoll's that lasts for ever. It is also live if one of
+ * its waits could be ended by a party that is. Those that are left when nothing can be
+ * added wait for each other. Everything that is not known counts as live.
  *
  * A look costs a walk over the records. Only if that finds somebody are the parties
  * concerned visited (wait/visit.h), for what is known with their GIL only: how many
@@ -55,8 +55,7 @@ watch_learn(void) /* with the lock held */
     if (!watch.known) {
         const char *value = getenv("ATOLL_DETECT_DEADLOCKS");
         watch.known = true;
-        watch.all =
-            value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
+        watch.all = value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
     }
 }
 
@@ -127,8 +126,7 @@ watch_look(int64_t grace)
     }
     for (size_t i = 0; i < v.kept_count; i++) {
         party_look *l = v.kept[i];
-        l->visited =
-            visit_stacks(l->party, &l->stacks, PATIENCE) == ATOLL_OK;
+        l->visited = visit_stacks(l->party, &l->stacks, PATIENCE) == ATOLL_OK;
     }
     uint32_t ours = atoll_thread_count();
     v.threads = atoll_thread_count_all();

@@ -12,9 +12,9 @@ typedef struct party_look {
     party *party;
     uint64_t epoch;
     bool live, idle;
-    bool visited;    /* `stacks` are known */
+    bool visited; /* `stacks` are known */
     stacks stacks;
-    size_t group;    /* another one that it is connected with, or itself */
+    size_t group; /* another one that it is connected with, or itself */
 } party_look;
 
 typedef struct hold_look {
@@ -28,13 +28,13 @@ typedef struct edge {
 } edge;
 
 typedef struct view {
-    waits_view asks; /* first: what the kinds of waits ask */
+    waits_view asks;     /* first: what the kinds of waits ask */
     party_look *parties; /* owned */
     size_t count;
     hold_look *holds; /* owned, sorted by object; NULL: not made yet */
     size_t hold_count;
     int64_t young; /* who waits since then, or less long, has time */
-    bool failed; /* no memory: nothing is found */
+    bool failed;   /* no memory: nothing is found */
     /* Of the first look, for the second. */
     const struct view *before;
     party_look **kept; /* owned; those that are not live, kept from ending */

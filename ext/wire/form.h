@@ -30,54 +30,54 @@ enum {
     TAG_FALSE,
     TAG_ELLIPSIS,
     TAG_NOTIMPLEMENTED,
-    TAG_INT8,    /* int8_t */
-    TAG_INT32,   /* int32_t */
-    TAG_INT,     /* int64_t */
-    TAG_BIGINT,  /* size, then two's complement */
-    TAG_FLOAT,   /* double */
-    TAG_COMPLEX, /* two doubles */
-    TAG_INTS,    /* in a list or tuple: uint32_t count, int32_t each */
+    TAG_INT8,      /* int8_t */
+    TAG_INT32,     /* int32_t */
+    TAG_INT,       /* int64_t */
+    TAG_BIGINT,    /* size, then two's complement */
+    TAG_FLOAT,     /* double */
+    TAG_COMPLEX,   /* two doubles */
+    TAG_INTS,      /* in a list or tuple: uint32_t count, int32_t each */
     TAG_WIDE_INTS, /* likewise: uint32_t count, int64_t each */
-    TAG_FLOATS,  /* in a list or tuple: uint32_t count, double each */
-    TAG_ASCII8,  /* uint8_t length, data */
-    TAG_KEY8,    /* uint8_t length, int64_t hash, data: of a dict's key */
-    TAG_STR,     /* uint32_t maxchar class, size, data */
-    TAG_BYTES8,  /* uint8_t size, data */
-    TAG_BYTES,   /* size, data */
+    TAG_FLOATS,    /* in a list or tuple: uint32_t count, double each */
+    TAG_ASCII8,    /* uint8_t length, data */
+    TAG_KEY8,      /* uint8_t length, int64_t hash, data: of a dict's key */
+    TAG_STR,       /* uint32_t maxchar class, size, data */
+    TAG_BYTES8,    /* uint8_t size, data */
+    TAG_BYTES,     /* size, data */
     TAG_BYTEARRAY, /* size, data */
-    TAG_BLOB,    /* uint32_t handle: str or bytes or bytearray of its own */
-    TAG_TUPLE8,  /* uint8_t count, items */
-    TAG_TUPLE,   /* size, items */
+    TAG_BLOB,      /* uint32_t handle: str or bytes or bytearray of its own */
+    TAG_TUPLE8,    /* uint8_t count, items */
+    TAG_TUPLE,     /* size, items */
     TAG_LIST8,
     TAG_LIST,
     TAG_DICT8,
     TAG_DICT,
-    TAG_NEW_FORM, /* uint8_t count, keys: a form, numbered; then as FORM */
-    TAG_FORM,    /* uint32_t form, then a value for each key; or BREAK */
-    TAG_BREAK,   /* in place of a value: from here on pairs */
+    TAG_NEW_FORM,   /* uint8_t count, keys: a form, numbered; then as FORM */
+    TAG_FORM,       /* uint32_t form, then a value for each key; or BREAK */
+    TAG_BREAK,      /* in place of a value: from here on pairs */
     TAG_FROZENDICT, /* size, pairs; from 3.15 on */
     TAG_SET,
     TAG_FROZENSET,
-    TAG_SLICE,   /* three items */
-    TAG_REF,     /* uint32_t number in the memo */
-    TAG_GLOBAL,  /* module and qualified name, two str */
-    TAG_CONSTANT, /* 16 bytes of digest, size, bytes: a constant function */
-    TAG_CALL,    /* callable, a tuple of arguments; then what BUILD_ says */
-    TAG_NEW,     /* class, a tuple of arguments for __new__; then as CALL */
-    TAG_SHAPE,   /* class, count, names: a shape, numbered; then as INSTANCE */
-    TAG_INSTANCE, /* uint32_t shape, then a value for each name */
+    TAG_SLICE,     /* three items */
+    TAG_REF,       /* uint32_t number in the memo */
+    TAG_GLOBAL,    /* module and qualified name, two str */
+    TAG_CONSTANT,  /* 16 bytes of digest, size, bytes: a constant function */
+    TAG_CALL,      /* callable, a tuple of arguments; then what BUILD_ says */
+    TAG_NEW,       /* class, a tuple of arguments for __new__; then as CALL */
+    TAG_SHAPE,     /* class, count, names: a shape, numbered; then as INSTANCE */
+    TAG_INSTANCE,  /* uint32_t shape, then a value for each name */
     TAG_EXCEPTION, /* see wire/encode/object.c */
-    TAG_TRY,     /* size, then an object that may fail: see dec_try */
-    TAG_END,     /* ends a run of items whose number is not known before */
-    TAG_HANDLE,  /* uint32_t handle: a queue, lock, interpreter, … */
-    TAG_FOREIGN, /* int64_t id of an interpreter that has no home */
-    TAG_MEMORY,  /* uint32_t handle, uint8_t read-only: an atoll.Buffer */
-    TAG_VIEW,    /* uint32_t handle, a geometry (memory/memory.h): a memoryview */
-    TAG_MOVED,   /* uint32_t handle: what atoll.move() took */
-    TAG_FD,      /* uint32_t handle: a file descriptor */
-    TAG_PART,    /* uint32_t handle, an address: a view of a frozen graph */
-    TAG_FLAT,    /* message tag only */
-    TAG_BLOCK,   /* message tag only */
+    TAG_TRY,       /* size, then an object that may fail: see dec_try */
+    TAG_END,       /* ends a run of items whose number is not known before */
+    TAG_HANDLE,    /* uint32_t handle: a queue, lock, interpreter, … */
+    TAG_FOREIGN,   /* int64_t id of an interpreter that has no home */
+    TAG_MEMORY,    /* uint32_t handle, uint8_t read-only: an atoll.Buffer */
+    TAG_VIEW,      /* uint32_t handle, a geometry (memory/memory.h): a memoryview */
+    TAG_MOVED,     /* uint32_t handle: what atoll.move() took */
+    TAG_FD,        /* uint32_t handle: a file descriptor */
+    TAG_PART,      /* uint32_t handle, an address: a view of a frozen graph */
+    TAG_FLAT,      /* message tag only */
+    TAG_BLOCK,     /* message tag only */
     TAG_COUNT,
 };
 
@@ -120,12 +120,12 @@ typedef struct wire_data {
     struct block *spare;      /* owned; or NULL */
     struct encoder *encoders; /* pickles being written, innermost first */
     struct decoder *decoders; /* pickles being read */
-    PyObject *constant, *by_value, *reduce, *exception_state, *traceback_text,
-        *loads, *rebuild_exception; /* of the package, on demand */
-    PyObject *copyreg_table;        /* copyreg.dispatch_table, likewise */
-    PyObject *reducers;             /* type -> (reduce, rebuild): atoll.register */
-    PyObject *inherit;              /* atoll._cross.registry's, or NULL */
-    wire_type types[WIRE_TYPES];    /* by address, open addressing */
+    PyObject *constant, *by_value, *reduce, *exception_state, *traceback_text, *loads,
+        *rebuild_exception;      /* of the package, on demand */
+    PyObject *copyreg_table;     /* copyreg.dispatch_table, likewise */
+    PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */
+    PyObject *inherit;           /* atoll._cross.registry's, or NULL */
+    wire_type types[WIRE_TYPES]; /* by address, open addressing */
     size_t ntypes;
 } wire_data;
 

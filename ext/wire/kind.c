@@ -90,8 +90,7 @@ kind_ignore(void *ptr)
     (void)ptr;
 }
 
-static const wire_kind kind_blob = {.unref = kind_drop_blob,
-                                    .clone = kind_clone_blob};
+static const wire_kind kind_blob = {.unref = kind_drop_blob, .clone = kind_clone_blob};
 static const wire_kind kind_none = {.ref = kind_ignore, .unref = kind_ignore};
 
 void
@@ -123,8 +122,7 @@ wire_find_type(const core_state *state, PyTypeObject *type)
 }
 
 int
-wire_add_type(core_state *state, PyTypeObject *type, wire_encode encode,
-              bool shareable)
+wire_add_type(core_state *state, PyTypeObject *type, wire_encode encode, bool shareable)
 {
     wire_data *data = state->wire;
     size_t at = types_place(type);

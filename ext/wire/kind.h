@@ -1,9 +1,10 @@
 /* Kinds of handles, for the rooms whose objects they are.
  *
  * A handle stands beside the encoding of a message for something that is no copy: a
- * channel, a lock, memory. The wire does not know what that is. Each room tells it, once
- * in the process, what to do with its kinds (wire_set_kind) and how to read its tags
- * (wire_set_decoder), and in each interpreter, which types it encodes (wire_add_type).
+ * channel, a lock, memory. The wire does not know what that is. Each room tells it,
+ * once in the process, what to do with its kinds (wire_set_kind) and how to read its
+ * tags (wire_set_decoder), and in each interpreter, which types it encodes
+ * (wire_add_type).
  */
 #ifndef EXT_WIRE_KIND_H
 #define EXT_WIRE_KIND_H

@@ -41,8 +41,7 @@ memo_find(const memo_table *m, PyObject *obj)
 {
     /* Objects are 16 bytes apart; the multiplication spreads what is left
      * (Knuth, The Art of Computer Programming 3, 6.4). */
-    size_t at = (size_t)(((uintptr_t)obj >> 4) *
-                         UINT64_C(0x9E3779B97F4A7C15) >> 32);
+    size_t at = (size_t)(((uintptr_t)obj >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 32);
     for (;; at++) {
         memo_slot *slot = &m->slots[at & m->mask];
         if (slot->obj == obj || slot->obj == NULL) {

@@ -83,12 +83,11 @@ xfer_clone(const atoll_msg *msg, atoll_msg *out)
     if (from->nhandles > 0) {
         copy->handles = atoll_alloc(from->nhandles * sizeof(handle));
     }
-    atoll_err err = from->nhandles > 0 && copy->handles == NULL
-                        ? ATOLL_ERR_NOMEM
-                        : ATOLL_OK;
+    atoll_err err =
+        from->nhandles > 0 && copy->handles == NULL ? ATOLL_ERR_NOMEM : ATOLL_OK;
     while (err == ATOLL_OK && copy->nhandles < from->nhandles) {
         err = wire_clone_handle(&from->handles[copy->nhandles],
-                           &copy->handles[copy->nhandles]);
+                                &copy->handles[copy->nhandles]);
         copy->nhandles += err == ATOLL_OK;
     }
     if (err != ATOLL_OK) {
@@ -146,8 +145,8 @@ xfer_fork_child(void)
 /* --------------------------------------------------------- handles in pickles */
 
 PyObject *
-xfer_reduce_handle(core_state *state, xfer_handle_kind kind, void *ptr,
-                   uint64_t id, const char *finder)
+xfer_reduce_handle(core_state *state, xfer_handle_kind kind, void *ptr, uint64_t id,
+                   const char *finder)
 {
     if (xfer_note_handle(state, kind, ptr) < 0) {
         return NULL;

@@ -129,10 +129,6 @@ wire_end(core_state *state)
 }
 
 const core_room wire_room = {
-    CORE_ROOM_DATA(wire),
-    .start = wire_start_kinds,
-    .begin = wire_begin,
-    .visit = wire_visit,
-    .clear = wire_clear,
-    .end = wire_end,
+    CORE_ROOM_DATA(wire), .start = wire_start_kinds, .begin = wire_begin,
+    .visit = wire_visit,  .clear = wire_clear,       .end = wire_end,
 };

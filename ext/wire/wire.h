@@ -22,8 +22,7 @@ int xfer_encode(core_state *state, PyObject *obj, atoll_msg *msg);
 /* The reply to a job that raised: the pair (info, exc). If `exc` cannot be sent
  * a str that says why is in its place; if it cannot be rebuilt by the receiver, a
  * tuple with the exception that came of it. */
-int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc,
-                      atoll_msg *msg);
+int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc, atoll_msg *msg);
 
 /* Build the object of *msg, and drop the message in any case.
  * Returns a new reference, or NULL with an exception. */
@@ -51,14 +50,14 @@ typedef enum xfer_handle_kind {
     HANDLE_SEND,
     HANDLE_RECV,
     HANDLE_HOME,
-    HANDLE_REGION, /* atoll_region *: a Buffer's or a memoryview's memory */
-    HANDLE_BLOB,   /* adopt_blob *, owned */
-    HANDLE_MOVED,  /* what atoll.move() took, counted */
-    HANDLE_FD,     /* a file descriptor as a number, owned */
-    HANDLE_FROZEN, /* frozen_graph * */
+    HANDLE_REGION,  /* atoll_region *: a Buffer's or a memoryview's memory */
+    HANDLE_BLOB,    /* adopt_blob *, owned */
+    HANDLE_MOVED,   /* what atoll.move() took, counted */
+    HANDLE_FD,      /* a file descriptor as a number, owned */
+    HANDLE_FROZEN,  /* frozen_graph * */
     HANDLE_ELEMENT, /* the same: its root, an XML element */
-    HANDLE_SYNC,   /* atoll_sync *: a lock, or what is like one; counted */
-    HANDLE_NONE,   /* taken out by the receiver */
+    HANDLE_SYNC,    /* atoll_sync *: a lock, or what is like one; counted */
+    HANDLE_NONE,    /* taken out by the receiver */
     HANDLE_KINDS,
 } xfer_handle_kind;
 
@@ -68,15 +67,15 @@ typedef enum xfer_handle_kind {
 int xfer_note_handle(core_state *state, xfer_handle_kind kind, void *ptr);
 
 /* Find a handle of `kind` that `matches(ptr, id)` among those of the message that this
- * thread is reading, or NULL: it is known there even if it has been closed. Borrowed. */
+ * thread is reading, or NULL: it is known there even if it has been closed. Borrowed.
+ */
 void *xfer_noted_handle(core_state *state, xfer_handle_kind kind,
-                        bool (*matches)(const void *ptr, int64_t id),
-                        int64_t id);
+                        bool (*matches)(const void *ptr, int64_t id), int64_t id);
 
 /* Make what __reduce__ of a handle returns: (module.<finder>, (id, process token)).
  * Notes the handle. A new reference; NULL with an exception. */
-PyObject *xfer_reduce_handle(core_state *state, xfer_handle_kind kind,
-                             void *ptr, uint64_t id, const char *finder);
+PyObject *xfer_reduce_handle(core_state *state, xfer_handle_kind kind, void *ptr,
+                             uint64_t id, const char *finder);
 
 /* Parse the arguments of such a finder, and check the token: 0, or -1 with an
  * exception; `what` names the thing, `error_name` the class if it belongs to another

@@ -148,8 +148,7 @@ fixture(const char *name)
 {
     static char path[PATH_MAX];
     const char *folder = getenv("ATOLL_FIXTURES");
-    snprintf(path, sizeof(path), "%s/%s", folder != NULL ? folder : FIXTURES,
-             name);
+    snprintf(path, sizeof(path), "%s/%s", folder != NULL ? folder : FIXTURES, name);
     return path;
 }
 
@@ -359,8 +358,7 @@ refused_for(const char *path, const char *reason, const char *other)
     bool fresh = true;
     void *handle = atoll_elf_space_load(space, path, RTLD_NOW, &fresh, &why);
     bool good = handle == NULL && !fresh &&
-                (strstr(why.text, reason) != NULL ||
-                 strstr(why.text, other) != NULL) &&
+                (strstr(why.text, reason) != NULL || strstr(why.text, other) != NULL) &&
                 atoll_elf_space_count(space) == 0 && is_clean() &&
                 open_files() == files;
     if (!good) {

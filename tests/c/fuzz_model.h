@@ -34,9 +34,9 @@ typedef struct model {
     uint64_t id;
     bool closed;
     int ends[2];
-    int queue[MAX_LEN];               /* numbers of messages */
-    int line[2][WAITERS * NODES];     /* who waits to receive, to send: */
-    int line_len[2];                  /* waiter * NODES + node */
+    int queue[MAX_LEN];           /* numbers of messages */
+    int line[2][WAITERS * NODES]; /* who waits to receive, to send: */
+    int line_len[2];              /* waiter * NODES + node */
 } model;
 
 enum { RECV = 0, SEND = 1 };

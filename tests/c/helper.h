@@ -29,9 +29,9 @@ sleep_us(long us)
 }
 
 /* Look again and again until it is true; a hang is the watchdog's business. */
-#define UNTIL(cond)                                                           \
-    while (!(cond)) {                                                         \
-        sleep_us(100);                                                        \
+#define UNTIL(cond)    \
+    while (!(cond)) {  \
+        sleep_us(100); \
     }
 
 /* ---------------------------------------------------------------- threads */

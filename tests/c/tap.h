@@ -21,8 +21,7 @@ static unsigned tap_complaints; /* atomic; of the function that runs */
 static inline bool
 tap_check(bool good, const char *file, int line, const char *text)
 {
-    if (!good &&
-        __atomic_fetch_add(&tap_complaints, 1, __ATOMIC_RELAXED) < 20) {
+    if (!good && __atomic_fetch_add(&tap_complaints, 1, __ATOMIC_RELAXED) < 20) {
         printf("# %s:%d: %s\n", file, line, text);
     }
     return good;
@@ -48,9 +47,8 @@ tap_report(const char *name)
     printf("%s %d - %s\n", good ? "ok" : "not ok", ++tap_run, name);
 }
 
-#define TAP_BEGIN(seconds)                                                    \
-    (setvbuf(stdout, NULL, _IOLBF, 0), signal(SIGALRM, tap_hang),             \
-     alarm(seconds))
+#define TAP_BEGIN(seconds) \
+    (setvbuf(stdout, NULL, _IOLBF, 0), signal(SIGALRM, tap_hang), alarm(seconds))
 #define RUN(function) (function(), tap_report(#function))
 #define TAP_END()                                                             \
     (printf("1..%d\n# %d passed, %d failed\n", tap_run, tap_run - tap_failed, \

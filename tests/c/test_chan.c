@@ -8,8 +8,7 @@ static void
 error_texts(void)
 {
     CHECK(strcmp(atoll_strerror(ATOLL_OK), "success") == 0);
-    CHECK(strcmp(atoll_strerror(ATOLL_ERR_CLOSED), "the channel is closed") ==
-          0);
+    CHECK(strcmp(atoll_strerror(ATOLL_ERR_CLOSED), "the channel is closed") == 0);
     for (int i = ATOLL_OK; i <= ATOLL_ERR_BROKEN; i++) {
         CHECK(strcmp(atoll_strerror(i), "unknown error") != 0);
     }

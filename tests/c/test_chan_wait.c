@@ -42,8 +42,8 @@ send_one(void *arg)
 
 /* Let them queue up one after the other and fall asleep. */
 static void
-line_up(person *people, pthread_t *threads, void *(*body)(void *),
-        atoll_chan *chan, at_waitq *q)
+line_up(person *people, pthread_t *threads, void *(*body)(void *), atoll_chan *chan,
+        at_waitq *q)
 {
     for (unsigned i = 0; i < CROWD; i++) {
         people[i].chan = chan;
@@ -98,7 +98,7 @@ senders_in_order(void)
         for (int i = 0; i < CROWD; i++) {
             /* Just so many are served as there are places. */
             UNTIL(waiting(chan, &chan->sendq) + (unsigned)capacity ==
-                  (unsigned)(CROWD - i) ||
+                      (unsigned)(CROWD - i) ||
                   waiting(chan, &chan->sendq) == 0);
             CHECK(recv_number(chan, &try_once) == i + 100);
         }
@@ -197,8 +197,7 @@ close_wakes(void)
 /* ---------------------------------------------------------------- deadlines */
 
 static atoll_err
-wait_somewhere(int where, atoll_chan *empty, atoll_chan *full,
-               const atoll_wait *wait)
+wait_somewhere(int where, atoll_chan *empty, atoll_chan *full, const atoll_wait *wait)
 {
     atoll_event event = {.is_set = 0};
     atoll_msg msg = number(1);
@@ -252,8 +251,7 @@ waiting_costs_no_cpu(void)
         wait.use_fds = where >= PLACES;
         wait.event_fd = event_fd;
         wait.intr_fd = -1;
-        CHECK(wait_somewhere(where % PLACES, empty, full, &wait) ==
-              ATOLL_ERR_TIMEOUT);
+        CHECK(wait_somewhere(where % PLACES, empty, full, &wait) == ATOLL_ERR_TIMEOUT);
         CHECK(cpu_time() - before < 20 * MS);
     }
     close(event_fd);
@@ -272,8 +270,7 @@ kick_before(void)
         atoll_wait wait = {.deadline = ATOLL_FOREVER, .kick = &kick};
         atoll_kick_set(&kick);
         for (int i = 0; i < 2; i++) { /* it stays until it is cleared */
-            CHECK(wait_somewhere(where, empty, full, &wait) ==
-                  ATOLL_ERR_INTERRUPTED);
+            CHECK(wait_somewhere(where, empty, full, &wait) == ATOLL_ERR_INTERRUPTED);
         }
         atoll_kick_clear(&kick);
         wait.deadline = atoll_now() + 2 * MS;

@@ -220,9 +220,9 @@ one_line(bool sends)
         }
         else {
             ops[i] = sending(i);
-            CHECK((sends ? atoll_chan_send_start(chan, &ops[i], cq)
-                         : atoll_chan_recv_start(chan, &ops[i], cq)) ==
-                  ATOLL_ERR_AGAIN);
+            CHECK((sends
+                       ? atoll_chan_send_start(chan, &ops[i], cq)
+                       : atoll_chan_recv_start(chan, &ops[i], cq)) == ATOLL_ERR_AGAIN);
         }
         UNTIL(waiting(chan, line) == (unsigned)i + 1);
     }

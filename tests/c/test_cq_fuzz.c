@@ -184,8 +184,7 @@ step_cancel(void)
     CHECK(atoll_op_cancel(&ops[which].real) == ops[which].waits);
     if (ops[which].waits) {
         remove_item(&chans[ops[which].chan].line[ops[which].side], which);
-        CHECK(ops[which].side == RECV ||
-              ops[which].real.msg.u.i64 == ops[which].msg);
+        CHECK(ops[which].side == RECV || ops[which].real.msg.u.i64 == ops[which].msg);
         ops[which].used = ops[which].waits = false;
     }
 }
@@ -266,9 +265,8 @@ step_renew(int c)
         expected_drops += (uint32_t)chans[c].held.len;
     }
     chans[c].capacity = capacities[below(6)];
-    chans[c].real = new_chan(chans[c].capacity < 0
-                                 ? ATOLL_UNBOUNDED
-                                 : (size_t)chans[c].capacity);
+    chans[c].real =
+        new_chan(chans[c].capacity < 0 ? ATOLL_UNBOUNDED : (size_t)chans[c].capacity);
     chans[c].closed = chans[c].discarded = false;
     chans[c].held.len = 0;
 }

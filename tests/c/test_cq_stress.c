@@ -24,7 +24,7 @@ plain(int64_t value)
 enum { SENDERS = 3, RECEIVERS = 3, EACH = 6000, FLIGHT = 8 };
 
 static atoll_chan *chan;
-static uint32_t arrived[SENDERS * EACH]; /* atomic */
+static uint32_t arrived[SENDERS * EACH];            /* atomic */
 static uint32_t received, cancels, lates, put_back; /* atomic */
 
 /* Blocking and asynchronous sends in turn, some of them cancelled and sent
@@ -190,8 +190,7 @@ exchange(size_t capacity)
     }
     CHECK(atoll_chan_len(chan) == 0);
     CHECK(at_waitq_empty(&chan->recvq) && at_waitq_empty(&chan->sendq));
-    printf("# cancelled %u, too late %u, put back %u\n", cancels, lates,
-           put_back);
+    printf("# cancelled %u, too late %u, put back %u\n", cancels, lates, put_back);
     atoll_chan_unref(chan);
 }
 
@@ -220,7 +219,7 @@ enum { DUELS = 3000 };
 typedef struct duel {
     atoll_op op;
     atoll_event event;
-    uint32_t refs; /* of the duel: starter, setter, canceller */
+    uint32_t refs;  /* of the duel: starter, setter, canceller */
     uint32_t ended; /* atomic: by an end, by a cancel */
 } duel;
 
@@ -241,8 +240,7 @@ static duel *
 next_duel(atoll_chan *from)
 {
     atoll_msg msg;
-    return atoll_chan_recv(from, &msg, &for_ever) == ATOLL_OK ? msg.u.heap.ptr
-                                                              : NULL;
+    return atoll_chan_recv(from, &msg, &for_ever) == ATOLL_OK ? msg.u.heap.ptr : NULL;
 }
 
 static void *
@@ -307,14 +305,13 @@ duels(void)
         duel *d = calloc(1, sizeof(*d));
         d->refs = 3;
         d->op.user = d;
-        CHECK(atoll_event_wait_start(&d->event, &d->op, cq) ==
-              ATOLL_ERR_AGAIN);
+        CHECK(atoll_event_wait_start(&d->event, &d->op, cq) == ATOLL_ERR_AGAIN);
         atoll_msg msg = {.u.heap.ptr = d};
         bool first = next_random(&seed) % 2 == 0;
-        CHECK(atoll_chan_send(first ? to_setter : to_canceller, &msg,
-                              &for_ever) == ATOLL_OK);
-        CHECK(atoll_chan_send(first ? to_canceller : to_setter, &msg,
-                              &for_ever) == ATOLL_OK);
+        CHECK(atoll_chan_send(first ? to_setter : to_canceller, &msg, &for_ever) ==
+              ATOLL_OK);
+        CHECK(atoll_chan_send(first ? to_canceller : to_setter, &msg, &for_ever) ==
+              ATOLL_OK);
     }
     UNTIL(at_load_acq(&by_end) + at_load_acq(&by_cancel) == DUELS);
     atoll_chan_close(to_setter, false);
@@ -367,8 +364,7 @@ freed_at_once(void)
             CHECK(atoll_cq_fd(cq) >= 0);
         }
         given *g = calloc(1, sizeof(*g));
-        CHECK(atoll_event_wait_start(&g->event, &g->op, cq) ==
-              ATOLL_ERR_AGAIN);
+        CHECK(atoll_event_wait_start(&g->event, &g->op, cq) == ATOLL_ERR_AGAIN);
         atoll_msg msg = {.u.heap.ptr = g};
         CHECK(atoll_chan_send(to_setter, &msg, &for_ever) == ATOLL_OK);
         atoll_op *op = NULL;

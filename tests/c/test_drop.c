@@ -45,8 +45,7 @@ drops_hold_no_lock(void)
     other = new_chan(10);
     drops = 0;
     for (int i = 0; i < 10; i++) {
-        atoll_msg msg = {.drop = drop_reentrant,
-                         .u.heap.ptr = atoll_chan_ref(chan)};
+        atoll_msg msg = {.drop = drop_reentrant, .u.heap.ptr = atoll_chan_ref(chan)};
         CHECK(atoll_chan_send(chan, &msg, &try_once) == ATOLL_OK);
     }
     uint64_t id = atoll_chan_id(chan);
@@ -178,8 +177,8 @@ orphan_rules(void)
     drops = 0;
     for (int64_t group = 1; group <= 2; group++) {
         for (int rule = ATOLL_ORPHAN_KEEP; rule <= ATOLL_ORPHAN_MARK; rule++) {
-            CHECK(send_ruled(chan, group * 10 + rule, group,
-                             (atoll_orphan)rule, &try_once) == ATOLL_OK);
+            CHECK(send_ruled(chan, group * 10 + rule, group, (atoll_orphan)rule,
+                             &try_once) == ATOLL_OK);
         }
     }
     CHECK(send_ruled(next, 7, 1, ATOLL_ORPHAN_REMOVE, &try_once) == ATOLL_OK);
@@ -221,8 +220,8 @@ orphans_by_the_hundred(void)
         drops = 0;
         for (int i = 0; i < 300; i++) {
             bool go = next_random(&seed) % 4 != 0;
-            CHECK(send_ruled(chan, i, go ? 5 : 6, ATOLL_ORPHAN_REMOVE,
-                             &try_once) == ATOLL_OK);
+            CHECK(send_ruled(chan, i, go ? 5 : 6, ATOLL_ORPHAN_REMOVE, &try_once) ==
+                  ATOLL_OK);
             if (go) {
                 removed++;
             }
@@ -250,8 +249,7 @@ static void *
 send_one(void *arg)
 {
     atoll_chan *chan = arg;
-    CHECK(send_ruled(chan, 1000, 9, ATOLL_ORPHAN_REMOVE, &for_ever) ==
-          ATOLL_OK);
+    CHECK(send_ruled(chan, 1000, 9, ATOLL_ORPHAN_REMOVE, &for_ever) == ATOLL_OK);
     return NULL;
 }
 

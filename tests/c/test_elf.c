@@ -117,11 +117,14 @@ add_overlap(const char *path)
         spare = p[i].p_type == PT_GNU_EH_FRAME ? &p[i] : spare;
     }
     CHECK(last != NULL && spare > last);
-    *spare = (Elf64_Phdr){
-        .p_type = PT_LOAD, .p_flags = PF_R, .p_filesz = 100, .p_memsz = 100,
-        .p_offset = 0x3000,
-        .p_vaddr = ((last->p_vaddr + last->p_memsz) | 0xffff) + 0x3001,
-        .p_align = last->p_align};
+    *spare =
+        (Elf64_Phdr){.p_type = PT_LOAD,
+                     .p_flags = PF_R,
+                     .p_filesz = 100,
+                     .p_memsz = 100,
+                     .p_offset = 0x3000,
+                     .p_vaddr = ((last->p_vaddr + last->p_memsz) | 0xffff) + 0x3001,
+                     .p_align = last->p_align};
     write_whole(path, bytes, size);
     free(bytes);
 }
@@ -223,8 +226,7 @@ libraries_are_copied_or_shared(void)
 static void
 libraries_are_copied_once(void)
 {
-    const char *path = put_package(), *other = put("mod_rpath.so",
-                                                   "pkg/other.so");
+    const char *path = put_package(), *other = put("mod_rpath.so", "pkg/other.so");
     atoll_elf_space *space = new_space(NULL, 0);
     void *one = load(space, path), *two = load(space, other);
     CHECK(atoll_elf_space_count(space) == 3 && is_clean());
@@ -560,8 +562,7 @@ thunks_add_an_argument(void)
             static const long given[] = {11, -22, 33, -44, 55};
             CHECK(got[k] == (k == i % 5 ? context : given[k]));
         }
-        CHECK(i % 100 != 0 ||
-              (map_at(code, &m) && strcmp(m.access, "r-xp") == 0));
+        CHECK(i % 100 != 0 || (map_at(code, &m) && strcmp(m.access, "r-xp") == 0));
     }
     atoll_thunks_free(thunks);
     atoll_thunks_free(NULL);
@@ -575,8 +576,7 @@ thunks_add_an_argument(void)
 static void
 count_visit(void *handle, void *arg)
 {
-    CHECK(dlsym(handle, "mod_bump") != NULL ||
-          dlsym(handle, "pyuser_bump") != NULL);
+    CHECK(dlsym(handle, "mod_bump") != NULL || dlsym(handle, "pyuser_bump") != NULL);
     ++*(int *)arg;
 }
 

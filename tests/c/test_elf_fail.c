@@ -36,31 +36,28 @@ refuse(const char *function)
     return now;
 }
 
-#define WRAP(type, name, bad, parameters, arguments)                          \
-    type __real_##name parameters;                                            \
-    type __wrap_##name parameters;                                            \
-    type __wrap_##name parameters                                             \
-    {                                                                         \
-        return refuse(#name) ? (bad) : __real_##name arguments;               \
+#define WRAP(type, name, bad, parameters, arguments)            \
+    type __real_##name parameters;                              \
+    type __wrap_##name parameters;                              \
+    type __wrap_##name parameters                               \
+    {                                                           \
+        return refuse(#name) ? (bad) : __real_##name arguments; \
     }
 
-WRAP(int, open64, -1, (const char *path, int flags, unsigned mode),
-     (path, flags, mode))
+WRAP(int, open64, -1, (const char *path, int flags, unsigned mode), (path, flags, mode))
 WRAP(int, fstat64, -1, (int fd, void *st), (fd, st))
 WRAP(void *, mmap64, MAP_FAILED,
      (void *at, size_t size, int access, int flags, int fd, off_t offset),
      (at, size, access, flags, fd, offset))
 WRAP(int, memfd_create, -1, (const char *name, unsigned flags), (name, flags))
-WRAP(ssize_t, pwrite64, -1,
-     (int fd, const void *bytes, size_t size, off_t offset),
+WRAP(ssize_t, pwrite64, -1, (int fd, const void *bytes, size_t size, off_t offset),
      (fd, bytes, size, offset))
 WRAP(int, fallocate64, -1, (int fd, int mode, off_t offset, off_t size),
      (fd, mode, offset, size))
 WRAP(char *, mkdtemp, NULL, (char *path), (path))
 WRAP(int, mkdir, -1, (const char *path, mode_t mode), (path, mode))
 WRAP(int, symlink, -1, (const char *to, const char *path), (to, path))
-WRAP(int, mprotect, -1, (void *at, size_t size, int access),
-     (at, size, access))
+WRAP(int, mprotect, -1, (void *at, size_t size, int access), (at, size, access))
 WRAP(char *, realpath, NULL, (const char *path, char *out), (path, out))
 WRAP(int, access, -1, (const char *path, int mode), (path, mode))
 WRAP(void *, dlopen, NULL, (const char *path, int mode), (path, mode))
@@ -140,9 +137,9 @@ attempt(const char *path, const char *function, int result)
     calls = failed = 0;
     armed = true;
     atoll_elf_space *space = atoll_elf_space_new(redirects, 2);
-    void *handle = space == NULL ? NULL
-                                 : atoll_elf_space_load(space, path, RTLD_NOW,
-                                                        &fresh, &why);
+    void *handle = space == NULL
+                       ? NULL
+                       : atoll_elf_space_load(space, path, RTLD_NOW, &fresh, &why);
     armed = false;
     bool good = handle != NULL;
     CHECK(fresh == good);
@@ -194,8 +191,8 @@ each_call_fails(const char *path, const char *function, int result)
         CHECK(fail_at >= all); /* not: it was never reached */
     }
     fail_at = 0;
-    printf("# %ld calls; %ld loads in spite of a failure, %ld refused\n", all,
-           loads, refusals);
+    printf("# %ld calls; %ld loads in spite of a failure, %ld refused\n", all, loads,
+           refusals);
     CHECK(all > 20 && refusals > loads / 2);
 }
 
@@ -255,8 +252,7 @@ systems_may_lack_something(void)
     armed = true;
     atoll_why why;
     void *target = NULL;
-    CHECK(atoll_thunks_new(NULL, &target, (const uint8_t[]){0}, 1, &why) ==
-          NULL);
+    CHECK(atoll_thunks_new(NULL, &target, (const uint8_t[]){0}, 1, &why) == NULL);
     CHECK(strstr(why.text, "run time") != NULL);
     armed = false;
     only = NULL;
@@ -297,10 +293,8 @@ bad_files_are_refused(void)
     CHECK(refused(in_box("pipe.so"), "not an ELF file"));
     CHECK(refused("/dev/null", "not an ELF file"));
     CHECK(refused("relative.so", "not an absolute path"));
-    CHECK(refused(damaged("plain.so", EI_CLASS, ELFCLASS32, 1),
-                  "another machine"));
-    CHECK(refused(damaged("plain.so", EI_DATA, ELFDATA2MSB, 1),
-                  "another machine"));
+    CHECK(refused(damaged("plain.so", EI_CLASS, ELFCLASS32, 1), "another machine"));
+    CHECK(refused(damaged("plain.so", EI_DATA, ELFDATA2MSB, 1), "another machine"));
     CHECK(refused(damaged("plain.so", 18, EM_SPARC, 2), "another machine"));
     CHECK(refused(damaged("plain.so", 16, ET_EXEC, 2), "not a shared object"));
     CHECK(refused(damaged("plain.so", 32, UINT64_MAX - 7, 8), "damaged"));
@@ -378,8 +372,7 @@ descriptors_run_out(void)
         now = before;
         now.rlim_cur = (rlim_t)(lowest + more);
         CHECK(setrlimit(RLIMIT_NOFILE, &now) == 0);
-        void *handle =
-            atoll_elf_space_load(space, path, RTLD_NOW, NULL, &why);
+        void *handle = atoll_elf_space_load(space, path, RTLD_NOW, NULL, &why);
         CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
         good = handle != NULL;
         CHECK(good || strstr(why.text, "Too many open files") != NULL);
@@ -466,8 +459,8 @@ folders_may_be_missing(void)
     memset(longest, 'l', sizeof(longest));
     longest[0] = '/';
     longest[sizeof(longest) - 1] = '\0';
-    const char *const values[] = {NULL, "", "relative", "/nonexistent", longest,
-                                  "/dev/null"};
+    const char *const values[] = {NULL,           "",      "relative",
+                                  "/nonexistent", longest, "/dev/null"};
     for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
         if (values[i] == NULL) {
             unsetenv("TMPDIR");

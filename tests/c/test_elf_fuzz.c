@@ -11,10 +11,8 @@
 
 enum { MUTATIONS = 20000 };
 
-void *__real_mmap64(void *at, size_t size, int access, int flags, int fd,
-                    off_t offset);
-void *__wrap_mmap64(void *at, size_t size, int access, int flags, int fd,
-                    off_t offset);
+void *__real_mmap64(void *at, size_t size, int access, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t size, int access, int flags, int fd, off_t offset);
 int __real_munmap(void *at, size_t size);
 int __wrap_munmap(void *at, size_t size);
 
@@ -22,8 +20,7 @@ static size_t page;
 
 /* Files are mapped between two pages that cannot be read. */
 void *
-__wrap_mmap64(void *at, size_t size, int access, int flags, int fd,
-              off_t offset)
+__wrap_mmap64(void *at, size_t size, int access, int flags, int fd, off_t offset)
 {
     if (at != NULL || fd < 0 || page == 0) {
         return __real_mmap64(at, size, access, flags, fd, offset);
@@ -34,8 +31,7 @@ __wrap_mmap64(void *at, size_t size, int access, int flags, int fd,
     if (room == MAP_FAILED) {
         return room;
     }
-    return __real_mmap64(room + page, size, access, flags | MAP_FIXED, fd,
-                         offset);
+    return __real_mmap64(room + page, size, access, flags | MAP_FIXED, fd, offset);
 }
 
 int
@@ -58,8 +54,7 @@ static void
 add_range(const void *from, size_t size, const uint8_t *bytes)
 {
     if (size > 0) {
-        ranges[range_count++] =
-            (range){(size_t)((const uint8_t *)from - bytes), size};
+        ranges[range_count++] = (range){(size_t)((const uint8_t *)from - bytes), size};
     }
 }
 

@@ -179,8 +179,7 @@ late_or_set(void)
     uint64_t seed = 3;
     for (int i = 0; i < 300; i++) {
         atoll_wait wait = {.deadline = atoll_now() + 200000};
-        appointment a = {.when = wait.deadline - 50000 +
-                                 next_random(&seed) % 150000};
+        appointment a = {.when = wait.deadline - 50000 + next_random(&seed) % 150000};
         pthread_t thread = start(set_in_time, &a);
         atoll_err err = atoll_event_wait(&a.event, &wait);
         CHECK(err == ATOLL_OK || err == ATOLL_ERR_TIMEOUT);

@@ -53,17 +53,15 @@ sleep_until(int64_t deadline)
 static at_park
 reason(at_park why, int64_t deadline)
 {
-    return why == AT_PARK_TIMEOUT && atoll_now() < deadline ? AT_PARK_WOKEN
-                                                            : why;
+    return why == AT_PARK_TIMEOUT && atoll_now() < deadline ? AT_PARK_WOKEN : why;
 }
 
 at_park
 __wrap_at_port_park(uint32_t *word, uint32_t expected, int64_t until)
 {
     int64_t real = sleep_until(until);
-    return real == ATOLL_NOW
-               ? AT_PARK_WOKEN
-               : reason(__real_at_port_park(word, expected, real), until);
+    return real == ATOLL_NOW ? AT_PARK_WOKEN
+                             : reason(__real_at_port_park(word, expected, real), until);
 }
 
 at_park

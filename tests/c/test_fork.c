@@ -301,10 +301,10 @@ note(char what)
     }
 }
 
-#define HOOK(name, what)                                                      \
-    static void name(void)                                                    \
-    {                                                                         \
-        note(what);                                                           \
+#define HOOK(name, what)   \
+    static void name(void) \
+    {                      \
+        note(what);        \
     }
 HOOK(prepare_1, 'a')
 HOOK(parent_1, 'b')
@@ -343,8 +343,7 @@ static void
 threads(void)
 {
     atoll_thread thread;
-    CHECK(atoll_thread_start(1 << 20, note_self, &seen_self, &thread) ==
-          ATOLL_OK);
+    CHECK(atoll_thread_start(1 << 20, note_self, &seen_self, &thread) == ATOLL_OK);
     atoll_thread_join(thread);
     CHECK(seen_self == thread && seen_self != atoll_thread_self());
     CHECK(atoll_thread_start((size_t)1 << 50, note_self, NULL, &thread) ==
@@ -366,8 +365,7 @@ main(void)
 {
     TAP_BEGIN(60);
 #ifdef __SANITIZE_ADDRESS__
-    static const atoll_allocator locked = {locked_alloc, NULL, locked_free,
-                                           NULL};
+    static const atoll_allocator locked = {locked_alloc, NULL, locked_free, NULL};
     atoll_set_allocator(&locked);
 #else
     (void)locked_alloc;

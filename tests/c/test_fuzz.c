@@ -85,8 +85,7 @@ do_stand(standing *s, unsigned bits)
         s->nodes[n] = (at_node){.waiter = &s->waiter, .msg = &s->msgs[n]};
         m->line[side][m->line_len[side]++] = (int)(s - people) * NODES + n;
         atoll_lock_acquire(&m->real->lock);
-        at_waitq_push(side == SEND ? &m->real->sendq : &m->real->recvq,
-                      &s->nodes[n]);
+        at_waitq_push(side == SEND ? &m->real->sendq : &m->real->recvq, &s->nodes[n]);
         atoll_lock_release(&m->real->lock);
     }
 }
@@ -286,8 +285,7 @@ random_operations(void)
         }
         run_bytes(data, sizeof(data));
         if (tap_complaints > 0) {
-            printf("# again with: test_fuzz %llu 1\n",
-                   (unsigned long long)seed);
+            printf("# again with: test_fuzz %llu 1\n", (unsigned long long)seed);
             return;
         }
     }

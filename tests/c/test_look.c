@@ -19,9 +19,12 @@ sleep_on_event(void *arg)
 {
     sleeper *s = arg;
     atoll_spin spin = {.skip = 1};
-    atoll_wait wait = {.deadline = ATOLL_FOREVER, .kick = &s->kick,
-                       .spin = &spin, .use_fds = s->event_fd >= 0,
-                       .event_fd = s->event_fd, .intr_fd = -1};
+    atoll_wait wait = {.deadline = ATOLL_FOREVER,
+                       .kick = &s->kick,
+                       .spin = &spin,
+                       .use_fds = s->event_fd >= 0,
+                       .event_fd = s->event_fd,
+                       .intr_fd = -1};
     if (s->ms > 0) {
         wait.deadline = atoll_now() + s->ms * MS;
     }

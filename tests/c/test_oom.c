@@ -4,8 +4,8 @@
 #include "atoll/sync.h"
 #include "helper.h"
 
-static long live, calls;  /* of the allocator; this program has one thread */
-static long fail_at;      /* the call that fails; 0: none */
+static long live, calls;   /* of the allocator; this program has one thread */
+static long fail_at;       /* the call that fails; 0: none */
 static bool fail_for_good; /* and all calls after it */
 static long failed;
 
@@ -13,8 +13,7 @@ static bool
 refuse(void)
 {
     calls++;
-    bool now = fail_at != 0 &&
-               (calls == fail_at || (fail_for_good && calls > fail_at));
+    bool now = fail_at != 0 && (calls == fail_at || (fail_for_good && calls > fail_at));
     failed += now;
     return now;
 }
@@ -295,8 +294,7 @@ locks_need_memory_once(void)
     fail_for_good = true;
     calls = 0;
     CHECK(atoll_sync_new(ATOLL_LOCK, &lock) == ATOLL_ERR_NOMEM);
-    CHECK(atoll_barrier_new(1, false, ATOLL_FOREVER, &barrier) ==
-          ATOLL_ERR_NOMEM);
+    CHECK(atoll_barrier_new(1, false, ATOLL_FOREVER, &barrier) == ATOLL_ERR_NOMEM);
     fail_at = 0;
     CHECK(atoll_sync_new(ATOLL_LOCK, &lock) == ATOLL_OK);
     CHECK(atoll_barrier_new(1, false, ATOLL_FOREVER, &barrier) == ATOLL_OK);

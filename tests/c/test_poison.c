@@ -127,8 +127,10 @@ a_reason_with_a_channel(void)
     CHECK(send_number(inner, 1, &try_once) == ATOLL_OK);
     atoll_msg msg = {.drop = drop_ref, .group = -1, .u.heap.ptr = inner};
     CHECK(atoll_chan_send(chan, &msg, &try_once) == ATOLL_OK);
-    CHECK(atoll_chan_send(chan, &(atoll_msg){.drop = drop_ref, .group = -1,
-                              .u.heap.ptr = atoll_chan_ref(chan)},
+    CHECK(atoll_chan_send(chan,
+                          &(atoll_msg){.drop = drop_ref,
+                                       .group = -1,
+                                       .u.heap.ptr = atoll_chan_ref(chan)},
                           &try_once) == ATOLL_OK); /* a circle */
     size_t dropped;
     msg.u.heap.ptr = new_chan(0);
@@ -178,8 +180,7 @@ on_close_once(void)
             atoll_chan_end_ref(chan, ATOLL_END_SEND);
             atoll_chan_end_unref(chan, ATOLL_END_SEND);
             CHECK(calls == 0);
-            atoll_chan_end_unref(chan, how == 3 ? ATOLL_END_RECV
-                                                : ATOLL_END_SEND);
+            atoll_chan_end_unref(chan, how == 3 ? ATOLL_END_RECV : ATOLL_END_SEND);
             break;
         }
         CHECK(calls == 1);
@@ -207,8 +208,7 @@ on_close_gives_up_its_reference(void)
     atoll_stats before, after;
     atoll_stats_get(&before);
     atoll_chan *chan = new_chan(1);
-    CHECK(atoll_chan_on_close(chan, give_up_ref, atoll_chan_ref(chan)) ==
-          ATOLL_OK);
+    CHECK(atoll_chan_on_close(chan, give_up_ref, atoll_chan_ref(chan)) == ATOLL_OK);
     atoll_chan_end_ref(chan, ATOLL_END_RECV);
     atoll_chan_end_unref(chan, ATOLL_END_RECV);
     atoll_chan_unref(chan);
@@ -305,7 +305,7 @@ operations_are_told(void)
  * received, dropped once, or still its sender's; one poison wins; nobody hangs. */
 typedef struct melee {
     atoll_chan *chan;
-    uint32_t go;       /* atomic */
+    uint32_t go;                                     /* atomic */
     uint32_t accepted, received, kept, dropped, won; /* atomic */
 } melee;
 
@@ -380,7 +380,7 @@ static void
 races(void)
 {
     static void *(*const bodies[])(void *) = {
-        melee_send,   melee_send,   melee_recv, melee_recv,
+        melee_send,   melee_send,   melee_recv,  melee_recv,
         melee_poison, melee_poison, melee_close,
     };
     enum { COUNT = sizeof(bodies) / sizeof(bodies[0]) };
@@ -455,14 +455,13 @@ a_thousand_threads(void)
     pthread_attr_setstacksize(&small, 256 * 1024);
     int64_t best = INT64_MAX;
     /* All three; and again while something else seems to have the processors. */
-    for (int n = 0; n < 3 || (n < 15 && !is_slow_build() && best > 50 * MS);
-         n++) {
+    for (int n = 0; n < 3 || (n < 15 && !is_slow_build() && best > 50 * MS); n++) {
         int round = n % 3;
         atoll_chan *chan = new_chan(0);
         uint32_t awake = 0;
         for (int i = 0; i < MANY; i++) {
-            p[i] = (party){.chan = chan, .sends = round == 1, .value = i,
-                           .awake = &awake};
+            p[i] =
+                (party){.chan = chan, .sends = round == 1, .value = i, .awake = &awake};
             if (pthread_create(&threads[i], &small, wait_there, &p[i]) != 0) {
                 printf("Bail out! no thread\n");
                 exit(99);
@@ -480,14 +479,13 @@ a_thousand_threads(void)
         int64_t told = atoll_now();
         for (int i = 0; i < MANY; i++) {
             join(threads[i]);
-            CHECK(p[i].err == (round < 2 ? ATOLL_ERR_CLOSED
-                                         : ATOLL_ERR_POISONED));
+            CHECK(p[i].err == (round < 2 ? ATOLL_ERR_CLOSED : ATOLL_ERR_POISONED));
             last = p[i].when > last ? p[i].when : last;
         }
         CHECK(awake == MANY);
         printf("# %s %d threads: told in %.2f ms, the last awake after %.2f ms\n",
-               round < 2 ? "close:" : "poison:", MANY,
-               (double)(told - begin) / 1e6, (double)(last - begin) / 1e6);
+               round < 2 ? "close:" : "poison:", MANY, (double)(told - begin) / 1e6,
+               (double)(last - begin) / 1e6);
         best = last - begin < best ? last - begin : best;
         atoll_chan_unref(chan);
     }

@@ -18,8 +18,7 @@ receive(atoll_chan *chan)
 static atoll_case
 sending(atoll_chan *chan, int64_t value)
 {
-    return (atoll_case){
-        .kind = ATOLL_CASE_SEND, .of.chan = chan, .msg = plain(value)};
+    return (atoll_case){.kind = ATOLL_CASE_SEND, .of.chan = chan, .msg = plain(value)};
 }
 
 static atoll_case
@@ -51,8 +50,8 @@ what_is_ready(void)
 {
     atoll_chan *a = new_chan(1), *b = new_chan(1);
     atoll_event event = {.is_set = 0};
-    atoll_case cases[4] = {{.kind = ATOLL_CASE_NEVER}, receive(a),
-                           sending(b, 7), happens(&event)};
+    atoll_case cases[4] = {
+        {.kind = ATOLL_CASE_NEVER}, receive(a), sending(b, 7), happens(&event)};
     CHECK(choose(cases, 4, &try_once) == ATOLL_OK);
     CHECK(chosen == 2 && came == ATOLL_OK);
     CHECK(choose(cases, 4, &try_once) == ATOLL_ERR_AGAIN); /* it is full */
@@ -86,8 +85,7 @@ nothing_is(void)
 {
     atoll_chan *a = new_chan(0), *b = new_chan(0);
     atoll_event event = {.is_set = 0};
-    atoll_case cases[4] = {receive(a), sending(b, 1), happens(&event),
-                           receive(a)};
+    atoll_case cases[4] = {receive(a), sending(b, 1), happens(&event), receive(a)};
     CHECK(choose(cases, 0, &try_once) == ATOLL_ERR_AGAIN);
     CHECK(choose(cases, 4, &try_once) == ATOLL_ERR_AGAIN);
     atoll_wait wait = within_ms(20);
@@ -124,15 +122,14 @@ fair(void)
         CHECK(i % 2 == 0 || send_number(chans[i], i, &try_once) == ATOLL_OK);
     }
     for (int i = 0; i < ROUNDS / 2; i++) {
-        CHECK(atoll_select(cases, MANY, &random, &for_ever, &index, &err) ==
-              ATOLL_OK);
+        CHECK(atoll_select(cases, MANY, &random, &for_ever, &index, &err) == ATOLL_OK);
         count[index]++;
         CHECK(send_number(chans[index], 0, &try_once) == ATOLL_OK);
     }
     for (int i = 0; i < MANY; i++) {
-        CHECK(i % 2 == 0 ? count[i] == 0
-                         : count[i] > ROUNDS / MANY - 200 &&
-                               count[i] < ROUNDS / MANY + 200);
+        CHECK(i % 2 == 0
+                  ? count[i] == 0
+                  : count[i] > ROUNDS / MANY - 200 && count[i] < ROUNDS / MANY + 200);
     }
     CHECK(choose(cases, MANY, &for_ever) == ATOLL_OK && chosen == 1);
     for (int i = 0; i < MANY; i++) {
@@ -152,8 +149,7 @@ static void *
 sleep_in(void *arg)
 {
     sleeper *s = arg;
-    s->end = atoll_select(s->cases, s->count, NULL, &for_ever, &s->index,
-                          &s->err);
+    s->end = atoll_select(s->cases, s->count, NULL, &for_ever, &s->index, &s->err);
     return NULL;
 }
 
@@ -164,8 +160,7 @@ served_by_each(void)
     CHECK(send_number(b, 1, &try_once) == ATOLL_OK);
     for (uint32_t way = 0; way < 4; way++) {
         atoll_event event = {.is_set = 0};
-        atoll_case cases[4] = {receive(a), sending(b, 2), happens(&event),
-                               receive(c)};
+        atoll_case cases[4] = {receive(a), sending(b, 2), happens(&event), receive(c)};
         sleeper s = {.cases = cases, .count = 4};
         pthread_t thread = start(sleep_in, &s);
         UNTIL(parked(c, &c->recvq) == 1);
@@ -231,8 +226,7 @@ asynchronous(void)
     atoll_op op = {.user = NULL};
     /* at once */
     CHECK(send_number(b, 4, &try_once) == ATOLL_OK);
-    CHECK(atoll_select_start(cases, 3, NULL, &op, cq, &chosen, &came) ==
-          ATOLL_OK);
+    CHECK(atoll_select_start(cases, 3, NULL, &op, cq, &chosen, &came) == ATOLL_OK);
     CHECK(chosen == 1 && came == ATOLL_OK && cases[1].msg.u.i64 == 4);
     CHECK(atoll_cq_next(cq) == NULL && nobody_waits(a));
     /* later */
@@ -287,8 +281,7 @@ select_often(void *arg)
             atoll_op op = {.user = NULL};
             end = atoll_select_start(cases, 2, &seed, &op, cq, &index, &err);
             if (end == ATOLL_ERR_AGAIN) {
-                if (next_random(&seed) % 2 == 0 &&
-                    atoll_select_cancel(cases, 2, &op)) {
+                if (next_random(&seed) % 2 == 0 && atoll_select_cancel(cases, 2, &op)) {
                     continue;
                 }
                 CHECK(atoll_cq_wait(cq, &for_ever) == ATOLL_OK);
@@ -410,8 +403,7 @@ meet(void *arg)
             cases[2 * i] = receive(ring[i]);
             cases[2 * i + 1] = sending(ring[i], value);
         }
-        if (atoll_select(cases, 2 * PARTIES, &seed, &wait, &index, &err) !=
-            ATOLL_OK) {
+        if (atoll_select(cases, 2 * PARTIES, &seed, &wait, &index, &err) != ATOLL_OK) {
             continue;
         }
         CHECK(err == ATOLL_OK);

@@ -94,9 +94,9 @@ typedef struct party {
     atoll_case cases[CASES]; /* the first alone, if it is no select */
     int count;
     bool selects, waits, ended;
-    int won;           /* the line in which it was served */
-    atoll_err status;  /* expected, once it has ended */
-    int got;           /* the message expected, if it received */
+    int won;          /* the line in which it was served */
+    atoll_err status; /* expected, once it has ended */
+    int got;          /* the message expected, if it received */
 } party;
 
 static party parties[PARTIES];
@@ -376,9 +376,8 @@ step_start(party *p)
     atoll_err err = ATOLL_OK, began;
     if (p->selects) {
         bool random = below(2) == 0;
-        began = atoll_select_start(p->cases, (uint32_t)p->count,
-                                   random ? &dice : NULL, &p->op, cq, &index,
-                                   &err);
+        began = atoll_select_start(p->cases, (uint32_t)p->count, random ? &dice : NULL,
+                                   &p->op, cq, &index, &err);
         CHECK(random || began != ATOLL_OK || (int)index == expected);
     }
     else {
@@ -415,9 +414,8 @@ step_try(void)
     bool random = below(2) == 0;
     uint32_t index = 0;
     atoll_err err = ATOLL_OK,
-              said = atoll_select(p.cases, (uint32_t)p.count,
-                                  random ? &dice : NULL, &try_once, &index,
-                                  &err);
+              said = atoll_select(p.cases, (uint32_t)p.count, random ? &dice : NULL,
+                                  &try_once, &index, &err);
     CHECK(said == (expected < 0 ? ATOLL_ERR_AGAIN : ATOLL_OK));
     CHECK(random || said != ATOLL_OK || (int)index == expected);
     was_ready(&p, said == ATOLL_OK ? (int)index : -1, err);
@@ -429,8 +427,7 @@ step_cancel(party *p)
     if (!p->waits && !p->ended) {
         return;
     }
-    bool undone = p->selects ? atoll_select_cancel(p->cases, (uint32_t)p->count,
-                                                   &p->op)
+    bool undone = p->selects ? atoll_select_cancel(p->cases, (uint32_t)p->count, &p->op)
                              : atoll_op_cancel(&p->op);
     CHECK(undone == p->waits);
     if (undone) {
@@ -606,7 +603,7 @@ main(int argc, char **argv)
     TAP_BEGIN(seeds > 1000 ? 3000 : 100);
     printf("# seed %llu, %d seeds\n", (unsigned long long)first_seed, seeds);
     RUN(random_programs);
-    printf("# %ld at once, %ld waited, %ld were served, %ld cancelled\n",
-           at_once, waited, served, cancelled);
+    printf("# %ld at once, %ld waited, %ld were served, %ld cancelled\n", at_once,
+           waited, served, cancelled);
     TAP_END();
 }

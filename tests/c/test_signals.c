@@ -141,8 +141,7 @@ static void *
 come_and_go(void *arg)
 {
     int which = (int)(intptr_t)arg;
-    struct sigaction action = {.sa_handler = which == 0 ? look_first
-                                                        : look_second};
+    struct sigaction action = {.sa_handler = which == 0 ? look_first : look_second};
     sigfillset(&action.sa_mask);
     for (int i = 0; i < 300; i++) {
         int *place = malloc(sizeof(*place));
@@ -154,8 +153,7 @@ come_and_go(void *arg)
             raise(SIGUSR1);
         }
         if (i % 2 == 0) {
-            CHECK(atoll_signal_action(&owners[which], SIGUSR1, &standard,
-                                      NULL) == 0);
+            CHECK(atoll_signal_action(&owners[which], SIGUSR1, &standard, NULL) == 0);
         }
         CHECK(atoll_signals_forget(&owners[which], ATOLL_FOREVER));
         memory[which] = NULL;

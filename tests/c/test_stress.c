@@ -183,8 +183,8 @@ check_fates(bool discard)
                         : discard       ? what != NEVER
                                         : what == DELIVERED;
             if (!CHECK(good)) {
-                printf("# sender %d, message %u of %u: fate %d\n", i, seq,
-                       accepted, what);
+                printf("# sender %d, message %u of %u: fate %d\n", i, seq, accepted,
+                       what);
                 return;
             }
         }
@@ -248,8 +248,7 @@ stress_capacity(size_t capacity)
     } while ((atoll_now() < end || !all) && tap_complaints == 0);
     printf("# %llu rounds, %llu sent, %llu late, %llu interrupted\n",
            (unsigned long long)rounds, (unsigned long long)total_sent,
-           (unsigned long long)total_late,
-           (unsigned long long)total_interrupted);
+           (unsigned long long)total_late, (unsigned long long)total_interrupted);
 }
 
 static void

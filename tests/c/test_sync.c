@@ -72,8 +72,7 @@ test_lock_alone(void)
     CHECK(atoll_mutex_release(lock, party(2, 7)) == ATOLL_OK);
     CHECK(atoll_mutex_release(lock, party(1, 1)) == ATOLL_ERR_INVALID);
     atoll_sync *found;
-    CHECK(atoll_sync_find(atoll_sync_id(lock), &found) == ATOLL_OK &&
-          found == lock);
+    CHECK(atoll_sync_find(atoll_sync_id(lock), &found) == ATOLL_OK && found == lock);
     atoll_sync_unref(found);
     uint64_t id = atoll_sync_id(lock);
     atoll_sync_unref(lock);
@@ -113,8 +112,11 @@ test_lock_is_fair(void)
     taker crowd[CROWD];
     CHECK(atoll_sync_take(lock, party(1, 1), &try_once) == ATOLL_OK);
     for (unsigned i = 0; i < CROWD; i++) {
-        crowd[i] = (taker){.sync = lock, .who = party(2, i), .wait = for_ever,
-                           .order = &order, .give_back = true};
+        crowd[i] = (taker){.sync = lock,
+                           .who = party(2, i),
+                           .wait = for_ever,
+                           .order = &order,
+                           .give_back = true};
         start_taker(&crowd[i], i + 1);
     }
     CHECK(atoll_mutex_release(lock, party(1, 1)) == ATOLL_OK);
@@ -189,11 +191,9 @@ test_death_is_told_once(void)
         atoll_mutex_look(lock, &look);
         CHECK(!look.held && look.dead == 5);
         CHECK(atoll_mutex_release(lock, party(7, 1)) == ATOLL_ERR_INVALID);
-        CHECK(atoll_sync_take(lock, party(7, 1), &for_ever) ==
-              ATOLL_ERR_OWNER_DIED);
+        CHECK(atoll_sync_take(lock, party(7, 1), &for_ever) == ATOLL_ERR_OWNER_DIED);
         CHECK(atoll_sync_take(lock, party(7, 1), &for_ever) == ATOLL_OK);
-        CHECK(atoll_sync_take(other, party(7, 1), &try_once) ==
-              ATOLL_ERR_AGAIN);
+        CHECK(atoll_sync_take(other, party(7, 1), &try_once) == ATOLL_ERR_AGAIN);
         CHECK(atoll_mutex_release(lock, party(7, 1)) == ATOLL_OK);
         atoll_sync_orphan_all(7); /* it has given it back */
         CHECK(atoll_sync_take(lock, party(8, 1), &try_once) == ATOLL_OK);
@@ -210,8 +210,11 @@ test_death_wakes_the_line(void)
     taker crowd[3];
     CHECK(atoll_sync_take(lock, party(5, 1), &try_once) == ATOLL_OK);
     for (unsigned i = 0; i < 3; i++) {
-        crowd[i] = (taker){.sync = lock, .who = party(6, i), .wait = for_ever,
-                           .order = &order, .give_back = true};
+        crowd[i] = (taker){.sync = lock,
+                           .who = party(6, i),
+                           .wait = for_ever,
+                           .order = &order,
+                           .give_back = true};
         start_taker(&crowd[i], i + 1);
     }
     atoll_sync_orphan_all(5);
@@ -269,8 +272,7 @@ test_deaths_race(void)
         atoll_sync_orphan_all(group);
     }
     join(thread);
-    if (atoll_sync_take(mortal, party(1, 1), &try_once) ==
-        ATOLL_ERR_OWNER_DIED) {
+    if (atoll_sync_take(mortal, party(1, 1), &try_once) == ATOLL_ERR_OWNER_DIED) {
         told++;
     }
     CHECK(died > 0 && died == told);
@@ -382,10 +384,8 @@ test_async(void)
         atoll_sync *s = kinds[i];
         atoll_op a = {0}, b = {0}, c = {0};
         CHECK(atoll_sync_take_start(s, party(1, 1), &a, cq) == ATOLL_OK);
-        CHECK(atoll_sync_take_start(s, party(1, 1), &b, cq) ==
-              ATOLL_ERR_AGAIN);
-        CHECK(atoll_sync_take_start(s, party(1, 1), &c, cq) ==
-              ATOLL_ERR_AGAIN);
+        CHECK(atoll_sync_take_start(s, party(1, 1), &b, cq) == ATOLL_ERR_AGAIN);
+        CHECK(atoll_sync_take_start(s, party(1, 1), &c, cq) == ATOLL_ERR_AGAIN);
         CHECK(atoll_op_cancel(&b));
         atoll_sync_untake(s, ATOLL_OK);
         CHECK(!atoll_op_cancel(&c));
@@ -395,13 +395,11 @@ test_async(void)
         CHECK(atoll_sync_take(s, party(1, 2), &try_once) == ATOLL_OK);
     }
     atoll_op d = {0};
-    CHECK(atoll_sync_take_start(kinds[0], party(2, 1), &d, cq) ==
-          ATOLL_ERR_AGAIN);
+    CHECK(atoll_sync_take_start(kinds[0], party(2, 1), &d, cq) == ATOLL_ERR_AGAIN);
     atoll_sync_orphan_all(1);
     CHECK(atoll_cq_next(cq) == &d && d.status == ATOLL_ERR_OWNER_DIED);
     atoll_sync_untake(kinds[0], d.status); /* nobody looks at the news */
-    CHECK(atoll_sync_take(kinds[0], party(2, 1), &try_once) ==
-          ATOLL_ERR_OWNER_DIED);
+    CHECK(atoll_sync_take(kinds[0], party(2, 1), &try_once) == ATOLL_ERR_OWNER_DIED);
     CHECK(atoll_sync_take(kinds[0], party(2, 1), &try_once) == ATOLL_OK);
     atoll_cq_unref(cq);
     atoll_sync_unref(kinds[0]);
@@ -457,7 +455,8 @@ test_async_cancel_races(void)
 static atoll_case
 taking(atoll_sync *sync)
 {
-    return (atoll_case){.kind = ATOLL_CASE_TAKE, .of.sync = sync,
+    return (atoll_case){.kind = ATOLL_CASE_TAKE,
+                        .of.sync = sync,
                         .msg = atoll_sync_introduce(party(3, 3))};
 }
 
@@ -479,24 +478,19 @@ test_select(void)
     uint64_t random = 1;
     uint32_t index;
     atoll_err err;
-    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) ==
-              ATOLL_OK &&
+    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) == ATOLL_OK &&
           index == 0 && err == ATOLL_OK);
-    CHECK(atoll_select(cases, 3, &random, &try_once, &index, &err) ==
-          ATOLL_ERR_AGAIN);
+    CHECK(atoll_select(cases, 3, &random, &try_once, &index, &err) == ATOLL_ERR_AGAIN);
     pthread_t thread = start(set_later, flag);
-    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) ==
-              ATOLL_OK &&
+    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) == ATOLL_OK &&
           index == 2 && err == ATOLL_OK);
     join(thread);
     CHECK(in_line(lock) == 0 && in_line(sem) == 0 && in_line(flag) == 0);
     CHECK(atoll_flag_clear(flag) == ATOLL_OK);
     atoll_sync_orphan_all(3);
-    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) ==
-              ATOLL_OK &&
+    CHECK(atoll_select(cases, 3, &random, &for_ever, &index, &err) == ATOLL_OK &&
           index == 0 && err == ATOLL_ERR_OWNER_DIED);
-    CHECK(atoll_select(wrong, 1, &random, &for_ever, &index, &err) ==
-              ATOLL_OK &&
+    CHECK(atoll_select(wrong, 1, &random, &for_ever, &index, &err) == ATOLL_OK &&
           err == ATOLL_ERR_INVALID);
     atoll_sync_unref(lock);
     atoll_sync_unref(sem);
@@ -516,8 +510,7 @@ select_many(void *arg)
         atoll_case cases[] = {taking(two[0]), taking(two[1])};
         uint32_t index;
         atoll_err err;
-        CHECK(atoll_select(cases, 2, &random, &for_ever, &index, &err) ==
-                  ATOLL_OK &&
+        CHECK(atoll_select(cases, 2, &random, &for_ever, &index, &err) == ATOLL_OK &&
               err == ATOLL_OK);
     }
     return NULL;

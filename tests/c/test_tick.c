@@ -92,8 +92,7 @@ no_drift(void)
         int64_t off = (recv_number(chan, &for_ever) - first) % period;
         best = off < best ? off : best;
     }
-    printf("# after 100 ticks of 2 ms the best is %.3f ms late\n",
-           (double)best / 1e6);
+    printf("# after 100 ticks of 2 ms the best is %.3f ms late\n", (double)best / 1e6);
     CHECK(best < MS);
     let_go(chan);
     nothing_left(before);
@@ -138,8 +137,8 @@ ended_while_pending(void)
 {
     uint64_t before = stats().channels;
     for (int how = 0; how < 6; how++) {
-        atoll_chan *chan = timer_chan(atoll_now() + 60000 * MS,
-                                      how % 2 ? 1000 * MS : 0);
+        atoll_chan *chan =
+            timer_chan(atoll_now() + 60000 * MS, how % 2 ? 1000 * MS : 0);
         atoll_msg why = {.group = -1};
         CHECK(stats().timers == 1);
         if (how / 2 == 0) {
@@ -198,8 +197,7 @@ ended_while_firing(void)
         racer racers[2];
         pthread_t threads[2];
         for (int i = 0; i < 2; i++) {
-            racers[i] = (racer){chan, &go, (long)(next_random(&dice) % 80),
-                                i == 1};
+            racers[i] = (racer){chan, &go, (long)(next_random(&dice) % 80), i == 1};
             threads[i] = 0;
         }
         atoll_chan_ref(chan);
@@ -239,8 +237,7 @@ after_the_end(void)
     uint64_t before = stats().channels;
     atoll_chan *chan;
     atoll_timers_end();
-    CHECK(atoll_chan_timer(atoll_now(), 0, 9, fill, &chan) ==
-          ATOLL_ERR_CLOSED);
+    CHECK(atoll_chan_timer(atoll_now(), 0, 9, fill, &chan) == ATOLL_ERR_CLOSED);
     nothing_left(before);
 }
 

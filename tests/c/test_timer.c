@@ -7,18 +7,17 @@
 
 /* The linker puts this between the core and the port: threads are refused. */
 static uint32_t refuse; /* atomic */
-atoll_err __real_atoll_thread_start(size_t stack_bytes, void *(*run)(void *),
-                                    void *arg, atoll_thread *out);
-atoll_err __wrap_atoll_thread_start(size_t stack_bytes, void *(*run)(void *),
-                                    void *arg, atoll_thread *out);
+atoll_err __real_atoll_thread_start(size_t stack_bytes, void *(*run)(void *), void *arg,
+                                    atoll_thread *out);
+atoll_err __wrap_atoll_thread_start(size_t stack_bytes, void *(*run)(void *), void *arg,
+                                    atoll_thread *out);
 
 atoll_err
 __wrap_atoll_thread_start(size_t stack_bytes, void *(*run)(void *), void *arg,
                           atoll_thread *out)
 {
-    return at_load_rlx(&refuse)
-               ? ATOLL_ERR_SYSTEM
-               : __real_atoll_thread_start(stack_bytes, run, arg, out);
+    return at_load_rlx(&refuse) ? ATOLL_ERR_SYSTEM
+                                : __real_atoll_thread_start(stack_bytes, run, arg, out);
 }
 
 static unsigned others; /* sanitizers have threads of their own */
@@ -147,13 +146,11 @@ in_order(void)
             uint32_t which = next_random(&dice) % MANY;
             if (next_random(&dice) % 3 != 0) {
                 CHECK(atoll_timer_start(&many[which].timer,
-                                        due + next_random(&dice) % 200) ==
-                      ATOLL_OK);
+                                        due + next_random(&dice) % 200) == ATOLL_OK);
                 is_pending[which] = true;
             }
             else {
-                CHECK(atoll_timer_stop(&many[which].timer) ==
-                      is_pending[which]);
+                CHECK(atoll_timer_stop(&many[which].timer) == is_pending[which]);
                 is_pending[which] = false;
             }
         }
@@ -171,8 +168,7 @@ in_order(void)
             CHECK(left[i]->turn == (uint32_t)i);
         }
         for (int i = 0; i < MANY; i++) {
-            CHECK(!in_time ||
-                  many[i].fired == (is_pending[i] ? 1u : 0u));
+            CHECK(!in_time || many[i].fired == (is_pending[i] ? 1u : 0u));
         }
         if (!in_time) { /* some that have fired may be firing once more */
             printf("# too slow for seed %d\n", (int)seed);
@@ -293,9 +289,8 @@ start_and_stop(void *arg)
         counted *own[OWN];
         for (int k = 0; k < OWN; k++) {
             own[k] = malloc(sizeof(counted));
-            *own[k] = (counted){.timer = {.fire = fire_counted},
-                                .refs = 2,
-                                .fires = &fires};
+            *own[k] =
+                (counted){.timer = {.fire = fire_counted}, .refs = 2, .fires = &fires};
             CHECK(atoll_timer_start(&own[k]->timer,
                                     atoll_now() + next_random(&seed) % 60000) ==
                   ATOLL_OK);
@@ -305,8 +300,7 @@ start_and_stop(void *arg)
             sleep_us(next_random(&seed) % 50);
         }
         for (int k = 0; k < OWN; k++) {
-            if (next_random(&seed) % 4 != 0 &&
-                atoll_timer_stop(&own[k]->timer)) {
+            if (next_random(&seed) % 4 != 0 && atoll_timer_stop(&own[k]->timer)) {
                 stops++;
                 give_back(own[k]);
             }
@@ -372,8 +366,7 @@ forked(void)
     for (int i = 0; i < 20; i++) {
         clocked c = fresh(), other = fresh();
         CHECK(atoll_timer_start(&c.timer, atoll_now() + 30 * MS) == ATOLL_OK);
-        CHECK(atoll_timer_start(&other.timer, atoll_now() + 3000 * MS) ==
-              ATOLL_OK);
+        CHECK(atoll_timer_start(&other.timer, atoll_now() + 3000 * MS) == ATOLL_OK);
         pid_t pid = fork_core();
         if (pid == 0) {
             CHECK(!atoll_timer_stop(&c.timer));

@@ -50,8 +50,7 @@ notes(void)
     CHECK(!atoll_trace_on(ATOLL_TRACE_ON));
     CHECK(atoll_trace_start(100000, 4, namer));
     CHECK(!atoll_trace_start(100000, 0, namer));
-    CHECK(atoll_trace_on(ATOLL_TRACE_ON) && atoll_trace_on(4) &&
-          !atoll_trace_on(8));
+    CHECK(atoll_trace_on(ATOLL_TRACE_ON) && atoll_trace_on(4) && !atoll_trace_on(8));
     for (uint64_t i = 1; i <= 2000; i++) {
         atoll_trace_note(3, 1, 2, i, "a name that is longer than there is room for");
     }
@@ -111,8 +110,7 @@ begin_and_end_while_others_write(void)
         atoll_thread threads[THREADS];
         at_store_rlx(&over, 0);
         for (int i = 0; i < THREADS; i++) {
-            CHECK(atoll_thread_start(256 * 1024, work, NULL, &threads[i]) ==
-                  ATOLL_OK);
+            CHECK(atoll_thread_start(256 * 1024, work, NULL, &threads[i]) == ATOLL_OK);
         }
         uint64_t found = 0;
         for (int i = 0; i < 10; i++) {

@@ -41,8 +41,7 @@ wait_in(atoll_sync *cond, uint64_t thread)
     if (atoll_turn_wait(cond, &turn, &soon) != ATOLL_OK) {
         (void)atoll_cond_leave(cond, &turn);
     }
-    CHECK(atoll_sync_take(buffer.lock, party(1, thread), &for_ever) ==
-          ATOLL_OK);
+    CHECK(atoll_sync_take(buffer.lock, party(1, thread), &for_ever) == ATOLL_OK);
 }
 
 static void *
@@ -50,8 +49,7 @@ produce(void *arg)
 {
     uint64_t me = *(uint64_t *)arg;
     for (int i = 0; i < 1000; i++) {
-        CHECK(atoll_sync_take(buffer.lock, party(1, me), &for_ever) ==
-              ATOLL_OK);
+        CHECK(atoll_sync_take(buffer.lock, party(1, me), &for_ever) == ATOLL_OK);
         while (buffer.filled == 3) {
             wait_in(buffer.not_full, me);
         }
@@ -67,8 +65,7 @@ consume(void *arg)
 {
     uint64_t me = *(uint64_t *)arg;
     for (int i = 0; i < 1000; i++) {
-        CHECK(atoll_sync_take(buffer.lock, party(1, me), &for_ever) ==
-              ATOLL_OK);
+        CHECK(atoll_sync_take(buffer.lock, party(1, me), &for_ever) == ATOLL_OK);
         while (buffer.filled == 0) {
             wait_in(buffer.not_empty, me);
         }
@@ -144,8 +141,7 @@ test_barrier_again_and_again(void)
         arrival all[4];
         CHECK(atoll_barrier_new(4, led, ATOLL_FOREVER, &barrier) == ATOLL_OK);
         for (int i = 0; i < 4; i++) {
-            all[i] = (arrival){.barrier = barrier, .rounds = 300,
-                               .arrived = &arrived};
+            all[i] = (arrival){.barrier = barrier, .rounds = 300, .arrived = &arrived};
             all[i].thread = start(pass_rounds, &all[i]);
         }
         for (int i = 0; i < 4; i++) {
@@ -251,8 +247,7 @@ test_barrier_deadlines_race(void)
         atoll_sync *barrier = NULL;
         arrival all[3];
         uint32_t passed = 0, broken = 0;
-        CHECK(atoll_barrier_new(3, false, ATOLL_FOREVER, &barrier) ==
-              ATOLL_OK);
+        CHECK(atoll_barrier_new(3, false, ATOLL_FOREVER, &barrier) == ATOLL_OK);
         for (int i = 0; i < 3; i++) {
             all[i] = (arrival){.barrier = barrier, .rounds = round * 1500};
             all[i].thread = start(arrive_late, &all[i]);
@@ -286,8 +281,7 @@ test_counter(void)
     atoll_sync *counter = NULL;
     int64_t value;
     CHECK(atoll_counter_new(INT64_MAX - 1, &counter) == ATOLL_OK);
-    CHECK(atoll_counter_add(counter, 1, &value) == ATOLL_OK &&
-          value == INT64_MAX);
+    CHECK(atoll_counter_add(counter, 1, &value) == ATOLL_OK && value == INT64_MAX);
     CHECK(atoll_counter_add(counter, 1, &value) == ATOLL_ERR_INVALID);
     CHECK(!atoll_counter_swap(counter, 5, 6));
     CHECK(atoll_counter_swap(counter, INT64_MAX, INT64_MIN));

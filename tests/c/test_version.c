@@ -28,10 +28,10 @@ test_abi(void)
 {
     CHECK(ATOLL_ABI == 1);
     static const int errors[] = {
-        ATOLL_OK,           ATOLL_ERR_NOMEM,       ATOLL_ERR_TIMEOUT,
-        ATOLL_ERR_AGAIN,    ATOLL_ERR_CLOSED,      ATOLL_ERR_INTERRUPTED,
-        ATOLL_ERR_FORKED,   ATOLL_ERR_NOTFOUND,    ATOLL_ERR_INVALID,
-        ATOLL_ERR_SYSTEM,   ATOLL_ERR_POISONED,    ATOLL_ERR_OWNER_DIED,
+        ATOLL_OK,         ATOLL_ERR_NOMEM,    ATOLL_ERR_TIMEOUT,
+        ATOLL_ERR_AGAIN,  ATOLL_ERR_CLOSED,   ATOLL_ERR_INTERRUPTED,
+        ATOLL_ERR_FORKED, ATOLL_ERR_NOTFOUND, ATOLL_ERR_INVALID,
+        ATOLL_ERR_SYSTEM, ATOLL_ERR_POISONED, ATOLL_ERR_OWNER_DIED,
         ATOLL_ERR_BROKEN,
     };
     for (int i = 0; i < (int)(sizeof(errors) / sizeof(*errors)); i++) {

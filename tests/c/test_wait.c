@@ -22,7 +22,7 @@ typedef struct place {
 
 static place places[PLACES];
 static atoll_kick kicks[WAITERS];
-static uint32_t stop;                /* atomic */
+static uint32_t stop;                 /* atomic */
 static uint64_t claimed, claimed_sum; /* atomic */
 static uint64_t served, served_sum;   /* atomic */
 static uint64_t late, interrupted;    /* atomic */
@@ -167,8 +167,8 @@ one_claim_wins(void)
     for (int i = 0; i < PLACES; i++) {
         CHECK(at_waitq_empty(&places[i].q));
     }
-    printf("# served %u, late %u, interrupted %u\n", (unsigned)served,
-           (unsigned)late, (unsigned)interrupted);
+    printf("# served %u, late %u, interrupted %u\n", (unsigned)served, (unsigned)late,
+           (unsigned)interrupted);
 }
 
 /* Twice in one queue: the second node is found dead and skipped. */

@@ -33,11 +33,10 @@ yield_point(void)
 #undef at_swap_acq
 #undef at_swap_rel
 #undef at_sub_ar
-#define at_swap_acq(p, v)                                                     \
+#define at_swap_acq(p, v) \
     (yield_point(), __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
-#define at_swap_rel(p, v)                                                     \
+#define at_swap_rel(p, v) \
     (yield_point(), __atomic_exchange_n((p), (v), __ATOMIC_RELEASE))
-#define at_sub_ar(p, v)                                                       \
-    (yield_point(), __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL))
+#define at_sub_ar(p, v) (yield_point(), __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL))
 
 #endif

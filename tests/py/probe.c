@@ -33,8 +33,7 @@ call_in(void *arg)
 {
     PyGILState_STATE state = PyGILState_Ensure();
     PyGILState_STATE again = PyGILState_Ensure();
-    if (PyGILState_GetThisThreadState() != PyThreadState_Get() ||
-        !PyGILState_Check()) {
+    if (PyGILState_GetThisThreadState() != PyThreadState_Get() || !PyGILState_Check()) {
         Py_FatalError("not the state of this thread");
     }
     PyObject *result = PyObject_CallNoArgs(arg);
@@ -164,20 +163,18 @@ run_pending(void *arg)
 static PyObject *
 pending(PyObject *self, PyObject *function)
 {
-    return PyLong_FromLong(
-        Py_AddPendingCall(run_pending, Py_NewRef(function)));
+    return PyLong_FromLong(Py_AddPendingCall(run_pending, Py_NewRef(function)));
 }
 
 static PyObject *
 facts(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     const char *threads = getenv("RAYON_NUM_THREADS");
-    return Py_BuildValue(
-        "{s:i,s:i,s:O,s:z}", "main is current",
-        PyInterpreterState_Main() == PyInterpreterState_Get(), "check",
-        PyGILState_Check(), "found",
-        PyState_FindModule(&definition) == self ? Py_True : Py_False,
-        "threads", threads);
+    return Py_BuildValue("{s:i,s:i,s:O,s:z}", "main is current",
+                         PyInterpreterState_Main() == PyInterpreterState_Get(), "check",
+                         PyGILState_Check(), "found",
+                         PyState_FindModule(&definition) == self ? Py_True : Py_False,
+                         "threads", threads);
 }
 
 static void
@@ -320,11 +317,8 @@ static PyModuleDef_Slot slots[] = {
 };
 
 static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "multi",
-    .m_size = 8,
-    .m_methods = functions,
-    .m_slots = slots,
+    PyModuleDef_HEAD_INIT,  .m_name = "multi", .m_size = 8,
+    .m_methods = functions, .m_slots = slots,
 };
 
 PyMODINIT_FUNC

@@ -20,8 +20,8 @@ note(int signum)
     sigset_t mask;
     int kept = errno;
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
-    blocked = (sigismember(&mask, SIGUSR2) ? 1 : 0) +
-              (sigismember(&mask, signum) ? 2 : 0);
+    blocked =
+        (sigismember(&mask, SIGUSR2) ? 1 : 0) + (sigismember(&mask, signum) ? 2 : 0);
     __atomic_fetch_add(&counts[signum], 1, __ATOMIC_RELAXED);
     if (said[1] >= 0) {
         (void)!write(said[1], "s", 1);
@@ -98,8 +98,9 @@ simply(PyObject *self, PyObject *args)
         rc = sigaction(signum, &olds[signum], &old);
     }
     else {
-        old.sa_handler =
-            signal(signum, what == 0 ? SIG_DFL : what == 1 ? SIG_IGN : note);
+        old.sa_handler = signal(signum, what == 0   ? SIG_DFL
+                                        : what == 1 ? SIG_IGN
+                                                    : note);
         rc = old.sa_handler == SIG_ERR ? -1 : 0;
     }
     return answer(rc, &old);

@@ -56,19 +56,19 @@ ATOLL_API int atoll_abi(void);
 /* ---------------------------------------------------------------- errors */
 
 /* X(symbol, value, text). Values are part of the ABI: append only. */
-#define ATOLL_ERRORS(X)                                                     \
-    X(OK, 0, "success")                                                     \
-    X(NOMEM, 1, "out of memory")                                            \
-    X(TIMEOUT, 2, "the deadline has passed")                                \
-    X(AGAIN, 3, "the call would have to wait")                              \
-    X(CLOSED, 4, "the channel is closed")                                   \
-    X(INTERRUPTED, 5, "the wait was interrupted")                           \
-    X(FORKED, 6, "the object belongs to the parent of this process")        \
-    X(NOTFOUND, 7, "there is no object with this id")                       \
-    X(INVALID, 8, "an argument is out of range")                            \
-    X(SYSTEM, 9, "the operating system refused a resource")                 \
-    X(POISONED, 10, "the channel is poisoned")                              \
-    X(OWNER_DIED, 11, "the lock's owner has ended without releasing it")    \
+#define ATOLL_ERRORS(X)                                                  \
+    X(OK, 0, "success")                                                  \
+    X(NOMEM, 1, "out of memory")                                         \
+    X(TIMEOUT, 2, "the deadline has passed")                             \
+    X(AGAIN, 3, "the call would have to wait")                           \
+    X(CLOSED, 4, "the channel is closed")                                \
+    X(INTERRUPTED, 5, "the wait was interrupted")                        \
+    X(FORKED, 6, "the object belongs to the parent of this process")     \
+    X(NOTFOUND, 7, "there is no object with this id")                    \
+    X(INVALID, 8, "an argument is out of range")                         \
+    X(SYSTEM, 9, "the operating system refused a resource")              \
+    X(POISONED, 10, "the channel is poisoned")                           \
+    X(OWNER_DIED, 11, "the lock's owner has ended without releasing it") \
     X(BROKEN, 12, "the barrier is broken")
 
 typedef enum atoll_err {
@@ -176,8 +176,8 @@ ATOLL_API void atoll_byte_acquire(uint8_t *byte);
 /* How well spinning has paid off at one place lately; see at_spin in
  * at_wait.h. Zero-initialised is a good start. All fields are hints. */
 typedef struct atoll_spin {
-    uint32_t lost; /* spins in a row that ended in a park */
-    uint32_t skip; /* waits still to go before the next try */
+    uint32_t lost;  /* spins in a row that ended in a park */
+    uint32_t skip;  /* waits still to go before the next try */
     uint32_t reach; /* nanoseconds that a spin may last; 0: as usual */
 } atoll_spin;
 
@@ -246,12 +246,12 @@ typedef struct atoll_msg {
      * any thread, with no lock of the core held. Messages of a channel that
      * it closes or frees are dropped after it has returned. */
     void (*drop)(struct atoll_msg *msg);
-    int64_t group;   /* who sent it, for atoll_chan_orphan_all; -1: nobody */
-    uint8_t orphan;  /* an atoll_orphan: what to do when the group ends */
+    int64_t group;    /* who sent it, for atoll_chan_orphan_all; -1: nobody */
+    uint8_t orphan;   /* an atoll_orphan: what to do when the group ends */
     uint8_t orphaned; /* set by the core: ERROR or MARK came true */
-    uint8_t tag;     /* for the maker of the message */
-    uint8_t len;     /* for the maker: bytes used in u.bytes */
-    uint32_t extra;  /* for the maker */
+    uint8_t tag;      /* for the maker of the message */
+    uint8_t len;      /* for the maker: bytes used in u.bytes */
+    uint32_t extra;   /* for the maker */
     union {
         unsigned char bytes[ATOLL_MSG_INLINE];
         struct {
@@ -306,8 +306,7 @@ ATOLL_API size_t atoll_chan_capacity(const atoll_chan *chan);
 ATOLL_API int64_t *atoll_chan_user(atoll_chan *chan);
 
 /* A new reference to the live channel with this id, or NOTFOUND. */
-ATOLL_API atoll_err atoll_chan_find(uint64_t id, atoll_chan **out)
-    ATOLL_MUST_CHECK;
+ATOLL_API atoll_err atoll_chan_find(uint64_t id, atoll_chan **out) ATOLL_MUST_CHECK;
 
 /* The ids of all live channels of `kind`, in order of creation. Writes up to
  * `max` of them; returns how many there are. */
@@ -395,10 +394,10 @@ ATOLL_API void atoll_chan_end_unref(atoll_chan *chan, atoll_end end);
 
 /* What can be seen of a channel from outside; a hint once other threads run. */
 typedef struct atoll_chan_facts {
-    size_t len;         /* messages in the buffer */
-    size_t waiting[2];  /* those in line at each end, threads or not */
-    uint32_t ends[2];   /* handles of each end, also those inside messages */
-    uint32_t refs;      /* the handles' references among them */
+    size_t len;        /* messages in the buffer */
+    size_t waiting[2]; /* those in line at each end, threads or not */
+    uint32_t ends[2];  /* handles of each end, also those inside messages */
+    uint32_t refs;     /* the handles' references among them */
     bool closed;
 } atoll_chan_facts;
 
@@ -462,9 +461,9 @@ typedef struct at_node {
  * its end (it came out of the queue, or was cancelled) it must stay where it is
  * and be left alone, and so must the channel (hold a reference) or the event. */
 typedef struct atoll_op {
-    atoll_msg msg;    /* to send; or what was received */
-    atoll_err status; /* how it ended */
-    void *user;       /* the caller's */
+    atoll_msg msg;       /* to send; or what was received */
+    atoll_err status;    /* how it ended */
+    void *user;          /* the caller's */
     at_waiter at_waiter; /* the rest is private: see at_cq.c */
     at_node at_node;
     struct atoll_op *at_next;
@@ -522,7 +521,7 @@ typedef struct atoll_case {
         atoll_event *event;
         struct atoll_sync *sync;
     } of;
-    atoll_msg msg; /* of a TAKE: see atoll_sync_introduce */
+    atoll_msg msg;             /* of a TAKE: see atoll_sync_introduce */
     uint32_t at_turn, at_lock; /* the rest is private: see at_select.c */
     at_node at_node;
 } atoll_case;
@@ -540,9 +539,8 @@ typedef struct atoll_case {
  * Blocks: until a case is ready; with none but NEVER, until the deadline.
  * Takes time in proportion to count log count, and asks for no memory.
  * Threads, order, visibility: as the call that blocks. */
-ATOLL_API atoll_err atoll_select(atoll_case *cases, uint32_t count,
-                                 uint64_t *random, const atoll_wait *wait,
-                                 uint32_t *index,
+ATOLL_API atoll_err atoll_select(atoll_case *cases, uint32_t count, uint64_t *random,
+                                 const atoll_wait *wait, uint32_t *index,
                                  atoll_err *err) ATOLL_MUST_CHECK;
 
 /* The same without a thread. AGAIN: it waits now; `cases` and `op` must stay as
@@ -550,15 +548,14 @@ ATOLL_API atoll_err atoll_select(atoll_case *cases, uint32_t count,
  * called; or it is cancelled. Else it is over, as from atoll_select, and will not
  * come out. `op` carries no message; its status is the result of its case. */
 ATOLL_API atoll_err atoll_select_start(atoll_case *cases, uint32_t count,
-                                       uint64_t *random, atoll_op *op,
-                                       atoll_cq *cq, uint32_t *index,
+                                       uint64_t *random, atoll_op *op, atoll_cq *cq,
+                                       uint32_t *index,
                                        atoll_err *err) ATOLL_MUST_CHECK;
 /* It has come out: leaves all lines. Returns the index of its case. */
 ATOLL_API uint32_t atoll_select_end(atoll_case *cases, uint32_t count,
                                     const atoll_op *op);
 /* As atoll_op_cancel. */
-ATOLL_API bool atoll_select_cancel(atoll_case *cases, uint32_t count,
-                                   atoll_op *op);
+ATOLL_API bool atoll_select_cancel(atoll_case *cases, uint32_t count, atoll_op *op);
 
 /* ----------------------------------------------------- completion queues */
 
@@ -602,9 +599,8 @@ typedef uintptr_t atoll_thread;
 
 /* Start a thread that calls run(arg), with a stack of `stack_bytes`. It has to
  * be joined. Returns SYSTEM when the system refuses. */
-ATOLL_API atoll_err atoll_thread_start(size_t stack_bytes,
-                                       void *(*run)(void *), void *arg,
-                                       atoll_thread *out) ATOLL_MUST_CHECK;
+ATOLL_API atoll_err atoll_thread_start(size_t stack_bytes, void *(*run)(void *),
+                                       void *arg, atoll_thread *out) ATOLL_MUST_CHECK;
 /* Wait for its end. Blocks; once for each thread. */
 ATOLL_API void atoll_thread_join(atoll_thread thread);
 
@@ -632,8 +628,8 @@ ATOLL_API unsigned atoll_cores(void);
  * result. `over(over_arg)` is called in the new thread when `run` has returned or
  * the thread has been cancelled or left, before its thread-local destructors. */
 ATOLL_API int atoll_thread_watch(void *thread, const void *attributes,
-                                 void *(*run)(void *), void *arg,
-                                 void (*over)(void *), void *over_arg);
+                                 void *(*run)(void *), void *arg, void (*over)(void *),
+                                 void *over_arg);
 
 /* Keys of thread-local storage, of which a process has about a thousand. Both
  * return what POSIX's function returns: 0 or an errno. */
@@ -739,8 +735,7 @@ ATOLL_API void atoll_signals_watch(const void *owner, int pid);
 /* Have these called around every fork of the process from now on: before it
  * (in reverse order of registration), then in the parent and in the child.
  * Returns NOMEM. */
-ATOLL_API atoll_err atoll_fork_hooks(void (*prepare)(void),
-                                     void (*parent)(void),
+ATOLL_API atoll_err atoll_fork_hooks(void (*prepare)(void), void (*parent)(void),
                                      void (*child)(void)) ATOLL_MUST_CHECK;
 
 /* Call in the child of a fork, on its only thread: every channel of the

@@ -92,8 +92,7 @@ typedef struct atoll_elf_copy atoll_elf_copy;
  *   - its constructors hidden from the loader: see atoll_elf_construct.
  * `label` is what /proc shows. The copy keeps using `elf`. NULL with `why`. */
 atoll_elf_copy *atoll_elf_copy_new(atoll_elf *elf, const char *label,
-                                   const atoll_elf_rename *renames,
-                                   size_t count,
+                                   const atoll_elf_rename *renames, size_t count,
                                    atoll_why *why) ATOLL_MUST_CHECK;
 
 /* Free a copy that was not loaded, and close its file. */
@@ -155,9 +154,8 @@ typedef struct atoll_elf_space atoll_elf_space;
 
 /* The redirects, and what they lead to, must live as long as the space. NULL:
  * out of memory. */
-atoll_elf_space *
-atoll_elf_space_new(const atoll_elf_redirect *redirects,
-                    size_t count) ATOLL_MUST_CHECK;
+atoll_elf_space *atoll_elf_space_new(const atoll_elf_redirect *redirects,
+                                     size_t count) ATOLL_MUST_CHECK;
 
 /* Load a private copy of the file at `path`, an absolute path without links
  * in it, and of what it is linked with; or find the one that is there. `mode`

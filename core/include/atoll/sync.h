@@ -50,13 +50,11 @@ ATOLL_API atoll_err atoll_cond_new(atoll_sync *mutex,
 /* For `parties` (>= 1) at a time. With `led`, the last to arrive is told to lead
  * before anybody passes; see below. `timeout` in nanoseconds is kept for the caller
  * (ATOLL_FOREVER: none). */
-ATOLL_API atoll_err atoll_barrier_new(uint32_t parties, bool led,
-                                      int64_t timeout,
+ATOLL_API atoll_err atoll_barrier_new(uint32_t parties, bool led, int64_t timeout,
                                       atoll_sync **out) ATOLL_MUST_CHECK;
 
 /* Make a counter. The caller owns one reference. Returns NOMEM. */
-ATOLL_API atoll_err atoll_counter_new(int64_t value,
-                                      atoll_sync **out) ATOLL_MUST_CHECK;
+ATOLL_API atoll_err atoll_counter_new(int64_t value, atoll_sync **out) ATOLL_MUST_CHECK;
 
 /* Count another reference; returns the object. Threads: any. */
 ATOLL_API atoll_sync *atoll_sync_ref(atoll_sync *sync);
@@ -75,8 +73,7 @@ ATOLL_API uint32_t atoll_sync_refs(const atoll_sync *sync);
 ATOLL_API bool atoll_sync_forked(const atoll_sync *sync);
 
 /* A new reference to the live object with this id, or NOTFOUND. */
-ATOLL_API atoll_err atoll_sync_find(uint64_t id,
-                                    atoll_sync **out) ATOLL_MUST_CHECK;
+ATOLL_API atoll_err atoll_sync_find(uint64_t id, atoll_sync **out) ATOLL_MUST_CHECK;
 
 /* The group has ended. Each lock that it holds is free afterwards, but first one
  * taker is told: the first of those who wait, or else the next to come, gets
@@ -98,8 +95,7 @@ ATOLL_API atoll_err atoll_sync_take(atoll_sync *sync, atoll_party who,
 /* The same without a thread; see atoll_chan_recv_start. The message of `op` is used
  * meanwhile. An operation that has ended with OK has taken. */
 ATOLL_API atoll_err atoll_sync_take_start(atoll_sync *sync, atoll_party who,
-                                          atoll_op *op,
-                                          atoll_cq *cq) ATOLL_MUST_CHECK;
+                                          atoll_op *op, atoll_cq *cq) ATOLL_MUST_CHECK;
 
 /* What the message of a case of atoll_select has to be, for `who` to take. A lock that
  * is recursive is refused there (INVALID). */
@@ -139,8 +135,7 @@ ATOLL_API void atoll_mutex_look(atoll_sync *mutex, atoll_mutex_state *out);
 
 /* Give `count` (>= 1) permits. Returns OK; INVALID: they would be more than the limit
  * or than fit into 63 bits, and none was given. */
-ATOLL_API atoll_err atoll_sem_release(atoll_sync *sem,
-                                      int64_t count) ATOLL_MUST_CHECK;
+ATOLL_API atoll_err atoll_sem_release(atoll_sync *sem, int64_t count) ATOLL_MUST_CHECK;
 
 /* Read how many permits there are; a hint once other threads run. */
 ATOLL_API int64_t atoll_sem_value(const atoll_sync *sem);
@@ -209,8 +204,8 @@ ATOLL_API atoll_err atoll_barrier_lead(atoll_sync *barrier, atoll_turn *turn,
  * else it is as if one had not come. True: too late, one's turn has come: go on as
  * after a wait that was OK. Blocks for a moment at most; or, if `late` and the leader
  * is at work (*led is true then), does nothing and returns false: wait on. */
-ATOLL_API bool atoll_barrier_leave(atoll_sync *barrier, atoll_turn *turn,
-                                   bool late, bool *led);
+ATOLL_API bool atoll_barrier_leave(atoll_sync *barrier, atoll_turn *turn, bool late,
+                                   bool *led);
 /* Broken: all who wait, and all who come, are told BROKEN. */
 ATOLL_API atoll_err atoll_barrier_abort(atoll_sync *barrier) ATOLL_MUST_CHECK;
 /* As new; those who wait are told BROKEN. */
@@ -223,8 +218,7 @@ typedef struct atoll_barrier_state {
 } atoll_barrier_state;
 
 /* Look at a barrier: fill in *out, all at one moment. Threads: any. */
-ATOLL_API void atoll_barrier_look(atoll_sync *barrier,
-                                  atoll_barrier_state *out);
+ATOLL_API void atoll_barrier_look(atoll_sync *barrier, atoll_barrier_state *out);
 
 /* -------------------------------------------------------- counters, cells */
 
@@ -234,14 +228,12 @@ ATOLL_API int64_t atoll_counter_value(const atoll_sync *counter);
 ATOLL_API atoll_err atoll_counter_add(atoll_sync *counter, int64_t amount,
                                       int64_t *value) ATOLL_MUST_CHECK;
 /* Set it to `value` if it is `expected`. */
-ATOLL_API bool atoll_counter_swap(atoll_sync *counter, int64_t expected,
-                                  int64_t value);
+ATOLL_API bool atoll_counter_swap(atoll_sync *counter, int64_t expected, int64_t value);
 
 /* A message that nobody changes, with a count: what a cell holds. */
 typedef struct atoll_value atoll_value;
 /* Takes the payload of *msg over. On NOMEM the caller still owns it. */
-ATOLL_API atoll_err atoll_value_new(atoll_msg *msg,
-                                    atoll_value **out) ATOLL_MUST_CHECK;
+ATOLL_API atoll_err atoll_value_new(atoll_msg *msg, atoll_value **out) ATOLL_MUST_CHECK;
 
 /* Give a reference back; the last one drops the message. Threads: any. */
 ATOLL_API void atoll_value_unref(atoll_value *value);

@@ -45,8 +45,8 @@ ATOLL_API bool atoll_trace_on(uint32_t flags);
 ATOLL_API uint64_t atoll_trace_number(void);
 /* Note that it happened. Without memory, or past the limit, it is counted only.
  * `name`: shortened to what there is room for; NULL: none. Any thread. */
-ATOLL_API void atoll_trace_note(uint8_t kind, int64_t start, int64_t end,
-                                uint64_t id, const char *name);
+ATOLL_API void atoll_trace_note(uint8_t kind, int64_t start, int64_t end, uint64_t id,
+                                const char *name);
 
 /* End it: the first of the logs, all of which the caller gives back one by one; NULL:
  * there are none. *lost: how many events there was no room for. Any thread. */
@@ -55,18 +55,17 @@ ATOLL_API atoll_trace_log *atoll_trace_stop(uint64_t *lost);
 ATOLL_API atoll_trace_log *atoll_trace_drop(atoll_trace_log *log);
 
 typedef struct atoll_trace_facts {
-    int64_t number;   /* what the namer said */
+    int64_t number; /* what the namer said */
     const char *name;
-    int64_t thread;   /* as the system numbers it */
+    int64_t thread; /* as the system numbers it */
 } atoll_trace_facts;
 
 /* Look at a log that the caller has: fill in *facts, whose name is borrowed. */
-ATOLL_API void atoll_trace_look(const atoll_trace_log *log,
-                                atoll_trace_facts *facts);
+ATOLL_API void atoll_trace_look(const atoll_trace_log *log, atoll_trace_facts *facts);
 /* The chunks of a log: *at is NULL before the first. Returns the events of the next
  * one and how many; NULL after the last. They are there as long as the log. */
-ATOLL_API const atoll_trace_event *
-atoll_trace_next(const atoll_trace_log *log, const void **at, size_t *count);
+ATOLL_API const atoll_trace_event *atoll_trace_next(const atoll_trace_log *log,
+                                                    const void **at, size_t *count);
 
 /* In the child of a fork: nothing is traced. What the parent has is left as it is. */
 ATOLL_API void atoll_trace_fork_child(void);

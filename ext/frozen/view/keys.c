@@ -17,8 +17,7 @@ items_contain(PyObject *obj, PyObject *pair)
         return 0;
     }
     bool failed;
-    PyObject *value =
-        frozen_view_find(self, PyTuple_GET_ITEM(pair, 0), &failed);
+    PyObject *value = frozen_view_find(self, PyTuple_GET_ITEM(pair, 0), &failed);
     if (value == NULL) {
         return failed ? -1 : 0;
     }
@@ -65,9 +64,7 @@ set_compare(PyObject *a, PyObject *b, int op)
                 : op == Py_LE              ? mine <= others
                 : op == Py_GT              ? mine > others
                                            : mine >= others;
-    int in = !fits                           ? 0
-             : op == Py_GT || op == Py_GE    ? all_in(b, a)
-                                             : all_in(a, b);
+    int in = !fits ? 0 : op == Py_GT || op == Py_GE ? all_in(b, a) : all_in(a, b);
     return in < 0 ? NULL : PyBool_FromLong(op == Py_NE ? !in : in);
 }
 
@@ -76,8 +73,7 @@ static PyObject *
 keys_combine(PyObject *a, PyObject *b, const char *method)
 {
     PyObject *set = PySet_New(a);
-    PyObject *result =
-        set == NULL ? NULL : PyObject_CallMethod(set, method, "O", b);
+    PyObject *result = set == NULL ? NULL : PyObject_CallMethod(set, method, "O", b);
     Py_XDECREF(set);
     return result;
 }
@@ -128,10 +124,9 @@ static PyObject *
 keys_repr(PyObject *obj)
 {
     PyObject *list = PySequence_List(obj);
-    PyObject *text = list == NULL
-                         ? NULL
-                         : PyUnicode_FromFormat("<%s of %R>",
-                                                Py_TYPE(obj)->tp_name, list);
+    PyObject *text =
+        list == NULL ? NULL
+                     : PyUnicode_FromFormat("<%s of %R>", Py_TYPE(obj)->tp_name, list);
     Py_XDECREF(list);
     return text;
 }
@@ -158,16 +153,21 @@ static PyMethodDef values_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-#define COMMON_SLOTS                                                         \
-    {Py_tp_dealloc, frozen_view_dealloc}, {Py_tp_repr, keys_repr},           \
-        {Py_tp_iter, frozen_view_iter}, {Py_sq_length, frozen_view_length},  \
-        {Py_tp_members, frozen_view_members}, {Py_tp_getset, keys_getset}
+#define COMMON_SLOTS                                                        \
+    {Py_tp_dealloc, frozen_view_dealloc}, {Py_tp_repr, keys_repr},          \
+        {Py_tp_iter, frozen_view_iter}, {Py_sq_length, frozen_view_length}, \
+        {Py_tp_members, frozen_view_members},                               \
+    {                                                                       \
+        Py_tp_getset, keys_getset                                           \
+    }
 
-#define SET_SLOTS                                                            \
-    COMMON_SLOTS, {Py_tp_hash, PyObject_HashNotImplemented},                 \
-        {Py_tp_richcompare, set_compare}, {Py_tp_methods, set_methods},      \
-        {Py_nb_and, set_and}, {Py_nb_or, set_or}, {Py_nb_xor, set_xor},      \
-        {Py_nb_subtract, set_subtract}
+#define SET_SLOTS                                                       \
+    COMMON_SLOTS, {Py_tp_hash, PyObject_HashNotImplemented},            \
+        {Py_tp_richcompare, set_compare}, {Py_tp_methods, set_methods}, \
+        {Py_nb_and, set_and}, {Py_nb_or, set_or}, {Py_nb_xor, set_xor}, \
+    {                                                                   \
+        Py_nb_subtract, set_subtract                                    \
+    }
 
 static PyType_Slot keys_slots[] = {
     SET_SLOTS,
@@ -187,15 +187,15 @@ static PyType_Slot values_slots[] = {
     {0, NULL},
 };
 
-#define KEYS_SPEC(name_, slots_)                                             \
-    {                                                                        \
-        .name = name_, .basicsize = sizeof(frozen_view),                     \
-        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |             \
-                 Py_TPFLAGS_DISALLOW_INSTANTIATION,                          \
-        .slots = slots_,                                                     \
+#define KEYS_SPEC(name_, slots_)                                 \
+    {                                                            \
+        .name = name_,                                           \
+        .basicsize = sizeof(frozen_view),                        \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | \
+                 Py_TPFLAGS_DISALLOW_INSTANTIATION,              \
+        .slots = slots_,                                         \
     }
 
 PyType_Spec frozen_keys_spec = KEYS_SPEC("atoll.DictViewKeys", keys_slots);
-PyType_Spec frozen_values_spec =
-    KEYS_SPEC("atoll.DictViewValues", values_slots);
+PyType_Spec frozen_values_spec = KEYS_SPEC("atoll.DictViewValues", values_slots);
 PyType_Spec frozen_items_spec = KEYS_SPEC("atoll.DictViewItems", items_slots);

@@ -136,8 +136,8 @@ dict_get(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
     frozen_view *self = (frozen_view *)obj;
     if (nargs < 1 || nargs > 2) {
-        return PyErr_Format(PyExc_TypeError,
-                            "get() takes 1 or 2 arguments (%zd given)", nargs);
+        return PyErr_Format(PyExc_TypeError, "get() takes 1 or 2 arguments (%zd given)",
+                            nargs);
     }
     bool failed;
     PyObject *value = frozen_view_find(self, args[0], &failed);

@@ -19,8 +19,7 @@ part_of(frozen_view *self, Py_ssize_t start, Py_ssize_t step, Py_ssize_t count)
 {
     PyObject *tuple = PyTuple_New(count);
     for (Py_ssize_t i = 0; i < count && tuple != NULL; i++) {
-        PyObject *item =
-            frozen_view_part(self->hold, self->items[start + i * step]);
+        PyObject *item = frozen_view_part(self->hold, self->items[start + i * step]);
         if (item == NULL) {
             Py_CLEAR(tuple);
         }
@@ -46,8 +45,7 @@ sequence_subscript(PyObject *obj, PyObject *index)
         if (PySlice_Unpack(index, &start, &stop, &step) < 0) {
             return NULL;
         }
-        Py_ssize_t count =
-            PySlice_AdjustIndices(self->count, &start, &stop, step);
+        Py_ssize_t count = PySlice_AdjustIndices(self->count, &start, &stop, step);
         return part_of(self, start, step, count);
     }
     if (!PyIndex_Check(index)) {
@@ -94,8 +92,7 @@ sequence_index(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     Py_ssize_t range[2] = {0, self->count};
     if (nargs < 1 || nargs > 3) {
         return PyErr_Format(PyExc_TypeError,
-                            "index() takes from 1 to 3 arguments (%zd given)",
-                            nargs);
+                            "index() takes from 1 to 3 arguments (%zd given)", nargs);
     }
     for (int i = 0; i < nargs - 1; i++) {
         Py_ssize_t at = PyNumber_AsSsize_t(args[i + 1], NULL);
@@ -169,8 +166,7 @@ sequence_compare(PyObject *a, PyObject *b, int op)
             return PyObject_RichCompare(self->obj, other->obj, op);
         }
         PyObject *parts = frozen_view_tuple(other);
-        PyObject *result =
-            parts == NULL ? NULL : sequence_compare(a, parts, op);
+        PyObject *result = parts == NULL ? NULL : sequence_compare(a, parts, op);
         Py_XDECREF(parts);
         return result;
     }
@@ -224,8 +220,7 @@ PyDoc_STRVAR(sequence_doc,
 "ordinary list or tuple, as by atoll.thaw().");
 
 static PyMethodDef sequence_methods[] = {
-    {"index", (PyCFunction)(void (*)(void))sequence_index, METH_FASTCALL,
-     index_doc},
+    {"index", (PyCFunction)(void (*)(void))sequence_index, METH_FASTCALL, index_doc},
     {"count", sequence_count, METH_O, count_doc},
     FROZEN_VIEW_COPIES,
     {NULL, NULL, 0, NULL},

@@ -10,8 +10,7 @@ static void
 view_let_go(view_hold *hold)
 {
     if (--hold->count == 0) {
-        for (size_t i = 0;
-             hold->indexes.used > 0 && i <= hold->indexes.mask; i++) {
+        for (size_t i = 0; hold->indexes.used > 0 && i <= hold->indexes.mask; i++) {
             atoll_free(hold->indexes.links[i].to);
         }
         frozen_map_fini(&hold->indexes);
@@ -70,8 +69,7 @@ show_str(PyObject *src)
     Py_ssize_t length = PyUnicode_GET_LENGTH(src);
     if (length < 2) { /* CPython has most of these */
         return length == 0 ? PyUnicode_New(0, 0)
-                           : PyUnicode_FromOrdinal(
-                                 (int)PyUnicode_READ_CHAR(src, 0));
+                           : PyUnicode_FromOrdinal((int)PyUnicode_READ_CHAR(src, 0));
     }
     PyObject *str = PyUnicode_New(length, PyUnicode_MAX_CHAR_VALUE(src));
     if (str != NULL) {
@@ -154,8 +152,7 @@ frozen_view_part(view_hold *hold, PyObject *part)
         PyObject *const *items = frozen_mapping_pairs(part, &count, &stride);
         return new_view(hold, VIEW_DICT, part, items, count, stride);
     }
-    return type == &PySlice_Type ? show_slice(hold, part)
-                                 : frozen_copy_leaf(part);
+    return type == &PySlice_Type ? show_slice(hold, part) : frozen_copy_leaf(part);
 }
 
 PyObject *
@@ -187,10 +184,9 @@ static bool
 view_is_plain(PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
-    return type == &PyUnicode_Type || type == &PyLong_Type ||
-           type == &PyFloat_Type || type == &PyBytes_Type ||
-           type == &PyBool_Type || type == &PyComplex_Type || obj == Py_None ||
-           obj == Py_Ellipsis;
+    return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyFloat_Type ||
+           type == &PyBytes_Type || type == &PyBool_Type || type == &PyComplex_Type ||
+           obj == Py_None || obj == Py_Ellipsis;
 }
 
 int
@@ -205,8 +201,7 @@ frozen_view_equal(view_hold *hold, PyObject *part, PyObject *obj)
         return PyObject_RichCompareBool(part, ((frozen_view *)obj)->obj, Py_EQ);
     }
     PyObject *shown = frozen_view_part(hold, part);
-    int equal =
-        shown == NULL ? -1 : PyObject_RichCompareBool(shown, obj, Py_EQ);
+    int equal = shown == NULL ? -1 : PyObject_RichCompareBool(shown, obj, Py_EQ);
     Py_XDECREF(shown);
     return equal;
 }
@@ -367,8 +362,7 @@ frozen_view_repr(PyObject *self)
     PyObject *copy = frozen_view_thaw(self);
     PyObject *text =
         copy == NULL ? NULL
-                     : PyUnicode_FromFormat("<%s of %R>",
-                                            Py_TYPE(self)->tp_name, copy);
+                     : PyUnicode_FromFormat("<%s of %R>", Py_TYPE(self)->tp_name, copy);
     Py_XDECREF(copy);
     return text;
 }
@@ -417,8 +411,8 @@ frozen_view_reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 PyMemberDef frozen_view_members[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(frozen_view, weakrefs),
-     Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(frozen_view, weakrefs), Py_READONLY,
+     NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -471,13 +465,10 @@ static PyObject *
 make_type(core_state *state, PyObject *abcs, int kind)
 {
     PyObject *abc = PyObject_GetAttrString(abcs, kinds[kind].abc);
-    PyObject *type = abc == NULL
-                         ? NULL
-                         : (PyObject *)core_make_type(state,
-                                                      kinds[kind].spec);
-    PyObject *done = type == NULL ? NULL
-                                  : PyObject_CallMethod(abc, "register", "O",
-                                                        type);
+    PyObject *type =
+        abc == NULL ? NULL : (PyObject *)core_make_type(state, kinds[kind].spec);
+    PyObject *done =
+        type == NULL ? NULL : PyObject_CallMethod(abc, "register", "O", type);
     if (done == NULL) {
         Py_CLEAR(type);
     }
@@ -508,8 +499,7 @@ frozen_view_ready(core_state *state)
         }
         state->frozen->view_types[kind] = (PyTypeObject *)type;
         if (kind <= VIEW_DICT &&
-            wire_add_type(state, (PyTypeObject *)type, frozen_view_encode,
-                          true) < 0) {
+            wire_add_type(state, (PyTypeObject *)type, frozen_view_encode, true) < 0) {
             break;
         }
     }

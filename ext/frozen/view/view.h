@@ -16,8 +16,8 @@
 #ifndef EXT_FROZEN_VIEW_VIEW_H
 #define EXT_FROZEN_VIEW_VIEW_H
 
-#include "frozen/frozen.h"
 #include "cpython/immortal.h"
+#include "frozen/frozen.h"
 #include "frozen/mold.h"
 
 /* frozen_data.view_types */
@@ -109,11 +109,13 @@ PyObject *frozen_view_repr(PyObject *self);
 /* Hash it as what it shows. */
 Py_hash_t frozen_view_hash(PyObject *self);
 extern PyMemberDef frozen_view_members[];
-#define FROZEN_VIEW_COPIES                                                   \
-    {"__reversed__", frozen_view_reversed, METH_NOARGS, NULL},               \
-    {"__copy__", frozen_view_copy, METH_NOARGS, NULL},                       \
-    {"__deepcopy__", frozen_view_deepcopy, METH_O, NULL},                    \
-    {"__reduce__", frozen_view_reduce, METH_NOARGS, NULL}
+#define FROZEN_VIEW_COPIES                                     \
+    {"__reversed__", frozen_view_reversed, METH_NOARGS, NULL}, \
+        {"__copy__", frozen_view_copy, METH_NOARGS, NULL},     \
+        {"__deepcopy__", frozen_view_deepcopy, METH_O, NULL},  \
+    {                                                          \
+        "__reduce__", frozen_view_reduce, METH_NOARGS, NULL    \
+    }
 
 /* Copy it: itself. */
 PyObject *frozen_view_copy(PyObject *self, PyObject *ignored);

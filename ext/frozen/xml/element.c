@@ -14,15 +14,15 @@
 static elementobj **
 element_bucket_of(core_state *state, PyObject *node)
 {
-    size_t at = (size_t)(((uintptr_t)node >> 3) *
-                         UINT64_C(0x9E3779B97F4A7C15) >> 32);
+    size_t at = (size_t)(((uintptr_t)node >> 3) * UINT64_C(0x9E3779B97F4A7C15) >> 32);
     return &state->frozen->elements[at & state->frozen->element_mask];
 }
 
 static int
 element_grow(core_state *state)
 {
-    size_t count = state->frozen->elements == NULL ? 0 : state->frozen->element_mask + 1;
+    size_t count =
+        state->frozen->elements == NULL ? 0 : state->frozen->element_mask + 1;
     size_t room = count == 0 ? 64 : 4 * count;
     elementobj **old = state->frozen->elements;
     elementobj **more = atoll_alloc(room * sizeof(elementobj *));
@@ -48,7 +48,8 @@ element_grow(core_state *state)
 PyObject *
 xml_element(core_state *state, frozen_graph *g, PyObject *node, bool native)
 {
-    if ((state->frozen->elements == NULL || state->frozen->nelements > state->frozen->element_mask) &&
+    if ((state->frozen->elements == NULL ||
+         state->frozen->nelements > state->frozen->element_mask) &&
         element_grow(state) < 0) {
         return NULL;
     }
@@ -169,9 +170,8 @@ element_items(PyObject *obj, PyObject *Py_UNUSED(ignored))
     for (Py_ssize_t at = 0;
          items != NULL && PyDict_Next(element_attrib_of(self), &at, &key, &value);) {
         PyObject *name = xml_text(self->state, key, self->native);
-        PyObject *text = name == NULL
-                             ? NULL
-                             : xml_text(self->state, value, self->native);
+        PyObject *text =
+            name == NULL ? NULL : xml_text(self->state, value, self->native);
         PyObject *pair = text == NULL ? NULL : PyTuple_Pack(2, name, text);
         if (pair == NULL || PyList_Append(items, pair) < 0) {
             Py_CLEAR(items);
@@ -189,13 +189,12 @@ element_get(PyObject *obj, PyObject *args, PyObject *kwargs)
     static char *keywords[] = {"key", "default", NULL};
     const elementobj *self = (const elementobj *)obj;
     PyObject *key, *other = Py_None, *value;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get", keywords, &key,
-                                     &other)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get", keywords, &key, &other)) {
         return NULL;
     }
     if (PyUnicode_CheckExact(key)) {
         value = PyDict_GetItemWithError(element_attrib_of(self), key);
-        return value != NULL        ? xml_text(self->state, value, self->native)
+        return value != NULL      ? xml_text(self->state, value, self->native)
                : PyErr_Occurred() ? NULL
                                   : Py_NewRef(other);
     }
@@ -243,8 +242,7 @@ element_subscript(PyObject *obj, PyObject *index)
     }
     if (!PySlice_Check(index)) {
         PyErr_Format(PyExc_TypeError,
-                     "element indices must be integers or slices, not %T",
-                     index);
+                     "element indices must be integers or slices, not %T", index);
         return NULL;
     }
     Py_ssize_t start, stop, step;
@@ -268,7 +266,7 @@ element_subscript(PyObject *obj, PyObject *index)
 
 static PyObject *
 element_refuse(PyObject *Py_UNUSED(obj), PyObject *Py_UNUSED(args),
-       PyObject *Py_UNUSED(kwargs))
+               PyObject *Py_UNUSED(kwargs))
 {
     PyErr_SetString(PyExc_TypeError,
                     "a frozen element cannot be changed; atoll.thaw() makes an "
@@ -277,16 +275,14 @@ element_refuse(PyObject *Py_UNUSED(obj), PyObject *Py_UNUSED(args),
 }
 
 static int
-element_set_item(PyObject *obj, PyObject *Py_UNUSED(index),
-                 PyObject *Py_UNUSED(value))
+element_set_item(PyObject *obj, PyObject *Py_UNUSED(index), PyObject *Py_UNUSED(value))
 {
     element_refuse(obj, NULL, NULL);
     return -1;
 }
 
 static int
-element_set_attr(PyObject *Py_UNUSED(obj), PyObject *name,
-                 PyObject *Py_UNUSED(value))
+element_set_attr(PyObject *Py_UNUSED(obj), PyObject *name, PyObject *Py_UNUSED(value))
 {
     PyErr_Format(PyExc_AttributeError,
                  "%R of a frozen element cannot be set; atoll.thaw() makes an "
@@ -342,8 +338,7 @@ element_reduce(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     const elementobj *self = (const elementobj *)obj;
     PyObject *function = xml_library("copy", "copy");
-    PyObject *element =
-        function == NULL ? NULL : xml_thaw(self->state, self->node);
+    PyObject *element = function == NULL ? NULL : xml_thaw(self->state, self->node);
     PyObject *result =
         element == NULL ? NULL : Py_BuildValue("O(O)", function, element);
     Py_XDECREF(function);
@@ -369,8 +364,8 @@ is_tag(PyObject *path)
         if (c == '{' || c == '}') {
             outside = c == '}';
         }
-        else if (outside && (c == '/' || c == '*' || c == '[' || c == '@' ||
-                             c == '.')) {
+        else if (outside &&
+                 (c == '/' || c == '*' || c == '[' || c == '@' || c == '.')) {
             return false;
         }
     }
@@ -404,13 +399,12 @@ parse_search(PyObject *args, PyObject *kwargs, bool with_default, search *s)
     static char *two[] = {"path", "namespaces", NULL};
     *s = (search){NULL, Py_None, Py_None, false};
     int good = with_default
-                   ? PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO", all,
-                                                 &s->path, &s->other,
-                                                 &s->namespaces)
-                   : PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", two,
-                                                 &s->path, &s->namespaces);
-    s->simple = good && PyUnicode_CheckExact(s->path) &&
-                s->namespaces == Py_None && is_tag(s->path);
+                   ? PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO", all, &s->path,
+                                                 &s->other, &s->namespaces)
+                   : PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", two, &s->path,
+                                                 &s->namespaces);
+    s->simple = good && PyUnicode_CheckExact(s->path) && s->namespaces == Py_None &&
+                is_tag(s->path);
     return good;
 }
 
@@ -424,8 +418,7 @@ search_path(PyObject *obj, const search *s, const char *how, bool with_default)
         : with_default
             ? PyObject_CallFunctionObjArgs(function, obj, s->path, s->other,
                                            s->namespaces, NULL)
-            : PyObject_CallFunctionObjArgs(function, obj, s->path,
-                                           s->namespaces, NULL);
+            : PyObject_CallFunctionObjArgs(function, obj, s->path, s->namespaces, NULL);
     Py_XDECREF(function);
     return result;
 }
@@ -477,8 +470,8 @@ element_findall(PyObject *obj, PyObject *args, PyObject *kwargs)
         return search_path(obj, &s, "findall", false);
     }
     PyObject *list = PyList_New(0);
-    for (Py_ssize_t i = 0, count = xml_count(self->node);
-         list != NULL && i < count; i++) {
+    for (Py_ssize_t i = 0, count = xml_count(self->node); list != NULL && i < count;
+         i++) {
         PyObject *node = xml_child(self->node, i);
         PyObject *tag = xml_field(node, XML_TAG);
         if (!PyUnicode_Check(tag) || PyUnicode_Compare(tag, s.path) != 0) {
@@ -512,32 +505,37 @@ PyDoc_STRVAR(element_doc,
 "message it arrives as if from view(), in O(1). Pickled or copied it becomes an\n"
 "ordinary Element, as with atoll.thaw().");
 
-#define CALL(function) (PyCFunction)(void (*)(void))function, \
-                       METH_VARARGS | METH_KEYWORDS
+#define CALL(function) \
+    (PyCFunction)(void (*)(void)) function, METH_VARARGS | METH_KEYWORDS
 
 static PyMethodDef element_methods[] = {
     {"get", CALL(element_get),
-     PyDoc_STR("get($self, key, default=None)\n--\n\nAn attribute (str), or `default`.")},
+     PyDoc_STR(
+         "get($self, key, default=None)\n--\n\nAn attribute (str), or `default`.")},
     {"keys", element_keys, METH_NOARGS,
      PyDoc_STR("keys($self, /)\n--\n\nThe names of all attributes (list of str).")},
     {"items", element_items, METH_NOARGS,
      PyDoc_STR("items($self, /)\n--\n\nAll attributes (list of name, value).")},
     {"iter", CALL(xml_iter),
-     PyDoc_STR("iter($self, tag=None)\n--\n\nThis element and all below it in the order "
-               "of the document; only those\nwith that tag.")},
+     PyDoc_STR(
+         "iter($self, tag=None)\n--\n\nThis element and all below it in the order "
+         "of the document; only those\nwith that tag.")},
     {"itertext", xml_itertext, METH_NOARGS,
      PyDoc_STR("itertext($self, /)\n--\n\nAll text inside (iterator of str).")},
     {"find", CALL(element_find),
-     PyDoc_STR("find($self, path, namespaces=None)\n--\n\nThe first that matches a tag or "
-               "path, or None.")},
+     PyDoc_STR(
+         "find($self, path, namespaces=None)\n--\n\nThe first that matches a tag or "
+         "path, or None.")},
     {"findtext", CALL(element_findtext),
-     PyDoc_STR("findtext($self, path, default=None, namespaces=None)\n--\n\nThe text of "
-               "the first that matches, \"\" if it has none; `default` if none\n"
-               "matches.")},
+     PyDoc_STR(
+         "findtext($self, path, default=None, namespaces=None)\n--\n\nThe text of "
+         "the first that matches, \"\" if it has none; `default` if none\n"
+         "matches.")},
     {"findall", CALL(element_findall),
      PyDoc_STR("findall($self, path, namespaces=None)\n--\n\nAll that match (list).")},
     {"iterfind", CALL(element_iterfind),
-     PyDoc_STR("iterfind($self, path, namespaces=None)\n--\n\nAll that match (iterator).")},
+     PyDoc_STR(
+         "iterfind($self, path, namespaces=None)\n--\n\nAll that match (iterator).")},
     {"__reduce__", element_reduce, METH_NOARGS, NULL},
     {"append", CALL(element_refuse),
      PyDoc_STR("append($self, *args, **kwargs)\n--\n\nRaises TypeError.")},
@@ -560,16 +558,16 @@ static PyGetSetDef element_getset[] = {
      (void *)XML_TAG},
     {"text", element_text, NULL,
      PyDoc_STR("Text before its first child (str or None)."), (void *)XML_TEXT},
-    {"tail", element_text, NULL,
-     PyDoc_STR("Text after its end (str or None)."), (void *)XML_TAIL},
+    {"tail", element_text, NULL, PyDoc_STR("Text after its end (str or None)."),
+     (void *)XML_TAIL},
     {"attrib", element_attrib, NULL,
      PyDoc_STR("Its attributes: a read-only mapping of str to str."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef element_members[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(elementobj, weakrefs),
-     Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(elementobj, weakrefs), Py_READONLY,
+     NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

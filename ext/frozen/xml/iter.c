@@ -137,8 +137,7 @@ next_text(walkobj *self)
         else {
             return NULL;
         }
-        if (field != NULL && field != Py_None &&
-            PyUnicode_GET_LENGTH(field) > 0) {
+        if (field != NULL && field != Py_None && PyUnicode_GET_LENGTH(field) > 0) {
             return xml_text(self->root->state, field, self->root->native);
         }
     }
@@ -186,8 +185,7 @@ new_walk(PyObject *element, PyObject *tag, bool texts)
     elementobj *root = (elementobj *)element;
     walkobj *self = PyObject_New(walkobj, root->state->frozen->walk_type);
     if (self != NULL) {
-        memset((char *)self + sizeof(PyObject), 0,
-               sizeof(*self) - sizeof(PyObject));
+        memset((char *)self + sizeof(PyObject), 0, sizeof(*self) - sizeof(PyObject));
         self->root = (elementobj *)Py_NewRef(element);
         self->tag = Py_XNewRef(tag);
         self->texts = texts;
@@ -203,8 +201,8 @@ xml_iter(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:iter", keywords, &tag)) {
         return NULL;
     }
-    bool any = tag == Py_None || (PyUnicode_Check(tag) &&
-                                  PyUnicode_EqualToUTF8(tag, "*"));
+    bool any =
+        tag == Py_None || (PyUnicode_Check(tag) && PyUnicode_EqualToUTF8(tag, "*"));
     return new_walk(self, any ? NULL : tag, false);
 }
 

@@ -20,8 +20,8 @@ typedef struct parseobj {
     xml_writer w;
     open_element *open;
     size_t depth, room;
-    PyObject *last;  /* the element that has ended last, whose tail comes; or NULL */
-    PyObject *data;  /* text so far, a str or a list of them; held, or NULL */
+    PyObject *last; /* the element that has ended last, whose tail comes; or NULL */
+    PyObject *data; /* text so far, a str or a list of them; held, or NULL */
     PyObject *root;
 } parseobj;
 
@@ -96,8 +96,7 @@ parse_start(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     if (!is_live(self)) {
         return NULL;
     }
-    if (nargs != 2 || !PyUnicode_CheckExact(args[0]) ||
-        !PyDict_CheckExact(args[1])) {
+    if (nargs != 2 || !PyUnicode_CheckExact(args[0]) || !PyDict_CheckExact(args[1])) {
         PyErr_SetString(PyExc_TypeError, "start() takes a str and a dict");
         return NULL;
     }
@@ -114,16 +113,14 @@ parse_start(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
         self->room = room;
     }
     PyObject *tag = xml_write_text(&self->w, args[0]);
-    PyObject *attrib =
-        tag == NULL ? NULL : xml_write_attrib(&self->w, args[1]);
+    PyObject *attrib = tag == NULL ? NULL : xml_write_attrib(&self->w, args[1]);
     if (attrib == NULL) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_TypeError, "attributes must be str");
         }
         return NULL;
     }
-    self->open[self->depth++] =
-        (open_element){tag, attrib, Py_None, self->w.ndone};
+    self->open[self->depth++] = (open_element){tag, attrib, Py_None, self->w.ndone};
     Py_RETURN_NONE;
 }
 
@@ -142,8 +139,8 @@ parse_end(PyObject *obj, PyObject *Py_UNUSED(tag))
         return NULL;
     }
     const open_element *e = &self->open[self->depth - 1];
-    PyObject *node = xml_write_node(&self->w, e->tag, e->text, e->attrib,
-                                    self->w.ndone - e->first);
+    PyObject *node =
+        xml_write_node(&self->w, e->tag, e->text, e->attrib, self->w.ndone - e->first);
     if (node == NULL || xml_push(&self->w, node) < 0) {
         return NULL;
     }
@@ -286,8 +283,7 @@ core_xml_target(PyObject *module, PyObject *Py_UNUSED(ignored))
     if (self == NULL) {
         return NULL;
     }
-    memset((char *)self + sizeof(PyObject), 0,
-           sizeof(*self) - sizeof(PyObject));
+    memset((char *)self + sizeof(PyObject), 0, sizeof(*self) - sizeof(PyObject));
     self->live = xml_writer_init(&self->w, state) == 0;
     if (!self->live) {
         Py_CLEAR(self);

@@ -23,10 +23,9 @@ xml_is_element(PyObject *obj)
 {
     static const char *const names[] = {"Element", "_Element_Py"};
     PyObject *modules = PyImport_GetModuleDict(); /* borrowed */
-    PyObject *module =
-        modules == NULL || !PyDict_Check(modules)
-            ? NULL
-            : PyDict_GetItemString(modules, "xml.etree.ElementTree");
+    PyObject *module = modules == NULL || !PyDict_Check(modules)
+                           ? NULL
+                           : PyDict_GetItemString(modules, "xml.etree.ElementTree");
     bool found = false;
     if (module == NULL || !PyModule_Check(module)) {
         return false;
@@ -125,8 +124,8 @@ tree_refuse(const copier *c, const char *what, PyObject *obj, const char *why)
     if (place != NULL) {
         bool inside = PyUnicode_GET_LENGTH(place) > 0;
         raise_error(c->w.b.state, "NotShareableError",
-                    "%s%U%san instance of %T cannot be frozen: %s",
-                    inside ? "at " : "", place, inside ? ": " : "", obj, why);
+                    "%s%U%san instance of %T cannot be frozen: %s", inside ? "at " : "",
+                    place, inside ? ": " : "", obj, why);
         Py_DECREF(place);
     }
     return -1;
@@ -173,8 +172,7 @@ tree_attrib_of(copier *c, PyObject *src)
         written = xml_write_attrib(&c->w, attrib);
     }
     if (written == NULL && !PyErr_Occurred()) {
-        tree_refuse(c, ".attrib", attrib,
-               "it must be a dict, of str to str");
+        tree_refuse(c, ".attrib", attrib, "it must be a dict, of str to str");
     }
     Py_DECREF(attrib);
     return written;
@@ -269,8 +267,8 @@ tree_copy(copier *c, PyObject *root)
         l->count++;
         int rc = xml_is_element(child) ? tree_begin(c, child)
                                        : tree_refuse(c, "", child,
-                                                "it is among the children of an "
-                                                "XML element, and is none");
+                                                     "it is among the children of an "
+                                                     "XML element, and is none");
         Py_DECREF(child);
         if (rc < 0) {
             return NULL;
@@ -377,8 +375,7 @@ thaw_begin(thawer *t, PyObject *node)
 {
     if (t->depth == t->room) {
         size_t room = t->room == 0 ? 16 : 2 * t->room;
-        struct thaw_level *more =
-            atoll_realloc(t->levels, room * sizeof(*more));
+        struct thaw_level *more = atoll_realloc(t->levels, room * sizeof(*more));
         if (more == NULL) {
             PyErr_NoMemory();
             return NULL;
@@ -387,11 +384,9 @@ thaw_begin(thawer *t, PyObject *node)
         t->room = room;
     }
     PyObject *tag = thaw_text(t, xml_field(node, XML_TAG));
-    PyObject *attrib =
-        tag == NULL ? NULL : thaw_attrib(t, xml_field(node, XML_ATTRIB));
-    PyObject *element = attrib == NULL ? NULL
-                                       : PyObject_CallFunctionObjArgs(
-                                             t->cls, tag, attrib, NULL);
+    PyObject *attrib = tag == NULL ? NULL : thaw_attrib(t, xml_field(node, XML_ATTRIB));
+    PyObject *element =
+        attrib == NULL ? NULL : PyObject_CallFunctionObjArgs(t->cls, tag, attrib, NULL);
     Py_XDECREF(tag);
     Py_XDECREF(attrib);
     if (element == NULL ||
@@ -407,8 +402,7 @@ thaw_begin(thawer *t, PyObject *node)
 static int
 tree_append(thawer *t, PyObject *parent, PyObject *child)
 {
-    PyObject *done =
-        PyObject_CallMethodObjArgs(parent, t->append, child, NULL);
+    PyObject *done = PyObject_CallMethodObjArgs(parent, t->append, child, NULL);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }

@@ -48,8 +48,7 @@ xml_write_attrib(xml_writer *w, PyObject *attrib)
             return NULL;
         }
     }
-    void *to = frozen_take(&w->b, frozen_mapping_size(count, false),
-                           CHUNKS_PLAIN);
+    void *to = frozen_take(&w->b, frozen_mapping_size(count, false), CHUNKS_PLAIN);
     if (to == NULL) {
         return NULL;
     }
@@ -92,8 +91,7 @@ xml_write_node(xml_writer *w, PyObject *tag, PyObject *text, PyObject *attrib,
         }
         children = frozen_write_tuple(to, (Py_ssize_t)count);
         w->ndone -= count;
-        memcpy(items_of(children), w->done + w->ndone,
-               count * sizeof(PyObject *));
+        memcpy(items_of(children), w->done + w->ndone, count * sizeof(PyObject *));
         if (frozen_seal(children) < 0) {
             return NULL;
         }

@@ -44,7 +44,7 @@ typedef struct elementobj {
     core_state *state;   /* lives as long as the type */
     frozen_graph *graph; /* counted; `node` is its, or of one that it holds */
     PyObject *node;
-    bool native;         /* this interpreter pins it, so its str may be given out */
+    bool native; /* this interpreter pins it, so its str may be given out */
     PyObject *weakrefs;
     struct elementobj *next; /* in the bucket of state->frozen->elements */
 } elementobj;
@@ -57,8 +57,7 @@ int xml_add_types(core_state *state);
 
 /* The wrapper of a node: a new reference, the same object as long as one is alive.
  * `g` is counted for it; `native`: it is pinned. NULL with MemoryError. */
-PyObject *xml_element(core_state *state, frozen_graph *g, PyObject *node,
-                      bool native);
+PyObject *xml_element(core_state *state, frozen_graph *g, PyObject *node, bool native);
 /* The same for another node of the same graph. */
 static inline PyObject *
 xml_other(const elementobj *self, PyObject *node)
@@ -84,9 +83,9 @@ PyObject *xml_itertext(PyObject *self, PyObject *ignored);
 /* --- writing */
 
 typedef struct xml_writer {
-    builder b;             /* of it only what writes leaves is used */
-    PyObject *no_attrib;   /* the empty mapping of this graph, or NULL */
-    PyObject **done;       /* elements whose parent is not complete */
+    builder b;           /* of it only what writes leaves is used */
+    PyObject *no_attrib; /* the empty mapping of this graph, or NULL */
+    PyObject **done;     /* elements whose parent is not complete */
     size_t ndone, room;
 } xml_writer;
 
@@ -101,8 +100,8 @@ PyObject *xml_write_attrib(xml_writer *w, PyObject *attrib);
 /* An element of the topmost `count` of `done`, which it takes away. All but the tail,
  * which is set later, before xml_seal(). Its tag, text and attributes are written
  * already. NULL with MemoryError. */
-PyObject *xml_write_node(xml_writer *w, PyObject *tag, PyObject *text,
-                         PyObject *attrib, size_t count);
+PyObject *xml_write_node(xml_writer *w, PyObject *tag, PyObject *text, PyObject *attrib,
+                         size_t count);
 
 /* Set the text after an element, which is not sealed. */
 void xml_set_tail(PyObject *node, PyObject *tail);

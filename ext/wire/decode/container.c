@@ -165,8 +165,8 @@ dec_list(decoder *d, Py_ssize_t count, bool memo)
     for (Py_ssize_t i = 0; i < count;) {
         if (is_run(*at)) {
             d->at = at;
-            Py_ssize_t run = dec_list_run(
-                d, obj, Py_SIZE(list) == i && list->allocated >= count);
+            Py_ssize_t run =
+                dec_list_run(d, obj, Py_SIZE(list) == i && list->allocated >= count);
             if (run < 0) {
                 goto error;
             }
@@ -224,9 +224,8 @@ new_form(decoder *d)
     if (d->nforms == d->form_room) {
         bool first = d->forms == d->forms_small;
         size_t room = d->form_room * 4;
-        dict_form *more = first
-                              ? atoll_alloc(room * sizeof(*more))
-                              : atoll_realloc(d->forms, room * sizeof(*more));
+        dict_form *more = first ? atoll_alloc(room * sizeof(*more))
+                                : atoll_realloc(d->forms, room * sizeof(*more));
         if (more == NULL) {
             PyErr_NoMemory();
             return -1;
@@ -258,8 +257,7 @@ new_form(decoder *d)
 
 /* The values for the keys of a form from `i` on, one by one. */
 static int
-dec_values(decoder *d, PyObject *dict, size_t form, Py_ssize_t i,
-           Py_ssize_t count)
+dec_values(decoder *d, PyObject *dict, size_t form, Py_ssize_t i, Py_ssize_t count)
 {
     int rc = 0;
     for (; i < count && rc == 0; i++) {
@@ -315,8 +313,7 @@ dec_formed(decoder *d, bool first, bool memo)
 {
     /* The dict has its number before its keys have theirs. */
     size_t form = first ? d->nforms : dec_u32(d);
-    Py_ssize_t count =
-        first ? *d->at : PyTuple_GET_SIZE(d->forms[form].names);
+    Py_ssize_t count = first ? *d->at : PyTuple_GET_SIZE(d->forms[form].names);
     bool table = layout_writes(d->state, count) && is_unseen(d, memo);
     PyObject *dict = table ? PyDict_New() : compat_dict_presized(count);
     int rc = dict == NULL ? -1 : dec_number(d, memo, dict);
@@ -381,15 +378,13 @@ static inline bool
 is_str_next(const decoder *d)
 {
     int tag = *d->at & ~MEMO;
-    return tag == TAG_KEY8 || tag == TAG_ASCII8 || tag == TAG_STR ||
-           tag == TAG_REF;
+    return tag == TAG_KEY8 || tag == TAG_ASCII8 || tag == TAG_STR || tag == TAG_REF;
 }
 
 static PyObject *
 dec_dict(decoder *d, Py_ssize_t count, bool memo)
 {
-    bool table = layout_writes(d->state, count) && is_unseen(d, memo) &&
-                 is_str_next(d);
+    bool table = layout_writes(d->state, count) && is_unseen(d, memo) && is_str_next(d);
     PyObject *dict = table ? PyDict_New() : compat_dict_presized(count);
     if (dict == NULL || dec_number(d, memo, dict) < 0 ||
         (table ? dec_table(d, dict, count) : dec_pairs(d, dict, count)) < 0) {

@@ -1,4 +1,5 @@
-/* Messages to Python objects: the decoder, and atoms. See wire/decode/decoder.h, wire/form.h. */
+/* Messages to Python objects: the decoder, and atoms. See wire/decode/decoder.h,
+ * wire/form.h. */
 #include "wire/decode/decoder.h"
 
 #include "cpython/adopt.h"
@@ -38,7 +39,8 @@ static void
 decoder_fini(decoder *d)
 {
     if (d->linked) {
-        /* As in wire/encode/encoder.c: other threads may have come and gone meanwhile. */
+        /* As in wire/encode/encoder.c: other threads may have come and gone meanwhile.
+         */
         decoder **link = &d->state->wire->decoders;
         while (*link != d) {
             link = &(*link)->outer;
@@ -259,8 +261,8 @@ dec_decode(core_state *state, atoll_msg *msg, bool *kept)
     PyObject *exc = obj == NULL ? PyErr_GetRaisedException() : NULL;
     decoder_fini(&d);
     if (kept != NULL && exc != NULL) {
-        *kept = PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) &&
-                is_whole(msg);
+        *kept =
+            PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) && is_whole(msg);
     }
     if (msg->drop == wire_drop_block && (kept == NULL || !*kept)) {
         wire_drop_handles(msg->u.heap.ptr);
@@ -293,8 +295,7 @@ xfer_noted_handle(core_state *state, xfer_handle_kind kind,
     unsigned long thread = PyThread_get_thread_ident();
     for (decoder *d = state->wire->decoders; d != NULL; d = d->outer) {
         for (size_t i = 0; d->thread == thread && i < d->nhandles; i++) {
-            if (d->handles[i].kind == kind &&
-                matches(d->handles[i].ptr, id)) {
+            if (d->handles[i].kind == kind && matches(d->handles[i].ptr, id)) {
                 return d->handles[i].ptr;
             }
         }

@@ -136,8 +136,7 @@ static inline PyObject *
 dec_ascii(const unsigned char *data, size_t length)
 {
     if (length < 2) { /* CPython has these already */
-        return PyUnicode_FromStringAndSize((const char *)data,
-                                           (Py_ssize_t)length);
+        return PyUnicode_FromStringAndSize((const char *)data, (Py_ssize_t)length);
     }
     PyObject *str = PyUnicode_New((Py_ssize_t)length, 127);
     if (str != NULL) {

@@ -8,13 +8,11 @@
 static bool
 is_direct(PyTypeObject *type, PyObject *names)
 {
-    if (!(type->tp_flags & Py_TPFLAGS_MANAGED_DICT) &&
-        type->tp_dictoffset == 0) {
+    if (!(type->tp_flags & Py_TPFLAGS_MANAGED_DICT) && type->tp_dictoffset == 0) {
         return true; /* it has slots here: those are the descriptors */
     }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
-        PyObject *found =
-            compat_type_lookup(type, PyTuple_GET_ITEM(names, i));
+        PyObject *found = compat_type_lookup(type, PyTuple_GET_ITEM(names, i));
         if (found != NULL && Py_TYPE(found)->tp_descr_set != NULL) {
             return false;
         }
@@ -76,10 +74,9 @@ new_shape(decoder *d)
         Py_DECREF(type);
         return -1;
     }
-    d->shapes[d->nshapes++] =
-        (shape){.type = (PyTypeObject *)type,
-                .names = names,
-                .direct = is_direct((PyTypeObject *)type, names)};
+    d->shapes[d->nshapes++] = (shape){.type = (PyTypeObject *)type,
+                                      .names = names,
+                                      .direct = is_direct((PyTypeObject *)type, names)};
     return 0;
 }
 
@@ -90,8 +87,7 @@ dec_has_slots(decoder *d, size_t number, bool first)
 {
     shape *s = &d->shapes[number];
     if (s->known == SLOTS_UNKNOWN) {
-        bool found = s->direct &&
-                     layout_slots(d->state, s->type, s->names, s->slots);
+        bool found = s->direct && layout_slots(d->state, s->type, s->names, s->slots);
         s->known = found ? SLOTS_KNOWN : first ? SLOTS_UNKNOWN : SLOTS_NONE;
     }
     return s->known == SLOTS_KNOWN;
@@ -106,9 +102,8 @@ dec_attributes(decoder *d, PyObject *obj, size_t number, bool first)
     PyTypeObject *type = s->type;
     PyObject *names = s->names;
     bool direct = s->direct, entered = false;
-    layout_values *values = dec_has_slots(d, number, first)
-                                ? layout_open(d->state, obj, type)
-                                : NULL;
+    layout_values *values =
+        dec_has_slots(d, number, first) ? layout_open(d->state, obj, type) : NULL;
     PyObject *dict = direct ? NULL : PyObject_GenericGetDict(obj, NULL);
     int rc = direct || dict != NULL ? 0 : -1;
     const unsigned char *at = d->at;

@@ -34,11 +34,9 @@ find_global(PyObject *module, PyObject *qualname)
         return at;
     }
     PyObject *reason = PyErr_GetRaisedException();
-    if (reason == NULL || PyErr_GivenExceptionMatches(reason,
-                                                      PyExc_ImportError) ||
+    if (reason == NULL || PyErr_GivenExceptionMatches(reason, PyExc_ImportError) ||
         PyErr_GivenExceptionMatches(reason, PyExc_AttributeError)) {
-        PyErr_Format(reason == NULL ? PyExc_ImportError
-                                    : (PyObject *)Py_TYPE(reason),
+        PyErr_Format(reason == NULL ? PyExc_ImportError : (PyObject *)Py_TYPE(reason),
                      "this interpreter has no %U.%U, which it has received: "
                      "%S",
                      module, qualname, reason == NULL ? module : reason);
@@ -85,8 +83,8 @@ dec_constant(decoder *d, bool memo)
     dec_link(d);
     /* A view, not a copy: loads() releases it before it returns, so that nobody
      * can keep a hold of our memory. */
-    PyObject *view = PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size,
-                                             PyBUF_READ);
+    PyObject *view =
+        PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ);
     PyObject *key = PyBytes_FromStringAndSize(digest, DIGEST_SIZE);
     PyObject *obj = NULL;
     if (view != NULL && key != NULL) {
@@ -132,7 +130,7 @@ build_dict(decoder *d, PyObject *obj)
     while (*d->at != TAG_END) {
         PyObject *key = dec_object(d);
         PyObject *value = key == NULL ? NULL : dec_object(d);
-        int rc = value == NULL             ? -1
+        int rc = value == NULL            ? -1
                  : PyDict_CheckExact(obj) ? PyDict_SetItem(obj, key, value)
                                           : PyObject_SetItem(obj, key, value);
         Py_XDECREF(key);
@@ -218,8 +216,7 @@ set_state(PyObject *obj, PyObject *setter, PyObject *state)
                      Py_TYPE(obj)->tp_name);
         return -1;
     }
-    if (dict != Py_None && PyDict_GET_SIZE(dict) > 0 &&
-        update_dict(obj, dict) < 0) {
+    if (dict != Py_None && PyDict_GET_SIZE(dict) > 0 && update_dict(obj, dict) < 0) {
         return -1;
     }
     return slots != NULL && slots != Py_None ? set_attributes(obj, slots) : 0;
@@ -285,8 +282,7 @@ make_exception(PyObject *cls, PyObject *args)
         base = base->tp_base;
     }
     PyObject *exc = base->tp_new(type, args, NULL);
-    if (exc != NULL && Py_TYPE(exc) == type &&
-        base->tp_init(exc, args, NULL) < 0) {
+    if (exc != NULL && Py_TYPE(exc) == type && base->tp_init(exc, args, NULL) < 0) {
         Py_CLEAR(exc);
     }
     return exc;
@@ -299,13 +295,11 @@ dec_exception(decoder *d, bool memo)
     int build = dec_u8(d);
     PyObject *func = dec_object(d);
     PyObject *args = func == NULL ? NULL : dec_object(d);
-    PyObject *exc = NULL, *state = NULL, *cause = NULL, *context = NULL,
-             *text = NULL;
+    PyObject *exc = NULL, *state = NULL, *cause = NULL, *context = NULL, *text = NULL;
     dec_link(d);
     PyObject *known = args == NULL ? NULL : dec_known(d);
     if (args != NULL && known == NULL) {
-        exc = build ? make_exception(func, args)
-                    : PyObject_CallObject(func, args);
+        exc = build ? make_exception(func, args) : PyObject_CallObject(func, args);
     }
     Py_XDECREF(func);
     Py_XDECREF(args);
@@ -336,8 +330,7 @@ dec_exception(decoder *d, bool memo)
                                           PACKAGE_PICKLE, "attach_traceback");
         PyObject *done = function == NULL
                              ? NULL
-                             : PyObject_CallFunctionObjArgs(function, exc,
-                                                            text, NULL);
+                             : PyObject_CallFunctionObjArgs(function, exc, text, NULL);
         if (done == NULL) {
             Py_CLEAR(exc);
         }

@@ -47,16 +47,14 @@ enc_int_run(encoder *e, PyObject *const *items, Py_ssize_t left)
     }
     uint32_t count = 0;
     size_t head = 1 + sizeof(count);
-    unsigned char *start =
-        enc_reserve(e, head + (size_t)left * sizeof(int64_t));
+    unsigned char *start = enc_reserve(e, head + (size_t)left * sizeof(int64_t));
     if (start == NULL) {
         return -1;
     }
     unsigned char *at = start + head;
     Py_ssize_t n = 0;
     bool wide = false;
-    for (; n < left && PyLong_CheckExact(items[n]) &&
-           compat_int64(items[n], &value);
+    for (; n < left && PyLong_CheckExact(items[n]) && compat_int64(items[n], &value);
          n++) {
         int32_t narrow = (int32_t)value;
         if (!wide && value != narrow) {
@@ -91,8 +89,7 @@ enc_float_run(encoder *e, PyObject *const *items, Py_ssize_t left)
         return 0;
     }
     uint32_t count = (uint32_t)n;
-    unsigned char *at =
-        enc_reserve(e, 1 + sizeof(count) + count * sizeof(double));
+    unsigned char *at = enc_reserve(e, 1 + sizeof(count) + count * sizeof(double));
     if (at == NULL) {
         return -1;
     }
@@ -109,8 +106,7 @@ enc_float_run(encoder *e, PyObject *const *items, Py_ssize_t left)
 /* If a run of numbers begins at items[0], append it; returns its length, 0 if
  * it is none, -1 with an exception. Runs no code. */
 static inline Py_ssize_t
-enc_run_at(encoder *e, unsigned char **at, PyObject *const *items,
-           Py_ssize_t left)
+enc_run_at(encoder *e, unsigned char **at, PyObject *const *items, Py_ssize_t left)
 {
     bool is_int = PyLong_CheckExact(items[0]);
     if (left < RUN_MIN || (!is_int && !PyFloat_CheckExact(items[0]))) {
@@ -118,8 +114,8 @@ enc_run_at(encoder *e, unsigned char **at, PyObject *const *items,
     }
     left = left < UINT32_MAX ? left : UINT32_MAX;
     e->at = *at;
-    Py_ssize_t run = is_int ? enc_int_run(e, items, left)
-                            : enc_float_run(e, items, left);
+    Py_ssize_t run =
+        is_int ? enc_int_run(e, items, left) : enc_float_run(e, items, left);
     *at = e->at;
     return run;
 }
@@ -170,8 +166,7 @@ enc_list(encoder *e, PyObject *obj, int memo)
     while (i < count && i < PyList_GET_SIZE(obj)) {
         PyObject **items = ((PyListObject *)obj)->ob_item + i;
         Py_ssize_t left = PyList_GET_SIZE(obj) - i;
-        Py_ssize_t run = enc_run_at(e, &at, items,
-                                    left < count - i ? left : count - i);
+        Py_ssize_t run = enc_run_at(e, &at, items, left < count - i ? left : count - i);
         if (run == 0) {
             run = enc_item_at(e, &at, *items) < 0 ? -1 : 1;
         }
@@ -199,8 +194,7 @@ is_quiet(PyObject *obj)
 static int
 enc_raise_changed(void)
 {
-    PyErr_SetString(PyExc_RuntimeError,
-                    "a dictionary changed while it was sent");
+    PyErr_SetString(PyExc_RuntimeError, "a dictionary changed while it was sent");
     return -1;
 }
 
@@ -220,13 +214,10 @@ enc_loud_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
 }
 
 static int
-enc_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
-          Py_ssize_t count)
+enc_value(encoder *e, PyObject *dict, PyObject *key, PyObject *value, Py_ssize_t count)
 {
     int done = enc_quick(e, value);
-    return done == 0  ? enc_loud_value(e, dict, key, value, count)
-           : done < 0 ? -1
-                      : 0;
+    return done == 0 ? enc_loud_value(e, dict, key, value, count) : done < 0 ? -1 : 0;
 }
 
 /* A pair whose key may run code: both are held. */
@@ -275,8 +266,7 @@ enc_key(encoder *e, PyObject *key)
 }
 
 static int
-enc_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value,
-         Py_ssize_t count)
+enc_pair(encoder *e, PyObject *dict, PyObject *key, PyObject *value, Py_ssize_t count)
 {
     if (PyUnicode_CheckExact(key)) {
         return enc_key(e, key) < 0 ? -1 : enc_value(e, dict, key, value, count);
@@ -313,8 +303,8 @@ form_of(encoder *e, PyObject *first, Py_ssize_t count)
         e->forms_used = true;
         memset(e->forms, 0, sizeof(e->forms));
     }
-    uint64_t mixed = (((uintptr_t)first >> 4) + (uint64_t)count) *
-                     UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t mixed =
+        (((uintptr_t)first >> 4) + (uint64_t)count) * UINT64_C(0x9E3779B97F4A7C15);
     /* One of some places: which are the same is an accident of addresses, and
      * two forms that put each other out are none. */
     form *place = NULL;
@@ -448,9 +438,8 @@ enc_dict(encoder *e, PyObject *obj, int memo)
             }
         }
     }
-    return enc_head(e, TAG_DICT8, TAG_DICT, memo, count) < 0
-               ? -1
-               : enc_pairs(e, obj, count);
+    return enc_head(e, TAG_DICT8, TAG_DICT, memo, count) < 0 ? -1
+                                                             : enc_pairs(e, obj, count);
 }
 
 static int
@@ -500,8 +489,7 @@ enc_container(encoder *e, PyObject *obj, PyTypeObject *type, int memo)
         return enc_list(e, obj, memo);
     }
     if (type == &PySet_Type || type == &PyFrozenSet_Type) {
-        return enc_set(e, obj,
-                       type == &PySet_Type ? TAG_SET : TAG_FROZENSET, memo);
+        return enc_set(e, obj, type == &PySet_Type ? TAG_SET : TAG_FROZENSET, memo);
     }
 #ifdef COMPAT_FROZENDICT
     if (type == &PyFrozenDict_Type) {

@@ -192,8 +192,7 @@ enc_number(encoder *e, PyObject *obj)
 int
 enc_number_late(encoder *e, PyObject *obj)
 {
-    memo_slot *slot =
-        e->memo.slots == NULL ? NULL : memo_find(&e->memo, obj);
+    memo_slot *slot = e->memo.slots == NULL ? NULL : memo_find(&e->memo, obj);
     if (slot != NULL && slot->obj != NULL) {
         uint32_t index = slot->index;
         return enc_put(e, 1, &index, sizeof(index)) < 0 ? -1 : 1;
@@ -213,8 +212,7 @@ enc_memo(encoder *e, PyObject *obj, int *memo)
     }
     memo_slot *slot = memo_find(&e->memo, obj);
     if (slot->obj != NULL) {
-        return enc_put(e, TAG_REF, &slot->index, sizeof(slot->index)) < 0 ? -1
-                                                                          : 1;
+        return enc_put(e, TAG_REF, &slot->index, sizeof(slot->index)) < 0 ? -1 : 1;
     }
     slot->obj = Py_NewRef(obj);
     slot->index = e->count++;
@@ -342,8 +340,7 @@ raise_refusal(encoder *e)
     PyObject *where = PyUnicode_FromString("");
     for (Py_ssize_t i = e->path == NULL ? 0 : PyList_GET_SIZE(e->path);
          i > 0 && where != NULL; i--) {
-        Py_SETREF(where, PyUnicode_Concat(where,
-                                          PyList_GET_ITEM(e->path, i - 1)));
+        Py_SETREF(where, PyUnicode_Concat(where, PyList_GET_ITEM(e->path, i - 1)));
     }
     PyObject *shown = PyObject_Repr(e->culprit);
     if (shown == NULL) { /* the user's code: anything may come of it */
@@ -352,11 +349,9 @@ raise_refusal(encoder *e)
     }
     if (cls != NULL && where != NULL && shown != NULL) {
         bool inside = PyUnicode_GET_LENGTH(where) > 0;
-        PyErr_Format(cls,
-                     "%s%U%s%.300U cannot be sent to another interpreter%s%S",
+        PyErr_Format(cls, "%s%U%s%.300U cannot be sent to another interpreter%s%S",
                      inside ? "at " : "", where, inside ? ": " : "", shown,
-                     reason == NULL ? "" : ": ",
-                     reason == NULL ? where : reason);
+                     reason == NULL ? "" : ": ", reason == NULL ? where : reason);
     }
     Py_XDECREF(where);
     Py_XDECREF(shown);
@@ -422,10 +417,10 @@ xfer_encode(core_state *state, PyObject *obj, atoll_msg *msg)
     encoder e;
     encoder_init(&e, state);
     PyTypeObject *type = Py_TYPE(obj);
-    int rc = !is_single(type)            ? enc_object(&e, obj)
-             : type == &PyUnicode_Type   ? enc_str(&e, obj, 0)
-             : type == &PyBytes_Type     ? enc_bytes(&e, obj, 0)
-                                         : enc_bytearray(&e, obj, 0);
+    int rc = !is_single(type)          ? enc_object(&e, obj)
+             : type == &PyUnicode_Type ? enc_str(&e, obj, 0)
+             : type == &PyBytes_Type   ? enc_bytes(&e, obj, 0)
+                                       : enc_bytearray(&e, obj, 0);
     return encoder_end(&e, rc, msg);
 }
 
@@ -445,15 +440,14 @@ enc_attempt(encoder *e, PyObject *obj)
 }
 
 int
-xfer_encode_error(core_state *state, PyObject *info, PyObject *exc,
-                  atoll_msg *msg)
+xfer_encode_error(core_state *state, PyObject *info, PyObject *exc, atoll_msg *msg)
 {
     const uint8_t two = 2;
     encoder e;
     message_init(state, msg);
     encoder_init(&e, state);
-    int rc = enc_put(&e, TAG_TUPLE8, &two, 1) < 0 ||
-                     enc_object(&e, info) < 0 || enc_attempt(&e, exc) < 0
+    int rc = enc_put(&e, TAG_TUPLE8, &two, 1) < 0 || enc_object(&e, info) < 0 ||
+                     enc_attempt(&e, exc) < 0
                  ? -1
                  : 0;
     if (encoder_end(&e, rc, msg) == 0) {
@@ -484,9 +478,8 @@ enc_is_plain(core_state *state, PyObject *obj, int depth)
         }
         return all;
     }
-    if ((constant_tag(obj) != 0 && obj != Py_NotImplemented) ||
-        type == &PyLong_Type || type == &PyFloat_Type ||
-        type == &PyComplex_Type || type == &PyUnicode_Type ||
+    if ((constant_tag(obj) != 0 && obj != Py_NotImplemented) || type == &PyLong_Type ||
+        type == &PyFloat_Type || type == &PyComplex_Type || type == &PyUnicode_Type ||
         type == &PyBytes_Type) {
         return true;
     }
@@ -504,11 +497,11 @@ bool
 xfer_is_builtin(core_state *state, PyTypeObject *type)
 {
     const wire_type *known = wire_find_type(state, type);
-    return (known != NULL && known->shareable) || is_container(type) || is_single(type) || type == &PyLong_Type ||
-           type == &PyFloat_Type || type == &PyComplex_Type ||
-           type == &PyBool_Type || type == Py_TYPE(Py_None) ||
-           type == Py_TYPE(Py_Ellipsis) || type == Py_TYPE(Py_NotImplemented) ||
-           type == &PyFunction_Type || type == &PyType_Type ||
-           type == &PyModule_Type || type == &PyPickleBuffer_Type ||
-           type == &PyMemoryView_Type;
+    return (known != NULL && known->shareable) || is_container(type) ||
+           is_single(type) || type == &PyLong_Type || type == &PyFloat_Type ||
+           type == &PyComplex_Type || type == &PyBool_Type ||
+           type == Py_TYPE(Py_None) || type == Py_TYPE(Py_Ellipsis) ||
+           type == Py_TYPE(Py_NotImplemented) || type == &PyFunction_Type ||
+           type == &PyType_Type || type == &PyModule_Type ||
+           type == &PyPickleBuffer_Type || type == &PyMemoryView_Type;
 }

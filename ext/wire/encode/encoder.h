@@ -9,10 +9,10 @@
 
 #include <string.h>
 
-#include "cpython/version.h"
 #include "cpython/dict.h"
-#include "wire/memo.h"
+#include "cpython/version.h"
 #include "wire/form.h"
+#include "wire/memo.h"
 
 #define ENC_ONSTACK 512
 #define ENC_HANDLES 4
@@ -37,8 +37,8 @@ typedef struct encoder {
     block *heap;        /* NULL while all is in `onstack` */
     handle *handles;
     size_t nhandles, handle_room;
-    uint32_t count;   /* objects that were given a number */
-    uint32_t shapes;  /* shapes that were given a number */
+    uint32_t count;  /* objects that were given a number */
+    uint32_t shapes; /* shapes that were given a number */
     uint32_t nforms;
     bool forms_used; /* else they are not initialised */
     form forms[ENC_FORMS];
@@ -49,17 +49,17 @@ typedef struct encoder {
     uint32_t order_number; /* the shape's */
     uint8_t order_count;
     uint8_t order[LAYOUT_SLOTS];
-    PyObject *types;  /* type -> what wire/encode/object.c knows of it, or NULL */
-    PyObject *pickler; /* cloudpickle's, for by_value, or NULL */
-    int by_value;      /* functions and classes being taken apart */
-    PyObject *path;   /* of what cannot cross: the steps, innermost first */
-    PyObject *culprit; /* what cannot cross, or NULL */
+    PyObject *types;       /* type -> what wire/encode/object.c knows of it, or NULL */
+    PyObject *pickler;     /* cloudpickle's, for by_value, or NULL */
+    int by_value;          /* functions and classes being taken apart */
+    PyObject *path;        /* of what cannot cross: the steps, innermost first */
+    PyObject *culprit;     /* what cannot cross, or NULL */
     struct encoder *outer; /* in state->wire->encoders, once linked */
     unsigned long thread;
     bool linked;
-    bool shared; /* for enc_other: others than its holder refer to the object */
+    bool shared;        /* for enc_other: others than its holder refer to the object */
     bool share_buffers; /* PickleBuffers are not copied but shared */
-    bool in_exception; /* the text of the outermost one tells of all */
+    bool in_exception;  /* the text of the outermost one tells of all */
     memo_table memo;
     unsigned char onstack[ENC_ONSTACK];
     handle handles_onstack[ENC_HANDLES];
@@ -189,9 +189,8 @@ constant_tag(PyObject *obj)
 static inline bool
 is_container(PyTypeObject *type)
 {
-    return type == &PyDict_Type || type == &PyList_Type ||
-           type == &PyTuple_Type || type == &PySet_Type ||
-           type == &PyFrozenSet_Type || type == &PySlice_Type
+    return type == &PyDict_Type || type == &PyList_Type || type == &PyTuple_Type ||
+           type == &PySet_Type || type == &PyFrozenSet_Type || type == &PySlice_Type
 #ifdef COMPAT_FROZENDICT
            || type == &PyFrozenDict_Type
 #endif

@@ -10,8 +10,8 @@
 static bool
 is_plain_exception(PyTypeObject *type)
 {
-    static const char *const names[] = {"__reduce__", "__reduce_ex__",
-                                        "__setstate__", "__getstate__"};
+    static const char *const names[] = {"__reduce__", "__reduce_ex__", "__setstate__",
+                                        "__getstate__"};
     PyTypeObject *base = type;
     while (base->tp_flags & Py_TPFLAGS_HEAPTYPE) {
         base = base->tp_base;
@@ -112,12 +112,10 @@ enc_exception(encoder *e, PyObject *obj)
     }
     PyObject *func, *args, *state = Py_None;
     if (!PyTuple_Check(value) ||
-        !PyArg_ParseTuple(value, "OO!|O", &func, &PyTuple_Type, &args,
-                          &state)) {
+        !PyArg_ParseTuple(value, "OO!|O", &func, &PyTuple_Type, &args, &state)) {
         /* It says something else about itself: then only that crosses. */
         PyErr_Clear();
-        int rc = PyTuple_Check(value) ? enc_reduced(e, obj, value)
-                                      : enc_refuse(e, obj);
+        int rc = PyTuple_Check(value) ? enc_reduced(e, obj, value) : enc_refuse(e, obj);
         Py_DECREF(value);
         return rc;
     }
@@ -127,9 +125,9 @@ enc_exception(encoder *e, PyObject *obj)
     if (build && enc_has_slots(Py_TYPE(obj))) {
         PyObject *function =
             enc_helper(&e->state->wire->exception_state, "exception_state");
-        with_slots = function == NULL ? NULL
-                                      : PyObject_CallFunctionObjArgs(
-                                            function, obj, state, NULL);
+        with_slots = function == NULL
+                         ? NULL
+                         : PyObject_CallFunctionObjArgs(function, obj, state, NULL);
         if (with_slots == NULL) {
             Py_DECREF(value);
             return -1;

@@ -79,8 +79,7 @@ correct_module(PyObject **module)
 static int
 correct_interpreters(PyObject *obj, PyObject **module, PyObject *qualname)
 {
-    if (!COMPAT_NO_INTERPRETERS || qualname == NULL ||
-        !PyUnicode_CheckExact(*module) ||
+    if (!COMPAT_NO_INTERPRETERS || qualname == NULL || !PyUnicode_CheckExact(*module) ||
         !PyUnicode_EqualToUTF8(*module, "interpreters")) {
         return 0;
     }
@@ -130,8 +129,7 @@ enc_says_unpicklable(PyObject *obj)
     if (PyErr_ExceptionMatches(PyExc_ValueError)) {
         /* Of ctypes and its like; a method in Python means what it says. */
         PyObject *name = PyUnicode_InternFromString("__reduce__");
-        PyObject *method =
-            name == NULL ? NULL : compat_type_lookup(Py_TYPE(obj), name);
+        PyObject *method = name == NULL ? NULL : compat_type_lookup(Py_TYPE(obj), name);
         Py_XDECREF(name);
         return method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type);
     }
@@ -157,8 +155,7 @@ enc_constant_function(encoder *e, PyObject *obj)
 {
     PyObject *function =
         package_keep(&e->state->wire->constant, PACKAGE_CONSTANT, "constant");
-    PyObject *pair =
-        function == NULL ? NULL : PyObject_CallOneArg(function, obj);
+    PyObject *pair = function == NULL ? NULL : PyObject_CallOneArg(function, obj);
     if (pair == NULL || pair == Py_None) {
         Py_XDECREF(pair);
         return pair == NULL ? -1 : 0;
@@ -169,8 +166,7 @@ enc_constant_function(encoder *e, PyObject *obj)
     if (PyArg_ParseTuple(pair, "y#y#", &digest, &digest_size, &data, &size) &&
         digest_size == DIGEST_SIZE) {
         uint64_t n = (uint64_t)size;
-        unsigned char *at =
-            enc_reserve(e, 1 + DIGEST_SIZE + sizeof(n) + (size_t)size);
+        unsigned char *at = enc_reserve(e, 1 + DIGEST_SIZE + sizeof(n) + (size_t)size);
         if (at != NULL) {
             at[0] = TAG_CONSTANT | MEMO;
             memcpy(at + 1, digest, DIGEST_SIZE);
@@ -192,9 +188,7 @@ enc_by_value(encoder *e, PyObject *obj)
     if (PyFunction_Check(obj)) {
         int done = enc_constant_function(e, obj);
         if (done != 0) {
-            return done > 0             ? 0
-                   : enc_says_unpicklable(obj) ? enc_refuse(e, obj)
-                                           : -1;
+            return done > 0 ? 0 : enc_says_unpicklable(obj) ? enc_refuse(e, obj) : -1;
         }
     }
     PyObject *function = enc_helper(&e->state->wire->by_value, "by_value");
@@ -202,8 +196,7 @@ enc_by_value(encoder *e, PyObject *obj)
         function == NULL
             ? NULL
             : PyObject_CallFunctionObjArgs(
-                  function, obj, e->pickler == NULL ? Py_None : e->pickler,
-                  NULL);
+                  function, obj, e->pickler == NULL ? Py_None : e->pickler, NULL);
     if (pair == NULL) {
         return enc_says_unpicklable(obj) ? enc_refuse(e, obj) : -1;
     }
@@ -231,10 +224,9 @@ is_class_of_constant(PyObject *obj)
 static int
 enc_class_of_constant(encoder *e, PyObject *obj)
 {
-    PyObject *of = obj == (PyObject *)Py_TYPE(Py_None) ? Py_None
-                   : obj == (PyObject *)Py_TYPE(Py_Ellipsis)
-                       ? Py_Ellipsis
-                       : Py_NotImplemented;
+    PyObject *of = obj == (PyObject *)Py_TYPE(Py_None)       ? Py_None
+                   : obj == (PyObject *)Py_TYPE(Py_Ellipsis) ? Py_Ellipsis
+                                                             : Py_NotImplemented;
     uint8_t one = 1, build = 0;
     if (enc_put(e, TAG_CALL | MEMO, &build, 1) < 0 ||
         enc_global(e, (PyObject *)&PyType_Type) < 0 ||

@@ -73,15 +73,13 @@ enc_has_str_keys(PyObject *dict)
 static int
 enc_raise_changed(void)
 {
-    PyErr_SetString(PyExc_RuntimeError,
-                    "an object changed while it was sent");
+    PyErr_SetString(PyExc_RuntimeError, "an object changed while it was sent");
     return -1;
 }
 
 /* Note the order of an instance's values, which is that of a shape. */
 static void
-note_order(encoder *e, PyTypeObject *type, uint32_t number,
-           layout_values *values)
+note_order(encoder *e, PyTypeObject *type, uint32_t number, layout_values *values)
 {
     e->order_type = type;
     e->order_number = number;
@@ -124,8 +122,7 @@ static Py_ssize_t
 enc_new_shape(encoder *e, PyTypeObject *type, PyObject *obj, int memo)
 {
     /* The class first: if it goes by value it may bring shapes of its own. */
-    if (enc_tag(e, TAG_SHAPE | memo) < 0 ||
-        enc_global(e, (PyObject *)type) < 0) {
+    if (enc_tag(e, TAG_SHAPE | memo) < 0 || enc_global(e, (PyObject *)type) < 0) {
         return -1;
     }
     PyObject *names = attribute_names(e, obj, type);
@@ -134,10 +131,8 @@ enc_new_shape(encoder *e, PyTypeObject *type, PyObject *obj, int memo)
     }
     uint32_t count = (uint32_t)PyTuple_GET_SIZE(names), number = e->shapes++;
     PyObject *shape = Py_BuildValue("IO", (unsigned)number, names);
-    int rc = shape == NULL ||
-                     PyDict_SetItem(e->types, (PyObject *)type, shape) < 0
-                 ? -1
-                 : 0;
+    int rc =
+        shape == NULL || PyDict_SetItem(e->types, (PyObject *)type, shape) < 0 ? -1 : 0;
     unsigned char *to = rc < 0 ? NULL : enc_reserve(e, sizeof(count));
     if (to != NULL) {
         memcpy(to, &count, sizeof(count));
@@ -146,8 +141,7 @@ enc_new_shape(encoder *e, PyTypeObject *type, PyObject *obj, int memo)
     for (Py_ssize_t i = 0; i < (Py_ssize_t)count && rc == 0; i++) {
         PyObject *name = PyTuple_GET_ITEM(names, i);
         int name_memo = 0, known = enc_memo(e, name, &name_memo);
-        rc = known < 0 || (known == 0 && enc_str(e, name, name_memo) < 0) ? -1
-                                                                          : 0;
+        rc = known < 0 || (known == 0 && enc_str(e, name, name_memo) < 0) ? -1 : 0;
     }
     Py_XDECREF(shape);
     Py_DECREF(names);
@@ -157,8 +151,7 @@ enc_new_shape(encoder *e, PyTypeObject *type, PyObject *obj, int memo)
 /* Do the attributes, which are in `values` or else in `dict`, have these names,
  * by identity and in this order? */
 static bool
-has_names(PyTypeObject *type, layout_values *values, PyObject *dict,
-          PyObject *names)
+has_names(PyTypeObject *type, layout_values *values, PyObject *dict, PyObject *names)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(names), at = 0, i = 0;
     PyObject *key;
@@ -202,13 +195,10 @@ enc_dict_values(encoder *e, PyObject *obj, Py_ssize_t from, Py_ssize_t count)
         return -1;
     }
     int rc = 0;
-    while (rc == 0 && i < count &&
-           layout_next(e->state, dict, &at, &name, &value)) {
+    while (rc == 0 && i < count && layout_next(e->state, dict, &at, &name, &value)) {
         if (i++ >= from) {
             int done = enc_quick(e, value);
-            rc = done > 0   ? 0
-                 : done < 0 ? -1
-                            : enc_attribute(e, name, value);
+            rc = done > 0 ? 0 : done < 0 ? -1 : enc_attribute(e, name, value);
         }
     }
     if (rc == 0 && (i != count || PyDict_GET_SIZE(dict) != count)) {
@@ -227,8 +217,7 @@ enc_atoms(encoder *e, layout_values *values, Py_ssize_t i, Py_ssize_t count)
     const uint8_t *order = layout_order(values);
     unsigned char *at = e->at;
     int done = 1;
-    while (i < count &&
-           (done = enc_quick_at(e, &at, values->values[order[i]])) > 0) {
+    while (i < count && (done = enc_quick_at(e, &at, values->values[order[i]])) > 0) {
         i++;
     }
     e->at = at;
@@ -238,8 +227,8 @@ enc_atoms(encoder *e, layout_values *values, Py_ssize_t i, Py_ssize_t count)
 /* The values beside an instance from the i-th on, and from where it has a dict
  * with values of its own those: code of a value's may change it. */
 static int
-enc_values(encoder *e, PyObject *obj, PyTypeObject *type,
-           layout_values *values, Py_ssize_t i, Py_ssize_t count)
+enc_values(encoder *e, PyObject *obj, PyTypeObject *type, layout_values *values,
+           Py_ssize_t i, Py_ssize_t count)
 {
     while (values != NULL) {
         if (values->used != count) {
@@ -280,8 +269,7 @@ enc_plain(encoder *e, PyObject *obj, PyObject *shape)
         return enc_reduce(e, obj);
     }
     if (same) {
-        uint32_t number =
-            (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(shape, 0));
+        uint32_t number = (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(shape, 0));
         Py_ssize_t count = PyTuple_GET_SIZE(PyTuple_GET_ITEM(shape, 1));
         if (values != NULL) {
             note_order(e, type, number, values);
@@ -387,16 +375,14 @@ static PyObject *
 enc_registered_reducer(encoder *e, PyTypeObject *type)
 {
     core_state *state = e->state;
-    PyObject *pair =
-        PyDict_GetItemWithError(state->wire->reducers, (PyObject *)type);
+    PyObject *pair = PyDict_GetItemWithError(state->wire->reducers, (PyObject *)type);
     if (pair != NULL || PyErr_Occurred() || state->wire->inherit == NULL ||
         (e->types != NULL && PyDict_Contains(e->types, (PyObject *)type))) {
         return pair;
     }
     /* Reducers that were registered where this interpreter was made are looked
      * up by name when the type is first met: atoll._cross.registry. */
-    PyObject *found =
-        PyObject_CallOneArg(state->wire->inherit, (PyObject *)type);
+    PyObject *found = PyObject_CallOneArg(state->wire->inherit, (PyObject *)type);
     Py_XDECREF(found); /* it is in the dict now, or None */
     return found == NULL || found == Py_None
                ? NULL
@@ -415,9 +401,9 @@ enc_module(encoder *e, PyObject *obj)
         return enc_refuse(e, obj);
     }
     int known = enc_known(e, obj);
-    int rc = known != 0                ? (known < 0 ? -1 : 0)
+    int rc = known != 0             ? (known < 0 ? -1 : 0)
              : PyTuple_Check(value) ? enc_reduced(e, obj, value)
-                                       : enc_refuse(e, obj);
+                                    : enc_refuse(e, obj);
     Py_DECREF(value);
     return rc;
 }
@@ -445,8 +431,7 @@ class_of(encoder *e, PyTypeObject *type)
         known = reducer == NULL ? Py_None : Py_False;
         Py_XDECREF(reducer);
     }
-    return PyDict_SetItem(e->types, (PyObject *)type, known) < 0 ? NULL
-                                                                 : known;
+    return PyDict_SetItem(e->types, (PyObject *)type, known) < 0 ? NULL : known;
 }
 
 int

@@ -64,8 +64,7 @@ is_named(PyObject *func, const char *name)
 static PyObject *
 enc_optional(PyObject *tuple, Py_ssize_t i)
 {
-    PyObject *item =
-        i < PyTuple_GET_SIZE(tuple) ? PyTuple_GET_ITEM(tuple, i) : Py_None;
+    PyObject *item = i < PyTuple_GET_SIZE(tuple) ? PyTuple_GET_ITEM(tuple, i) : Py_None;
     return item == Py_None ? NULL : item;
 }
 
@@ -108,10 +107,8 @@ enc_state(encoder *e, PyObject *state)
     /* "['name']" to ".name" */
     PyObject *step = PyList_GET_ITEM(e->path, last);
     Py_ssize_t length = PyUnicode_GET_LENGTH(step);
-    PyObject *name =
-        length > 4 ? PyUnicode_Substring(step, 2, length - 2) : NULL;
-    PyObject *dotted =
-        name == NULL ? NULL : PyUnicode_FromFormat(".%U", name);
+    PyObject *name = length > 4 ? PyUnicode_Substring(step, 2, length - 2) : NULL;
+    PyObject *dotted = name == NULL ? NULL : PyUnicode_FromFormat(".%U", name);
     if (dotted != NULL) {
         PyList_SetItem(e->path, last, dotted); /* steals */
     }
@@ -137,10 +134,10 @@ enc_reduced(encoder *e, PyObject *obj, PyObject *value)
     PyObject *args = PyTuple_GET_ITEM(value, 1);
     PyObject *state = enc_optional(value, 2), *list = enc_optional(value, 3);
     PyObject *dict = enc_optional(value, 4), *setter = enc_optional(value, 5);
-    uint8_t build = (uint8_t)((list != NULL ? BUILD_LIST : 0) |
-                              (dict != NULL ? BUILD_DICT : 0) |
-                              (state != NULL ? BUILD_STATE : 0) |
-                              (setter != NULL ? BUILD_SETTER : 0));
+    uint8_t build =
+        (uint8_t)((list != NULL ? BUILD_LIST : 0) | (dict != NULL ? BUILD_DICT : 0) |
+                  (state != NULL ? BUILD_STATE : 0) |
+                  (setter != NULL ? BUILD_SETTER : 0));
     /* copyreg.__newobj__(cls, *args) is cls.__new__(cls, *args). */
     bool is_new = PyTuple_GET_SIZE(args) > 0 &&
                   PyType_Check(PyTuple_GET_ITEM(args, 0)) &&
@@ -181,8 +178,7 @@ correction_of(PyTypeObject *type)
 {
     for (size_t i = 0; i < Py_ARRAY_LENGTH(corrected); i++) {
         if (strcmp(type->tp_name, corrected[i].name) == 0) {
-            PyObject *module = PyObject_GetAttrString((PyObject *)type,
-                                                      "__module__");
+            PyObject *module = PyObject_GetAttrString((PyObject *)type, "__module__");
             bool same = module != NULL && PyUnicode_Check(module) &&
                         PyUnicode_EqualToUTF8(module, corrected[i].module);
             Py_XDECREF(module);
@@ -212,8 +208,7 @@ enc_reducer_of(core_state *state, PyTypeObject *type)
         if (copyreg == NULL) {
             return NULL;
         }
-        state->wire->copyreg_table =
-            PyObject_GetAttrString(copyreg, "dispatch_table");
+        state->wire->copyreg_table = PyObject_GetAttrString(copyreg, "dispatch_table");
         Py_DECREF(copyreg);
         if (state->wire->copyreg_table == NULL) {
             return NULL;
@@ -243,9 +238,7 @@ enc_call_reduce(core_state *state, PyObject *obj)
         Py_DECREF(reducer);
         return value;
     }
-    return PyErr_Occurred()
-               ? NULL
-               : PyObject_CallMethod(obj, "__reduce_ex__", "i", 5);
+    return PyErr_Occurred() ? NULL : PyObject_CallMethod(obj, "__reduce_ex__", "i", 5);
 }
 
 /* cloudpickle knows some types that pickle does not. A reduce value, or NULL
@@ -255,8 +248,7 @@ enc_call_cloudpickle(core_state *state, PyObject *obj)
 {
     PyObject *reason = PyErr_GetRaisedException();
     PyObject *function = enc_helper(&state->wire->reduce, "reduce");
-    PyObject *value =
-        function == NULL ? NULL : PyObject_CallOneArg(function, obj);
+    PyObject *value = function == NULL ? NULL : PyObject_CallOneArg(function, obj);
     if (value == NULL && reason == NULL) {
         return NULL;
     }
@@ -290,8 +282,7 @@ enc_reduced_name(encoder *e, PyObject *obj, PyObject *name)
         rc = enc_name(e, obj, module, name);
     }
     else if (rc == 0) {
-        PyErr_Format(PyExc_TypeError, "no module has it under the name %R",
-                     name);
+        PyErr_Format(PyExc_TypeError, "no module has it under the name %R", name);
         rc = enc_refuse(e, obj);
     }
     Py_XDECREF(module);

@@ -36,10 +36,8 @@ enc_int(encoder *e, PyObject *obj)
     if (at == NULL) {
         return -1;
     }
-    return PyLong_AsNativeBytes(obj, at, size,
-                                Py_ASNATIVEBYTES_NATIVE_ENDIAN) < 0
-               ? -1
-               : 0;
+    return PyLong_AsNativeBytes(obj, at, size, Py_ASNATIVEBYTES_NATIVE_ENDIAN) < 0 ? -1
+                                                                                   : 0;
 }
 
 /* What is too large for the block: one copy here, none in the receiver. */
@@ -73,8 +71,7 @@ enc_str(encoder *e, PyObject *obj, int memo)
     }
     uint32_t maxchar = PyUnicode_MAX_CHAR_VALUE(obj);
     uint64_t n = length;
-    unsigned char *at =
-        enc_reserve(e, 1 + sizeof(maxchar) + sizeof(n) + bytes);
+    unsigned char *at = enc_reserve(e, 1 + sizeof(maxchar) + sizeof(n) + bytes);
     if (at == NULL) {
         return -1;
     }
@@ -133,8 +130,7 @@ enc_bytes(encoder *e, PyObject *obj, int memo)
 {
     size_t size = (size_t)PyBytes_GET_SIZE(obj);
     if (size >= ADOPT_MIN) {
-        return enc_blob(e, adopt_copy_bytes(PyBytes_AS_STRING(obj), size, false),
-                        memo);
+        return enc_blob(e, adopt_copy_bytes(PyBytes_AS_STRING(obj), size, false), memo);
     }
     if (size > UINT8_MAX) {
         return enc_sized(e, TAG_BYTES | memo, PyBytes_AS_STRING(obj), size);
@@ -177,8 +173,7 @@ enc_own_handle(encoder *e, PyObject *obj, PyTypeObject *type)
 static inline bool
 enc_is_late(PyTypeObject *type)
 {
-    return type == &PyTuple_Type || type == &PyFrozenSet_Type ||
-           type == &PySlice_Type
+    return type == &PyTuple_Type || type == &PyFrozenSet_Type || type == &PySlice_Type
 #ifdef COMPAT_FROZENDICT
            || type == &PyFrozenDict_Type
 #endif
@@ -254,8 +249,7 @@ enc_compound(encoder *e, PyObject *obj)
     if (is_container(type)) {
         return enc_walked(e, obj, type);
     }
-    int done = type == e->order_type ? enc_again(e, obj)
-                                     : enc_whole(e, obj, type);
+    int done = type == e->order_type ? enc_again(e, obj) : enc_whole(e, obj, type);
     if (done != 0) {
         return done < 0 ? -1 : 0;
     }
