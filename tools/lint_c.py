@@ -186,6 +186,21 @@ def check_listed(root: Path, folder: str, suffixes: tuple[str, ...], by: str) ->
                 fault(file.relative_to(root), 1, f"not listed in {by}")
 
 
+def check_columns(root: Path, path: Path, limit: int) -> None:
+    """What clang-format cannot break, a long string say, is broken by hand."""
+    for number, line in enumerate((root / path).read_text("utf-8").splitlines(), 1):
+        if len(line) > limit:
+            fault(path, number, f"{len(line)} columns: more than the {limit} of .clang-format")
+
+
+def column_limit(root: Path) -> int:
+    """What .clang-format says; without one there is no limit."""
+    layout = root / ".clang-format"
+    text = layout.read_text() if layout.is_file() else ""
+    found = re.search(r"^ColumnLimit: (\d+)$", text, re.M)
+    return int(found[1]) if found else sys.maxsize
+
+
 def check_rooms_listed(root: Path) -> None:
     """As check_listed, for the folders of ext/ and python/."""
     for top, suffixes in ("ext", {".c"}), ("python", {".py", ".pyi"}):
@@ -245,12 +260,14 @@ def main() -> int:
         return 1 if faults else 0
 
     graph: dict[str, list[str]] = {}
+    limit = column_limit(root)
     count = 0
     for folder in C_DIRS:
         for file in sorted((root / folder).rglob("*")):
             if file.suffix in C_SUFFIXES and file.is_file():
                 path = file.relative_to(root)
                 included = check_c(root, path)
+                check_columns(root, path, limit)
                 if path.parent.as_posix() == "core/src" and path.suffix == ".h":
                     graph[path.name] = included
                 count += 1

@@ -34,6 +34,7 @@ doors = ["pool.h"]
 """
 
 HOUSE = {
+    ".clang-format": "ColumnLimit: 88\n",
     "tools/rooms.toml": TABLE,
     "ext/base/base.h": "int base_one(void);\n",
     "ext/base/base.c": '#include "base/base.h"\nint base_one(void) { return 1; }\n',
@@ -124,6 +125,7 @@ def test_a_house_without_a_fault(house):
         ("ext/hall/hall.h", "", "in no room"),
         ("ext/hall.h", "", "in no room"),
         ("ext/pool/pool.c", "\n" * 800, "longer than 800 lines"),
+        ("ext/pool/pool.c", "/* " + 90 * "a" + " */\n", "more than the 88 of .clang-format"),
         ("ext/pool/pool.c", "void f(void) { usleep(1); }\n", "nothing sleeps"),
         ("ext/pool/pool.c", "#include <pthread.h>\n", "only in core/src/port_*.c"),
         ("ext/pool/pool.c", "#include <stdatomic.h>\n", "atomics only"),
