@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3; otherwise the newest CPython 3.13 to 3.15 is used.
 
 .DEFAULT_GOAL := help
-export PYTHON BUILD PYTEST_ARGS DEMO_ARGS BENCH_ARGS SOAK_SECONDS
+export PYTHON BUILD ROOM PYTEST_ARGS TEST_JOBS DEMO_ARGS BENCH_ARGS SOAK_SECONDS
 
 help:
 	@echo 'make demo       parse the standard library on every core'
@@ -15,7 +15,11 @@ help:
 	@echo 'make build      build and install into build/venv-<version>'
 	@echo 'make test-c     the C tests alone (test-asan, test-tsan: sanitized)'
 	@echo 'make test-aarch64   some of the C tests, cross-compiled, under qemu'
-	@echo 'make test-py    the Python and conformance tests alone'
+	@echo 'make test-py    the Python and conformance tests alone; those of a room'
+	@echo '                (or several) with ROOM=frozen: a folder of tests/py'
+	@echo 'make test-quick what is quick of all tests, for after each edit'
+	@echo 'make test-all   all tests on every CPython that is there'
+	@echo 'make test-debug some rooms on a debug build: PYTHON=/path/to/it'
 	@echo 'make test-py-memory   some of them with debug hooks, and under ASan'
 	@echo 'make fit        joblib with scikit-learn, and Dask, on interpreters'
 	@echo 'make stubtest   the types of the extension against what it has'
@@ -29,7 +33,7 @@ help:
 	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
 	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
 
-build demo test test-c test-py test-py-memory bench check docs fit stubtest \
+build demo test test-quick test-all test-debug test-c test-py test-py-memory bench check docs fit stubtest \
 package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite:
 	@tools/task $@
 
@@ -46,6 +50,6 @@ clean:
 	rm -rf build bench/results.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help build demo test test-c test-asan test-tsan test-aarch64 test-py \
+.PHONY: help build demo test test-quick test-all test-debug test-c test-asan test-tsan test-aarch64 test-py \
   test-py-memory bench check docs clean fit stubtest package-test extensions \
   extensions-soak numpy-suite pandas-suite scipy-suite

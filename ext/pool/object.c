@@ -175,7 +175,7 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
 {
     int64_t limit;
     if (nargs != 5) {
-        PyErr_SetString(PyExc_TypeError, "poolobj_send() takes five arguments");
+        PyErr_SetString(PyExc_TypeError, "submit() takes five arguments");
         return NULL;
     }
     if (!PyCallable_Check(args[1])) {
@@ -203,7 +203,7 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(submit_doc,
-"poolobj_send($self, target, function, args, kwargs, limit, /)\n--\n\n"
+"submit($self, target, function, args, kwargs, limit, /)\n--\n\n"
 "Queue a call. `target` is a subclass of Job, or an object of one without a task;\n"
 "`limit` the seconds that it may run, or None. Returns the Job.");
 

@@ -237,7 +237,7 @@ cond_wait_for(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *
 }
 
 PyDoc_STRVAR(notify_doc,
-"cond_wake($self, /, n=1)\n--\n\n"
+"notify($self, /, n=1)\n--\n\n"
 "Wake the n (int) who have waited longest, or all if they are fewer. Raises\n"
 "RuntimeError if the lock is not held.");
 
@@ -270,7 +270,7 @@ cond_notify(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kw
 }
 
 PyDoc_STRVAR(notify_all_doc,
-"notify_all($self, /)\n--\n\nWake all who wait. As cond_wake() otherwise.");
+"notify_all($self, /)\n--\n\nWake all who wait. As notify() otherwise.");
 
 static PyObject *
 cond_notify_all(PyObject *obj, PyObject *Py_UNUSED(ignored))

@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 # Helpers of tests/py; also for interpreters and processes that are started.
-sys.path.insert(0, str(Path(__file__).parents[1] / "py"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "py" / "helpers"))

@@ -1,5 +1,6 @@
 import gc
 import signal
+from pathlib import Path
 
 import atoll
 import packages
@@ -16,6 +17,17 @@ atoll.warm(0)
 
 # What hangs here says so; and what does not must not be taken for it.
 atoll.detect_deadlocks()
+
+#: What takes longer than 0.3 s: left out by `make test-quick`. A line is
+#: file::function; tools/slow_tests.py writes them from what `make test` has measured.
+SLOW = set(Path(__file__).with_name("slow.txt").read_text().split())
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if f"{item.path.name}::{item.originalname}" in SLOW:
+            item.add_marker("slow")
+
 
 #: The ids of interpreters that a whole module of tests uses.
 KEPT = set()

@@ -230,6 +230,7 @@ full.put("full")
     )
 
 
+@pytest.mark.alone
 def test_a_job_that_cannot_be_interrupted():
     """time.sleep() goes on there; the caller does not wait for it."""
     check_python(
@@ -338,6 +339,7 @@ assert seen > 10, seen
     )
 
 
+@pytest.mark.alone
 def test_a_handler_that_returns_does_not_end_the_wait():
     check_python(
         """

@@ -93,6 +93,7 @@ def test_views_inside_other_objects(way):
     assert got[2].x[0] == 1
 
 
+@pytest.mark.alone
 def test_the_size_of_a_view_costs_nothing(queue):
     """Neither memory nor time: nobody touches the pages."""
     data = bytearray(1 << 30)  # of zero pages, which nobody has touched
@@ -234,6 +235,7 @@ def test_a_main_that_waits_gets_its_memory_back_meanwhile(interp, queue):
 BLOCKED = ["read", "sleep", "get", "lock", "run"]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", BLOCKED)
 def test_an_owner_that_is_blocked_gets_its_memory_back(interp, queue, how):
     released, other = atoll.create_queue(), atoll.create_queue()

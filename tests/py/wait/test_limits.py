@@ -3,6 +3,9 @@
 import pytest
 from support import check_python, run_python
 
+# They take what the machine has.
+pytestmark = pytest.mark.alone
+
 
 def test_no_more_threads():
     """RLIMIT_NPROC counts the threads of a user, but not root's."""

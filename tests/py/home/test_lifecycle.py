@@ -182,6 +182,7 @@ def test_with_raw_threads(interp):
             time.sleep(0.005)
 
 
+@pytest.mark.alone
 def test_dropping_one_with_raw_threads_burns_no_cpu():
     queue = atoll.create_queue()
     interp = atoll.create()

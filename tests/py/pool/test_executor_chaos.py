@@ -16,6 +16,7 @@ SECONDS = 600 if NIGHTLY else 6
 SEED = random.randrange(10**6) if NIGHTLY else 3
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(3 * SECONDS if NIGHTLY else 180)
 @pytest.mark.parametrize("kind", ["pools", "memory"])
 def test_every_future_ends_once(kind):

@@ -225,6 +225,7 @@ def test_nothing_is_left(run, queue):
     until(lambda: count_fds() == fds and count_threads() <= threads)
 
 
+@pytest.mark.alone
 def test_the_loop_sleeps(run, queue):
     async def main():
         async with anyio.create_task_group() as group:

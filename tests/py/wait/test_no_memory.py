@@ -110,6 +110,7 @@ def library(tmp_path_factory):
     return path
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", CASES)
 def test_each_allocation_fails_once(name, library, monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", str(library))

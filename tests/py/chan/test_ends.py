@@ -318,6 +318,7 @@ def test_an_end_in_a_message_of_a_closed_interpreter(interp):
 # ------------------------------------------------------------------------- many
 
 
+@pytest.mark.alone
 def test_a_thousand_threads():
     """close() wakes them all; the figure is in the test's output."""
     count = 1000

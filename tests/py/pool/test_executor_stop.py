@@ -98,6 +98,7 @@ def test_a_time_limit(pool, ready):
     assert (slow.result(SLACK), quick.result(SLACK)) == ("slept", 4)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", [tasks.sleep, tasks.lock_up])
 def test_what_cannot_be_interrupted_is_left_and_replaced(pool, ready, how):
     args = (ready, 3) if how is tasks.sleep else (ready,)

@@ -29,6 +29,7 @@ def test_import_loads_nothing_large():
     }  # fmt: skip
 
 
+@pytest.mark.alone
 def test_import_is_quick():
     """A budget with much room for a slow machine: the best of ten."""
     out = check_python(

@@ -16,6 +16,7 @@ COUNT = 1_000_000 if NIGHTLY else 20_000
 SEED = random.randrange(10**6) if NIGHTLY else 5
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(3600 if NIGHTLY else 120)
 @pytest.mark.parametrize("interrupts", [0, 1], ids=["closed in order", "interrupted"])
 def test_what_goes_in_comes_out_or_is_reported_lost(interrupts):

@@ -240,6 +240,7 @@ def test_from_another_interpreter(interp):
         assert_interrupted(task)
 
 
+@pytest.mark.alone
 def test_sleep_is_not_interrupted(interp):
     """interrupt() returns at once; the interpreter goes on running."""
     asleep = atoll.create_queue()
@@ -352,6 +353,7 @@ def test_one_that_comes_while_the_result_dies(interp):
     interp.exec("after = 1")
 
 
+@pytest.mark.alone
 def test_a_wait_while_the_reply_is_made(interp):
     """An interrupt at that time neither ends that wait nor makes it spin."""
     ready, go = atoll.create_queue(), atoll.create_queue()

@@ -21,6 +21,7 @@ def both_waits():
     ]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("in_thread", [False, True])
 @pytest.mark.parametrize("seconds", [0.001, 0.03, 0.1])
 def test_timeout_is_accurate(seconds, in_thread):
@@ -224,6 +225,7 @@ def test_gil_is_released_while_blocked():
     assert queue.empty()
 
 
+@pytest.mark.alone
 def test_waiting_costs_no_cpu():
     queue = atoll.create_queue()
     tasks = [parked(queue.get) for _ in range(10)]

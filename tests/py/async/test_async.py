@@ -487,6 +487,7 @@ def test_loops_in_many_threads():
         thread.result(30)
 
 
+@pytest.mark.alone
 def test_loop_stays_responsive(queue):
     """While thousands wait, the loop sleeps; what comes is there at once."""
 

@@ -119,6 +119,7 @@ debug_hooks = pytest.mark.skipif(
 )
 
 
+@pytest.mark.alone
 @debug_hooks
 def test_moving_takes_no_time_and_no_memory(queue):
     """A gigabyte of zero pages that nobody touches."""

@@ -12,8 +12,8 @@ import atoll
 import page
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLES = Path(__file__).parents[3] / "examples"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def run(*args, **env):
