@@ -17,6 +17,7 @@ help:
 	@echo 'make test-aarch64   some of the C tests, cross-compiled, under qemu'
 	@echo 'make test-py    the Python and conformance tests alone; those of a room'
 	@echo '                (or several) with ROOM=frozen: a folder of tests/py'
+	@echo 'make test-conformance  the tests of CPython alone'
 	@echo 'make test-quick what is quick of all tests, for after each edit'
 	@echo 'make test-all   all tests on every CPython that is there'
 	@echo 'make test-debug some rooms on a debug build: PYTHON=/path/to/it'
@@ -33,8 +34,9 @@ help:
 	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
 	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
 
-build demo test test-quick test-all test-debug test-c test-py test-py-memory bench check docs fit stubtest \
-package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite:
+build demo test test-quick test-all test-debug test-c test-py test-conformance \
+test-py-memory bench check docs fit stubtest package-test extensions extensions-soak \
+numpy-suite pandas-suite scipy-suite:
 	@tools/task $@
 
 test-asan:
@@ -50,6 +52,6 @@ clean:
 	rm -rf build bench/results.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help build demo test test-quick test-all test-debug test-c test-asan test-tsan test-aarch64 test-py \
-  test-py-memory bench check docs clean fit stubtest package-test extensions \
-  extensions-soak numpy-suite pandas-suite scipy-suite
+.PHONY: help build demo test test-quick test-all test-debug test-c test-asan test-tsan \
+  test-aarch64 test-py test-conformance test-py-memory bench check docs clean fit \
+  stubtest package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite

@@ -124,7 +124,7 @@ def run_theme(theme, args):
 
 def goal_table(goals):
     table = Table(title="Goals", title_justify="left")
-    for heading in ("what", "goal", "measured", "beside it, in the same run"):
+    for heading in ("what", "goal", "measured", "rival or floor, in the same run"):
         table.add_column(heading)
     table.add_column("met")
     said = {True: "[green]yes[/]", False: "[red]NO[/]", None: "n/a"}

@@ -2,14 +2,16 @@
 
     python docs/pictures/draw.py
 
-Boxes are on a grid. Each picture has a light ground of its own, so that it can be read on
-a dark page, too.
+Boxes are on a grid; that of the floors is drawn from tools/rooms.toml. Each picture has a
+light ground of its own, so that it can be read on a dark page, too.
 """
 
+import tomllib
 from html import escape
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ROOMS = HERE.parents[1] / "tools" / "rooms.toml"
 WIDTH = 760
 INK, PALE, LINE = "#1c2329", "#5f6b75", "#8a97a1"
 PLAIN, OURS, WARM, SHARED = "#eef2f4", "#d5efec", "#fbead0", "#e6e3f8"
@@ -191,7 +193,43 @@ def executors():
     return p
 
 
+def needed(rooms, name):
+    """The rooms that `name` may use, but for those that it may use through another one
+    of them: what is left has an arrow."""
+    uses = set(rooms[name]["uses"])
+    return uses - {low for high in uses for low in rooms[high]["uses"]}
+
+
+def floors():
+    with open(ROOMS, "rb") as f:
+        rooms = tomllib.load(f)["rooms"]
+    levels = {}
+    for name, room in rooms.items():
+        levels.setdefault(room["floor"], []).append(name)
+    step, width, height = 62, 128, 34
+    p = Picture("The rooms of ext/: each uses rooms below it", step * len(levels) + 20)
+    top = {floor: 20 + step * i for i, floor in enumerate(sorted(levels, reverse=True))}
+    place = {}
+    for floor, names in levels.items():
+        for i, name in enumerate(names):
+            x = 410 + (i - (len(names) - 1) / 2) * (width + 30) - width / 2
+            place[name] = x, top[floor]
+    for name, (x, y) in place.items():
+        for low in sorted(needed(rooms, name)):
+            to = place[low]
+            p.arrow(x + width / 2, y + height, to[0] + width / 2, to[1] - 1)
+    for floor, y in top.items():
+        p.text(36, y + 22, str(floor), 12, colour=PALE)
+    fills = {"base": WARM, "cpython": WARM, "wait": OURS, "wire": OURS, "module": SHARED}
+    for name, (x, y) in place.items():
+        p.box(x, y, width, height, name, fill=fills.get(name, PLAIN))
+    x, y = place["base"]
+    p.text(x + width + 16, y + 22, "used by all", 12, "start", PALE)
+    return p
+
+
 PICTURES = {
+    "floors": floors,
     "waiting": waiting,
     "transfer": transfer,
     "frozen": frozen,

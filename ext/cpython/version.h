@@ -173,9 +173,9 @@ compat_bytes_no_hash(PyBytesObject *bytes)
     compat_bytes_set_hash(bytes, -1);
 }
 
-/* The layout that cpython/dict.h describes: of these versions, in a build that
- * does not count all references. */
-#if PY_VERSION_HEX < 0x03100000 && SIZEOF_VOID_P == 8 && !defined(Py_REF_DEBUG)
+/* The layout that cpython/dict.h describes: of these versions. (A debug build, which
+ * counts all references, has hooks in its allocator: so nothing is written there.) */
+#if PY_VERSION_HEX < 0x03100000 && SIZEOF_VOID_P == 8
 #define COMPAT_DICT_LAYOUT 1
 #endif
 

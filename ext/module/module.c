@@ -256,8 +256,8 @@ core_clear(PyObject *module)
     return 0;
 }
 
-/* Those who look at the interpreter from outside have to stop before what they look at
- * goes: so the rooms end from the lowest floor up, too. */
+/* End the rooms, from the lowest floor up as they began: those who look at the
+ * interpreter from outside (wait) have to stop before what they look at goes. */
 static void
 core_free(void *module)
 {

@@ -45,9 +45,10 @@ def test_order_is_not_kept():
 
 
 def test_workers_are_interpreters():
-    with atoll.pipeline(range(50), (flowing.where, 3)) as results:
+    many = range(300)  # 0.1 s of work, so that the third has begun before it is done
+    with atoll.pipeline(many, (flowing.where, 3)) as results:
         got = list(results)
-    assert [x for x, _ in got] == list(range(50))
+    assert [x for x, _ in got] == list(many)
     ids = {id for _, id in got}
     assert len(ids) == 3
     assert atoll.get_current().id not in ids

@@ -5,6 +5,7 @@ import contextlib
 import copy
 import gc
 import json
+import os
 import pickle
 import random
 import sys
@@ -15,7 +16,7 @@ import atoll
 import frozenops
 import pytest
 import workers
-from support import HERE, STRESS, check_python
+from support import STRESS, check_python
 
 pytestmark = pytest.mark.usefixtures("no_graph_stays")
 
@@ -316,5 +317,5 @@ READ_ONLY = """
 
 @pytest.mark.parametrize("seed", range(STRESS))
 def test_nothing_writes_to_the_graph(seed):
-    code = READ_ONLY.format(here=HERE, seed=1000 * seed + 3, count=3000)
+    code = READ_ONLY.format(here=os.path.dirname(__file__), seed=1000 * seed + 3, count=3000)
     assert check_python(code, timeout=120, options=("-W", "ignore")) == "done"

@@ -3,6 +3,7 @@
 import copy
 import gc
 import io
+import os
 import pickle
 import random
 import sys
@@ -12,7 +13,7 @@ import xml.etree.ElementTree as ET
 
 import atoll
 import pytest
-from support import HERE, STRESS, Task, check_python, rss_kib
+from support import STRESS, Task, check_python, rss_kib
 
 PyElement = ET._Element_Py
 
@@ -586,7 +587,7 @@ def test_nothing_writes_to_it():
             t.same(atoll.thaw(graph), element)
         print("done")
     """
-    assert check_python(code.format(here=HERE), timeout=100) == "done"
+    assert check_python(code.format(here=os.path.dirname(__file__)), timeout=100) == "done"
 
 
 def test_threads_and_interpreters_read_at_once():

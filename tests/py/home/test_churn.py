@@ -89,7 +89,8 @@ print("done")
     ids=["datetime and sqlite3", "much of the library"],
 )
 def test_with_modules(code):
-    """CPython 3.13 corrupts its heap with the C datetime; see ARCHITECTURE.md.
+    """CPython 3.13 corrupts its heap with the C datetime; see
+    docs/design/interpreters.md.
 
     ATOLL_STRESS=20 makes it 4,000 interpreters.
     """

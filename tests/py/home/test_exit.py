@@ -6,7 +6,15 @@ import textwrap
 import time
 
 import pytest
-from support import HERE, STRESS, check_python, python_args, python_env, run_python
+from support import (
+    HERE,
+    STRESS,
+    check_python,
+    leaves_interpreters,
+    python_args,
+    python_env,
+    run_python,
+)
 
 START = """
 import atoll, os, sys, threading, time
@@ -119,8 +127,25 @@ keep[0].exec('import atexit; atexit.register(print, end="")')""",
     "stdout closed": "start('while True: pass'); sys.stdout.close(); os.close(1)",
 }
 
+# What runs there cannot be stopped, so the interpreter is there until the process is not.
+ABANDONED = (
+    "sleeping",
+    "in a lock",
+    "stubborn loop",
+    "stubborn get",
+    "raw thread asleep",
+    "raw thread blocked in get",
+    "dropped, with a raw thread",
+)
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=leaves_interpreters if name in ABANDONED else ())
+        for name in CASES
+    ],
+)
 def test_exit(name):
     """Status 0, not a word, and soon. Several at once, for more bad luck."""
     code = START + textwrap.dedent(CASES[name])
@@ -150,6 +175,7 @@ def test_exit(name):
     assert best < 15
 
 
+@leaves_interpreters
 def test_ctrl_c_ends_the_patience_at_exit():
     """A thread that never ends is waited for, until Ctrl-C."""
     code = START + textwrap.dedent(

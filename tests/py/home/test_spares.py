@@ -11,6 +11,7 @@ from support import (
     UNDER_ASAN,
     check_python,
     count_threads,
+    leaves_interpreters,
     open_interpreters,
     python_args,
     python_env,
@@ -127,6 +128,7 @@ def test_the_environment_says_how_many(count):
     assert int(done.stdout) == (2 if count == "2" else 0)
 
 
+@leaves_interpreters
 def test_a_forked_child_has_none():
     if UNDER_ASAN:
         pytest.skip("ASan cannot fork with threads")

@@ -17,6 +17,7 @@ from support import (
     UNDER_ASAN,
     count_fds,
     count_threads,
+    leaves_interpreters,
     open_interpreters,
     python_args,
     python_env,
@@ -400,6 +401,7 @@ def test_what_never_ends_is_stopped_at_exit(grace):
     assert time.monotonic() - begin < grace + 5
 
 
+@leaves_interpreters
 def test_what_cannot_be_stopped_does_not_hold_up_the_exit():
     done = run_python(script("""
         ready, stop = atoll.create_queue(), atoll.create_queue()
