@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3; otherwise the newest CPython 3.13 to 3.15 is used.
 
 .DEFAULT_GOAL := help
-export PYTHON BUILD ROOM PYTEST_ARGS TEST_JOBS DEMO_ARGS BENCH_ARGS SOAK_SECONDS
+export PYTHON BUILD ROOM PYTEST_ARGS TEST_JOBS TEST_QUICK DEMO_ARGS BENCH_ARGS SOAK_SECONDS
 
 help:
 	@echo 'make demo       parse the standard library on every core'

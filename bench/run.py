@@ -1,4 +1,5 @@
-"""Run all benchmarks, print what they say, and write it down as JSON.
+"""Run all benchmarks, print what they say, and write it down as JSON. When all of them
+have run, docs/measurements.md and the figures of the README are written, too.
 
     python bench/run.py [--quick] [--only THEME] [--output FILE]
 
@@ -22,20 +23,23 @@ from rich.markup import escape
 from rich.table import Table
 
 BENCH = Path(__file__).resolve().parent
-sys.path.insert(0, str(BENCH / "py"))
+sys.path[:0] = [str(BENCH), str(BENCH / "py")]
 
 import common  # noqa: E402
+import report  # noqa: E402
+from report import show  # noqa: E402
 
 THEMES = {
     "messages": "an int there and back, and one way",
     "transfer": "objects and buffers, there and back, encoded and decoded",
     "frozen": "frozen graphs: made, received, walked",
-    "shared": "one frozen graph for eight workers, beside processes",
+    "shared": "one frozen graph for eight workers, against processes",
     "parked": "hand-over to a receiver that is blocked; blocked for long",
     "pairs": "8 interpreters in 4 pairs",
     "speedup": "pure Python in two interpreters and in two processes",
+    "alternatives": "what else one could use: a worker's start, memory and messages",
     "csp": "select, a ring of processes, many waiters",
-    "executor": "the pool of interpreters beside CPython's pools",
+    "executor": "the pool of interpreters against CPython's pools",
     "tracing": "what atoll.trace() costs",
     "extensions": "NumPy and its stack in interpreters and in processes",
     "joblib": "a grid search of scikit-learn by joblib",
@@ -150,16 +154,6 @@ def number_table(numbers):
     return table
 
 
-def show(value):
-    """`value` with three or four significant digits, and no exponent."""
-    if value == 0 or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    digits = 0
-    while abs(value) * 10**digits < 100 and digits < 6:
-        digits += 1
-    return f"{value:.{digits}f}"
-
-
 def arguments():
     parser = argparse.ArgumentParser(
         description="Run all benchmarks of atoll, one after the other."
@@ -215,6 +209,8 @@ def main():
         console.print(f"{theme}: {THEMES[theme]} …", end="")
         results, reason = run_theme(theme, args)
         console.print(f" {time.monotonic() - began:.0f} s")
+        for one in [*results["numbers"].values(), *results["goals"]]:
+            one["theme"] = theme
         numbers.update(results["numbers"])
         goals += results["goals"]
         if reason is not None:
@@ -229,20 +225,12 @@ def main():
     console.print(f"{met} of {len(goals)} goals met, {where['seconds']} s.")
     for theme in failed:
         console.print(f"[red]Not measured: {theme}.[/]")
-    args.output.write_text(
-        json.dumps(
-            {
-                "environment": where,
-                "goals": goals,
-                "numbers": numbers,
-                "failed": failed,
-            },
-            indent=2,
-            ensure_ascii=False,
-        )
-        + "\n"
-    )
+    data = {"environment": where, "goals": goals, "numbers": numbers, "failed": failed}
+    args.output.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     console.print(f"Written to {args.output}.", soft_wrap=True)
+    if not (failed or args.quick or args.only):
+        report.write(data, THEMES)
+        console.print("docs/measurements.md and the figures of README.md are of this run.")
     if failed or (args.strict and met < len(goals)):
         return 1
     return 0

@@ -1,15 +1,11 @@
 """How Sphinx builds the documentation: `make docs`."""
 
 import re
-import sys
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-sys.path.insert(0, str(DOCS))
-
 import atoll  # noqa: E402
-import measured  # noqa: E402
 
 project = "atoll"
 author = "atoll contributors"
@@ -105,9 +101,6 @@ def read_page(app, docname, source):
     folder = Path(app.env.doc2path(docname)).parent
     text = page_links(source[0], folder)
     text = re.sub(r"^% from (.+)$", taken_from, text, flags=re.MULTILINE)
-    results = ROOT / "bench" / "results.json"
-    if docname == "measurements" and results.exists():
-        text += measured.page(results)
     source[0] = text
 
 

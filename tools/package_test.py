@@ -71,7 +71,11 @@ def check_wheel(wheel):
         info = f"atoll-{version()}.dist-info/"
         data = archive.read(info + "METADATA").decode()
     package = ROOT / "python/atoll"
-    sources = {f"atoll/{path.name}" for path in package.iterdir() if path.is_file()}
+    sources = {
+        f"atoll/{path.relative_to(package)}"
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix in (".py", ".pyi", ".typed")
+    }
     rest = {name for name in names - sources if not name.startswith(info)}
     assert sources <= names, sorted(sources - names)
     assert len(rest) == 1, sorted(rest)

@@ -545,7 +545,10 @@ adopt_all(loading *l, void *root, atoll_why *why)
         }
     }
     for (size_t i = l->plan.count; i-- > 0;) {
-        void *handle = i == 0 ? root : l->copies[i] == NULL ? NULL : handle_of(l, i);
+        void *handle = root;
+        if (i > 0) {
+            handle = l->copies[i] == NULL ? NULL : handle_of(l, i);
+        }
         if (handle != NULL && !space_adopt(l, i, handle, why)) {
             if (i > 0) {
                 dlclose(root);

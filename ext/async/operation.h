@@ -78,7 +78,8 @@ void op_told(opobj *o);
 /* What cancel() does. */
 bool op_cancel(opobj *o);
 
-/* End all of a queue's, so that nothing refers to the queue. */
+/* Cancel every operation of `cq` that waits, and put back what has come; afterwards
+ * none refers to it. May wait, for a moment, for one that is being served. */
 void op_end_all(cqobj *cq);
 
 /* Make the types. 0, or -1 with an exception. */

@@ -111,14 +111,15 @@ compat_make_immortal(PyObject *obj)
 #endif
 }
 
-/* How many digits an exact int has. And: make `to`, new and zeroed, with room for
- * them, an int of the same value, which is not one of CPython's own. */
+/* Return how many digits an exact int has. */
 static inline size_t
 compat_int_digits(PyObject *obj)
 {
     return ((PyLongObject *)obj)->long_value.lv_tag >> _PyLong_NON_SIZE_BITS;
 }
 
+/* Make `to`, new and zeroed, with room for the digits of `from`, an int of the same
+ * value, which is not one of CPython's own. */
 static inline void
 compat_int_copy(PyObject *to, PyObject *from)
 {

@@ -65,8 +65,8 @@ on_pending(void *arg)
 {
     home *h = arg;
     bool mine = atoll_thread_self() == h->host.thread;
-    /* Another thread leaves it to the home's, which takes its turn soon: what it
-     * sets comes at the home's next look but one, and nobody knows where that is. */
+    /* Another thread leaves it to the home's, which takes its turn soon. An exception
+     * set from here would be raised later, where nobody has looked at the place. */
     interrupt_place place = mine ? interrupt_find_place() : PLACE_DELICATE;
     atoll_lock_acquire(&h->lock);
     h->call_in_flight = false;

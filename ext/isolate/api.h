@@ -1,5 +1,6 @@
-/* The functions that copies call instead of others, by whom they replace; each with
- * the isolate as last argument. See isolate/api.c for the table of them. */
+/* The functions that private copies call in place of CPython's and the system's. Each
+ * has the arguments of the one that it replaces, and the isolate after them. The table
+ * of them is in isolate/api.c. */
 #ifndef EXT_ISOLATE_API_H
 #define EXT_ISOLATE_API_H
 

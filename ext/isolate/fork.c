@@ -34,7 +34,12 @@ next_of_ours(fork_entry *e, bool backwards)
     PyInterpreterState *interp = ts == NULL ? NULL : PyThreadState_GetInterpreter(ts);
     atoll_lock_acquire(&lock);
     do {
-        e = e != NULL ? (backwards ? e->before : e->next) : backwards ? last : first;
+        if (e == NULL) {
+            e = backwards ? last : first;
+        }
+        else {
+            e = backwards ? e->before : e->next;
+        }
     } while (e != NULL && e->iso->interp != interp);
     atoll_lock_release(&lock);
     return e;

@@ -63,7 +63,7 @@ class ForkedError(AtollError):
 
 
 class DeadlockError(AtollError):
-    """Everybody who could end this wait waits for ever himself.
+    """Nobody is left who could end this wait: all of them are in waits without end.
 
     The message says who waits for what, and where.
     """

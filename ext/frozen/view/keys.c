@@ -59,12 +59,29 @@ set_compare(PyObject *a, PyObject *b, int op)
     if (others < 0) {
         return NULL;
     }
-    bool fits = op == Py_EQ || op == Py_NE ? mine == others
-                : op == Py_LT              ? mine < others
-                : op == Py_LE              ? mine <= others
-                : op == Py_GT              ? mine > others
-                                           : mine >= others;
-    int in = !fits ? 0 : op == Py_GT || op == Py_GE ? all_in(b, a) : all_in(a, b);
+    /* Sets: a <= b says that all of a's are in b, and so on. */
+    bool fits, contains = false; /* does `a` have to contain `b`? */
+    switch (op) {
+    case Py_LT:
+        fits = mine < others;
+        break;
+    case Py_LE:
+        fits = mine <= others;
+        break;
+    case Py_GT:
+        fits = mine > others, contains = true;
+        break;
+    case Py_GE:
+        fits = mine >= others, contains = true;
+        break;
+    default:
+        fits = mine == others;
+        break;
+    }
+    int in = 0;
+    if (fits) {
+        in = contains ? all_in(b, a) : all_in(a, b);
+    }
     return in < 0 ? NULL : PyBool_FromLong(op == Py_NE ? !in : in);
 }
 

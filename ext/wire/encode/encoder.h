@@ -143,12 +143,13 @@ int enc_str(encoder *e, PyObject *obj, int memo);
  * returned. An object that only its holder refers to is not remembered. */
 int enc_memo(encoder *e, PyObject *obj, int *memo);
 
-/* The two halves of enc_memo, for objects that get their number late: is it
- * known (1, written as a reference)? And: give it a number. */
+/* Write a reference if `obj` has a number: 1, or 0 if it has none. The first half of
+ * enc_memo, for objects that get their number late; -1 with an exception. */
 int enc_known(encoder *e, PyObject *obj);
 
-/* Give an object the next number. -1 with MemoryError. */
+/* Give an object the next number: the second half of enc_memo. -1 with MemoryError. */
 int enc_number(encoder *e, PyObject *obj);
+
 /* The same after its parts, which may have led to it: 1 if it has a number
  * already, and then it is complete. */
 int enc_number_late(encoder *e, PyObject *obj);

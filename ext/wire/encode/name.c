@@ -187,8 +187,11 @@ enc_by_value(encoder *e, PyObject *obj)
     enc_link(e);
     if (PyFunction_Check(obj)) {
         int done = enc_constant_function(e, obj);
-        if (done != 0) {
-            return done > 0 ? 0 : enc_says_unpicklable(obj) ? enc_refuse(e, obj) : -1;
+        if (done > 0) {
+            return 0;
+        }
+        if (done < 0) {
+            return enc_says_unpicklable(obj) ? enc_refuse(e, obj) : -1;
         }
     }
     PyObject *function = enc_helper(&e->state->wire->by_value, "by_value");

@@ -69,7 +69,7 @@ def dump_on_signal(
 def detect_deadlocks(on: bool | None = True) -> bool:
     """Whether waits that nobody is left to end are ended with DeadlockError.
 
-    When everybody who could end a wait is waiting for ever himself, in atoll, there
+    When nobody is left who could end a wait, since all of them wait in atoll, there
     is an error in the program, and without this it hangs. It is always looked for in
     what tasks of spawn() and TaskGroup wait for. With ``detect_deadlocks()``, or
     ATOLL_DETECT_DEADLOCKS=1 in the environment, also in all other waits that begin

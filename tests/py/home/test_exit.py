@@ -16,7 +16,7 @@ from support import (
     run_python,
 )
 
-START = """
+START = '''
 import atoll, os, sys, threading, time
 ready = atoll.create_queue()
 def start(code, count=1):
@@ -31,8 +31,19 @@ def start(code, count=1):
         thread.start()
         ready.get()
         keep.append(interp)
+def start_raw(interp, code):
+    # Until it runs: CPython's own beginning of a thread is fatal at the end of the
+    # process, when the keys of threads have been deleted.
+    interp.prepare_main(ready=ready)
+    interp.exec(f"""if 1:
+        import _thread, atoll, time
+        def run():
+            ready.put(1)
+            {code}
+        _thread.start_new_thread(run, ())""")
+    ready.get()
 keep = []
-"""
+'''
 
 CASES = {
     "idle": "keep = [atoll.create() for _ in range(100)]",
@@ -69,14 +80,13 @@ threading.Thread(target=work).start()
 while True: pass''')""",
     "raw thread asleep": """
 keep = [atoll.create()]
-keep[0].exec('import _thread, time; _thread.start_new_thread(time.sleep, (1000,))')""",
+start_raw(keep[0], "time.sleep(1000)")""",
     "raw thread blocked in get": """
 keep = [atoll.create()]
-keep[0].prepare_main(q=atoll.create_queue())
-keep[0].exec('import _thread; _thread.start_new_thread(q.get, ())')""",
+start_raw(keep[0], "atoll.create_queue().get()")""",
     "dropped, with a raw thread": """
 it = atoll.create()
-it.exec('import _thread, time; _thread.start_new_thread(time.sleep, (1000,))')
+start_raw(it, "time.sleep(1000)")
 del it""",
     "daemon threads that create": """
 def loop():
