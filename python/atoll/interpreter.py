@@ -6,7 +6,6 @@ import _interpreters
 from _weakref import ref  # the module weakref takes longer to import than atoll
 
 from . import _core
-from ._plan import check_name, is_isolated, make_setup
 from .errors import (
     ExecutionFailed,
     InterpreterError,
@@ -364,6 +363,9 @@ def create(
       InterpreterError: CPython or the operating system refused, or a module of
         `preload` cannot be imported.
     """
+    # Not with the module: `import atoll` would take a twentieth longer.
+    from ._plan import check_name, is_isolated, make_setup
+
     setup = make_setup(preload)
     handle = _core._create(check_name(name), is_isolated(extensions), setup)
     return Interpreter._from_handle(handle)
@@ -393,6 +395,8 @@ def warm(
     """
     if count < 0:
         raise ValueError(f"count must be 0 or more, not {count}")
+    from ._plan import is_isolated, make_setup
+
     return _core._warm(count, is_isolated(extensions), make_setup(preload), wait)
 
 
