@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from . import errors
@@ -101,14 +102,19 @@ class _AsyncioHub:
             await self.wait(op, token)
             return True
         late = False
+        loop = sys.modules["asyncio"].get_running_loop()
+        end = monotonic() + seconds
 
         def expire() -> None:
-            nonlocal late
-            if op.cancel() and not token.done():
+            nonlocal late, timer
+            left = end - monotonic()
+            if left > 0:  # uvloop counts milliseconds, from a time that it has noted
+                timer = loop.call_later(max(left, 0.001), expire)
+            elif op.cancel() and not token.done():
                 late = True
                 token.set_result(None)
 
-        timer = sys.modules["asyncio"].get_running_loop().call_later(seconds, expire)
+        timer = loop.call_later(seconds, expire)
         try:
             await self.wait(op, token)
         finally:

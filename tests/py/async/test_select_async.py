@@ -88,6 +88,21 @@ def test_timeouts(run, queue):  # noqa: F811
     run(main)
 
 
+def test_no_timeout_is_early(run):  # noqa: F811
+    """uvloop's timers count from a time that it noted before the coroutine ran."""
+
+    async def main():
+        recv, _send = atoll.create_channel()
+        for tenths in range(20):
+            time.sleep(0.0001 * (tenths % 10))
+            begin = time.monotonic()
+            with pytest.raises(atoll.ChannelTimeout):
+                await atoll.select_async(recv, timeout=0.003)
+            assert time.monotonic() - begin >= 0.003
+
+    run(main)
+
+
 def test_cancelled(run, queue):  # noqa: F811
     async def main():
         recv, send = atoll.create_channel()
