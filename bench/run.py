@@ -29,24 +29,25 @@ import common  # noqa: E402
 import report  # noqa: E402
 from report import show  # noqa: E402
 
+# The README's come first.
 THEMES = {
     "messages": "an int there and back, and one way",
     "transfer": "objects and buffers, there and back, encoded and decoded",
-    "frozen": "frozen graphs: made, received, walked",
+    "alternatives": "what else one could use: a worker's start, memory and messages",
+    "executor": "the pool of interpreters against CPython's pools",
+    "speedup": "pure Python in two interpreters and in two processes",
     "shared": "one frozen graph for eight workers, against processes",
+    "lifecycle": "1,000 interpreters created and closed",
+    "imports": "import atoll",
+    "job": "the job of the demo",
+    "frozen": "frozen graphs: made, received, walked",
     "parked": "hand-over to a receiver that is blocked; blocked for long",
     "pairs": "8 interpreters in 4 pairs",
-    "speedup": "pure Python in two interpreters and in two processes",
-    "alternatives": "what else one could use: a worker's start, memory and messages",
     "csp": "select, a ring of processes, many waiters",
-    "executor": "the pool of interpreters against CPython's pools",
     "tracing": "what atoll.trace() costs",
     "extensions": "NumPy and its stack in interpreters and in processes",
     "joblib": "a grid search of scikit-learn by joblib",
-    "imports": "import atoll",
-    "lifecycle": "1,000 interpreters created and closed",
     "mapping": "atoll map on lines of text",
-    "job": "the job of the demo",
 }
 
 
@@ -216,7 +217,10 @@ def main():
         if reason is not None:
             failed[theme] = reason
             console.print(f"[red]failed:[/] {escape(reason)}")
-    where["seconds"] = round(time.monotonic() - start)
+        where["seconds"] = round(time.monotonic() - start)
+        data = {"environment": where, "goals": goals, "numbers": numbers, "failed": failed}
+        # After each theme, so that Ctrl-C loses only the one that runs.
+        args.output.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     console.print()
     if numbers:
         console.print(number_table(numbers))
@@ -225,8 +229,6 @@ def main():
     console.print(f"{met} of {len(goals)} goals met, {where['seconds']} s.")
     for theme in failed:
         console.print(f"[red]Not measured: {theme}.[/]")
-    data = {"environment": where, "goals": goals, "numbers": numbers, "failed": failed}
-    args.output.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     console.print(f"Written to {args.output}.", soft_wrap=True)
     if not (failed or args.quick or args.only):
         report.write(data, THEMES)
