@@ -457,6 +457,48 @@ core_report(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Before main forks: wait until what writes for interpreters has been imported and
+ * rests. The child would find the lock of a module or of a stream held by a thread that
+ * it does not have. */
+static PyObject *
+output_before_fork(PyObject *Py_UNUSED(none), PyObject *Py_UNUSED(ignored))
+{
+    atoll_lock_acquire(&list.lock);
+    bool begun = list.running;
+    atoll_lock_release(&list.lock);
+    core_state *state = core_state_import();
+    if (state == NULL) {
+        return NULL;
+    }
+    if (!begun && state->output->drain == NULL) {
+        Py_RETURN_NONE;
+    }
+    return package_call(PACKAGE_OUTPUT, "before_fork", "()");
+}
+
+/* Bound to no module, which would live as long as the list of what is called. */
+static PyMethodDef before_fork_def = {"_output_before_fork", output_before_fork,
+                                      METH_NOARGS, NULL};
+
+int
+output_watch_forks(void)
+{
+    PyObject *before = PyCFunction_New(&before_fork_def, NULL);
+    PyObject *posix = before == NULL ? NULL : PyImport_ImportModule("posix");
+    PyObject *function =
+        posix == NULL ? NULL : PyObject_GetAttrString(posix, "register_at_fork");
+    PyObject *none = function == NULL ? NULL : PyTuple_New(0);
+    PyObject *keywords = none == NULL ? NULL : Py_BuildValue("{s:O}", "before", before);
+    PyObject *done = keywords == NULL ? NULL : PyObject_Call(function, none, keywords);
+    Py_XDECREF(done);
+    Py_XDECREF(keywords);
+    Py_XDECREF(none);
+    Py_XDECREF(function);
+    Py_XDECREF(posix);
+    Py_XDECREF(before);
+    return done == NULL ? -1 : 0;
+}
+
 PyMethodDef output_functions[] = {
     {"_peek_output", core_peek, METH_O, peek_doc},
     {"_drop_output", core_drop, METH_O, drop_doc},

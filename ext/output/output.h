@@ -88,6 +88,11 @@ int output_catch_up(core_state *state, uint64_t last);
  * deaf. */
 void output_shutdown(core_state *state);
 
+/* Have main's forks wait for what writes here, from the import of atoll on and not from
+ * when the writer is imported: that may be by another thread, while main forks. In
+ * main. 0, or -1 with an exception. */
+int output_watch_forks(void);
+
 /* Hold the list and the buffers still, for a fork. */
 void output_fork_prepare(void);
 

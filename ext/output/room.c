@@ -13,11 +13,12 @@ static const core_constant output_constants[] = {
 static int
 output_begin(core_state *state)
 {
-    return sink_add_type(state) < 0 ||
-                   core_add_constants(state, output_constants) < 0 ||
-                   PyModule_AddFunctions(state->module, output_functions) < 0
-               ? -1
-               : PyModule_AddFunctions(state->module, sink_functions);
+    if (sink_add_type(state) < 0 || core_add_constants(state, output_constants) < 0 ||
+        PyModule_AddFunctions(state->module, output_functions) < 0 ||
+        PyModule_AddFunctions(state->module, sink_functions) < 0) {
+        return -1;
+    }
+    return state->is_main ? output_watch_forks() : 0;
 }
 
 static int

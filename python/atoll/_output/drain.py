@@ -109,7 +109,8 @@ def _handle(interp: int, data: Any) -> None:
 _held = False  # by the fork under way; written with the lock held
 
 
-def _before_fork() -> None:
+def before_fork() -> None:
+    """Called by the core before main forks, if anything has been printed."""
     global _held
     if _lock.acquire(timeout=_FORK_PATIENCE):
         _held = True
@@ -129,7 +130,6 @@ def _after_fork_in_child() -> None:
 
 
 register_at_fork(
-    before=_before_fork,
     after_in_parent=_after_fork_in_parent,
     after_in_child=_after_fork_in_child,
 )

@@ -300,6 +300,37 @@ def test_forks_while_others_print():
     )
 
 
+def test_a_fork_while_the_writer_is_imported():
+    """By another thread, whose import the child would wait for."""
+    out = check_python(
+        """
+        import atoll, os, sys, threading, time, warnings
+        warnings.simplefilter("ignore")
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == "atoll._output.drain":
+                    begun.set()
+                    time.sleep(0.3)
+        begun = threading.Event()
+        sys.meta_path.insert(0, Slow())
+        interp = atoll.create()
+        thread = threading.Thread(
+            target=interp.exec, args=("import time; print('there'); time.sleep(1)",))
+        thread.start()
+        assert begun.wait(10)
+        pid = os.fork()
+        if pid == 0:
+            with atoll.create() as mine:
+                mine.exec("print('mine')")
+            sys.stdout.flush()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        thread.join()
+        """
+    )
+    assert set(out.split()) == {"there", "mine"}
+
+
 def test_used_only_by_an_interpreter_of_the_standard_library():
     """Main has not imported atoll; its stdout gets the lines all the same."""
     out = check_python(
