@@ -31,6 +31,7 @@ ELSEWHERE = {
     "make demo": "test_examples.py: examples/demo.py",
     "make test": ".ci/run",
     "make bench": "measurements; test_make_knows runs nothing of it",
+    "python bench/run.py": "the same",
     "make check": ".ci/run, step by step",
     "make docs": ".ci/run",
     "make help": "test_make_knows",
