@@ -273,6 +273,7 @@ def test_a_forked_child_has_main_s_streams():
     assert lines.count("before the fork") == 1000
 
 
+@pytest.mark.skipif(UNDER_ASAN, reason="ASan cannot fork with threads")
 def test_forks_while_others_print():
     check_python(
         """
@@ -300,6 +301,7 @@ def test_forks_while_others_print():
     )
 
 
+@pytest.mark.skipif(UNDER_ASAN, reason="ASan cannot fork with threads")
 def test_a_fork_while_the_writer_is_imported():
     """By another thread, whose import the child would wait for."""
     out = check_python(
