@@ -104,6 +104,7 @@ class _AsyncioHub:
         late = False
         loop = sys.modules["asyncio"].get_running_loop()
         end = monotonic() + seconds
+        timer: Any = None
 
         def expire() -> None:
             nonlocal late, timer
