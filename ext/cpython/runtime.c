@@ -81,6 +81,14 @@ runtime_unlock_threads(void)
     }
 }
 
+PyAPI_FUNC(PyObject *) _PyThreadState_GetDict(PyThreadState *);
+
+PyObject *
+runtime_thread_dict(PyThreadState *ts)
+{
+    return _PyThreadState_GetDict(ts);
+}
+
 void
 runtime_unlink(PyInterpreterState *interp)
 {

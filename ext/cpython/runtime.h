@@ -21,6 +21,11 @@ void runtime_lock_threads(void);
 /* Let them come and go again. */
 void runtime_unlock_threads(void);
 
+/* Get the dict of a thread state of the own interpreter, which is made if need be:
+ * borrowed, NULL without memory. Attached. What is in it goes, attached, when the
+ * thread leaves the interpreter. */
+PyObject *runtime_thread_dict(PyThreadState *ts);
+
 /* Take one interpreter out of the list; what it owns is leaked. */
 void runtime_unlink(PyInterpreterState *interp);
 

@@ -6,8 +6,8 @@
 
 /* How long what still runs gets to obey its interrupt. */
 #define EXIT_GRACE_NS INT64_C(1000000000)
-
-static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
+/* And what does not end, once the user has pressed Ctrl-C for it. */
+#define HURRY_NS INT64_C(300000000)
 
 static atoll_err
 exit_wait_ended(void *arg, const atoll_wait *wait)
@@ -15,26 +15,33 @@ exit_wait_ended(void *arg, const atoll_wait *wait)
     return atoll_event_wait(&((home *)arg)->ended, wait);
 }
 
-/* Take it out of CPython's list. False if it is being ended at this moment, or
- * has been: then that is to be waited for. */
+/* Has the user lost his patience? Guarded by main's GIL. */
+static bool hurry;
+
+/* Take it out of CPython's list. False if it is being ended at this moment, which is to
+ * be waited for, unless by `force`; or has been. */
 static bool
-exit_abandon(home *h)
+exit_abandon(home *h, bool force)
 {
     atoll_lock_acquire(&h->lock);
-    bool can = !h->ending && h->state != HOME_ENDED;
+    bool can = h->state != HOME_ENDED && (force || !h->ending);
+    bool closing = h->state == HOME_CLOSING && !h->left;
     if (can) {
         h->abandoned = true;
         if (h->mailbox != NULL) {
             mailbox_kill(h->mailbox);
         }
-        if (h->interp != NULL) {
-            runtime_unlink(h->interp);
+        if (h->listed != NULL) {
+            runtime_unlink(h->listed);
         }
         if (h->isolate != NULL) {
             isolate_abandon(h->isolate); /* there until it has ended */
         }
     }
     atoll_lock_release(&h->lock);
+    if (can && closing && !hurry) {
+        home_say_left(h);
+    }
     return can;
 }
 
@@ -48,6 +55,64 @@ is_hopeless(home *h)
     return hopeless;
 }
 
+/* Until when may it run on? `grace` is that of what runs, `limit` that of closes. */
+static int64_t
+exit_deadline(home *h, int64_t grace, int64_t limit)
+{
+    switch (home_state_now(h)) {
+    case HOME_RUNNING:
+        return is_hopeless(h) ? ATOLL_NOW : grace;
+    case HOME_IDLE:      /* there was no memory to close it */
+    case HOME_LINGERING: /* it ends with views that may be our own */
+        return ATOLL_NOW;
+    default:
+        return limit;
+    }
+}
+
+/* Wait for the end of `h`. -1 with an exception, of a signal handler. */
+static int
+exit_await(core_state *state, home *h, int64_t grace, int64_t limit)
+{
+    atoll_err err = ATOLL_ERR_TIMEOUT;
+    bool runs = home_state_now(h) == HOME_RUNNING;
+    int rc = detach_wait_one(state, exit_wait_ended, h, exit_deadline(h, grace, limit),
+                             NULL, &wait_home_job, h, &err);
+    if (rc == 0 && err != ATOLL_OK && runs && home_state_now(h) == HOME_CLOSING) {
+        /* It has obeyed, and has to wait for its threads now. */
+        rc = detach_wait_one(state, exit_wait_ended, h, limit, NULL, &wait_home_job, h,
+                             &err);
+    }
+    return rc;
+}
+
+/* It has not ended: see that main can, without it. */
+static void
+exit_without(home *h, int64_t limit)
+{
+    const atoll_wait creation = {.deadline = atoll_now() + EXIT_GRACE_NS};
+    const atoll_wait end = {.deadline = limit};
+    atoll_err err;
+    Py_BEGIN_ALLOW_THREADS
+    /* CPython makes one without looking at signals, but soon. */
+    err = atoll_event_wait(&h->created, &creation);
+    if (!exit_abandon(h, false)) {
+        err = atoll_event_wait(&h->gone, &end);
+        if (err != ATOLL_OK) {
+            /* Destructors that do not end. Ending it later would be fatal, but that
+             * takes longer than what main has still to do. */
+            exit_abandon(h, true);
+        }
+    }
+    Py_END_ALLOW_THREADS
+}
+
+void
+home_hurry(void)
+{
+    hurry = true;
+}
+
 int
 home_shutdown_all(core_state *state)
 {
@@ -57,46 +122,35 @@ home_shutdown_all(core_state *state)
         return -1;
     }
     int rc = 0;
-    int64_t grace = ATOLL_FOREVER;
+    int64_t grace = ATOLL_FOREVER, limit;
     Py_BEGIN_ALLOW_THREADS
     callers_note();
     for (home **h = homes; *h != NULL; h++) {
         if (home_ask_to_end(*h)) {
-            grace = atoll_now() + EXIT_GRACE_NS;
+            grace = atoll_now() + (hurry ? HURRY_NS : EXIT_GRACE_NS);
         }
     }
+    limit = hurry ? atoll_now() + HURRY_NS : home_close_limit();
     Py_END_ALLOW_THREADS
     for (home **h = homes; *h != NULL; h++) {
         /* Idle ones end by themselves, once their threads do; a busy one has
          * the grace. Ctrl-C ends the patience with all. */
-        home_state now = home_state_now(*h);
-        int64_t deadline = ATOLL_FOREVER;
-        if (now == HOME_RUNNING) {
-            deadline = is_hopeless(*h) ? ATOLL_NOW : grace;
-        }
-        else if (now == HOME_IDLE || now == HOME_LINGERING) {
-            /* There was no memory to close it; or it ends with views that may
-             * be our own. */
-            deadline = ATOLL_NOW;
-        }
-        atoll_err err = ATOLL_ERR_TIMEOUT;
         if (rc == 0) {
-            rc = detach_wait_one(state, exit_wait_ended, *h, deadline, NULL,
-                                 &wait_home_job, *h, &err);
-        }
-        if (rc < 0 || err != ATOLL_OK || home_state_now(*h) != HOME_ENDED) {
-            if (!exit_abandon(*h)) {
-                Py_BEGIN_ALLOW_THREADS
-                err = atoll_event_wait(&(*h)->gone, &forever);
-                Py_END_ALLOW_THREADS
+            rc = exit_await(state, *h, grace, limit);
+            if (rc < 0) {
+                limit = atoll_now() + HURRY_NS;
+                hurry = true;
             }
+        }
+        if (home_state_now(*h) != HOME_ENDED) {
+            exit_without(*h, limit);
         }
         home_unref(*h);
     }
     Py_BEGIN_ALLOW_THREADS
     home_reap();
     if (rc == 0) {
-        callers_wait(atoll_now() + EXIT_GRACE_NS);
+        callers_wait(atoll_now() + (hurry ? HURRY_NS : EXIT_GRACE_NS));
     }
     Py_END_ALLOW_THREADS
     atoll_free(homes);

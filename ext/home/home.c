@@ -44,6 +44,7 @@ home_unref(home *h)
         mailbox_unref(h->mailbox);
     }
     atoll_free(h->start_error);
+    atoll_free(h->in_way);
     atoll_free(h->name);
     atoll_free(h);
 }
@@ -57,21 +58,30 @@ home_state_now(home *h)
     return state;
 }
 
-job *
-home_current(home *h)
+void
+home_forsake(home *h)
 {
     atoll_lock_acquire(&h->lock);
-    job *j = h->current;
-    if (j != NULL) {
+    job *j = h->state == HOME_RUNNING ? h->current : NULL;
+    if (j != NULL && !j->task && !j->init) {
         job_ref(j);
+        j->unwanted = true;
+        h->hopeless = true;
+    }
+    else {
+        j = NULL;
     }
     atoll_lock_release(&h->lock);
-    return j;
+    if (j != NULL && job_settle(j, JOB_GONE, NULL, 0)) {
+        job_announce(j);
+    }
+    if (j != NULL) {
+        job_unref(j);
+    }
 }
 
-/* Put `j` into an idle home. Called with the lock held. */
-static atoll_err
-submit_locked(home *h, job *j)
+atoll_err
+home_submit_locked(home *h, job *j)
 {
     atoll_msg msg = {.group = -1, .u.heap.ptr = j};
     atoll_wait now = {.deadline = ATOLL_NOW};
@@ -93,7 +103,7 @@ home_submit(home *h, job *j)
     atoll_lock_acquire(&h->lock);
     switch (h->state) {
     case HOME_IDLE:
-        err = submit_locked(h, j);
+        err = home_submit_locked(h, j);
         break;
     case HOME_RUNNING:
         err = ATOLL_ERR_AGAIN;
@@ -107,20 +117,22 @@ home_submit(home *h, job *j)
 }
 
 /* Close it if nobody has a handle and it is idle. Called with the lock held.
- * Without memory for the job it stays, and so does one that has refused, since
- * there is nobody to see it do so again; both are dealt with at process exit. */
+ * Without memory for the job it stays, and is dealt with at process exit. */
 static bool
 close_if_unused_locked(home *h)
 {
     bool wanted = h->handles > 0 && !h->exiting && !h->dismissed;
-    if (wanted || h->state != HOME_IDLE || h->refused) {
+    if (wanted || h->state != HOME_IDLE) {
         return false;
     }
     job *j = job_new(JOB_CLOSE, NULL);
     if (j == NULL) {
         return false;
     }
-    bool closing = submit_locked(h, j) == ATOLL_OK;
+    bool closing = home_submit_locked(h, j) == ATOLL_OK;
+    if (closing) {
+        home_watch_close(h);
+    }
     job_unref(j);
     return closing;
 }
@@ -133,8 +145,7 @@ home_ask_to_end(home *h)
     if (h->state == HOME_RUNNING && h->current->from_main) {
         mute = h->current->muted = true; /* before the interrupt ends it */
     }
-    h->exiting = true;  /* closes as soon as it is idle */
-    h->refused = false; /* one more try */
+    h->exiting = true; /* closes as soon as it is idle */
     close_if_unused_locked(h);
     atoll_lock_release(&h->lock);
     return home_interrupt(h, NULL, mute);
@@ -226,19 +237,23 @@ new_interpreter(home *h)
 }
 
 static void
-becomes_idle_locked(home *h, const job *j)
+becomes_idle_locked(home *h)
 {
     h->current = NULL;
     h->state = HOME_IDLE;
-    h->refused = j != NULL && j->op == JOB_CLOSE;
-    close_if_unused_locked(h);
+    if (h->close_next != NULL) {
+        home_close_next_locked(h);
+    }
+    else {
+        close_if_unused_locked(h);
+    }
 }
 
 void
-home_becomes_idle(home *h, const job *j)
+home_becomes_idle(home *h)
 {
     atoll_lock_acquire(&h->lock);
-    becomes_idle_locked(h, j);
+    becomes_idle_locked(h);
     atoll_lock_release(&h->lock);
 }
 
@@ -266,7 +281,7 @@ next_job(home *h, job *j, job_status status, uint64_t printed)
     atoll_lock_acquire(&h->lock);
     home_employer *employer = h->employer;
     if (employer == NULL) {
-        becomes_idle_locked(h, j);
+        becomes_idle_locked(h);
     }
     atoll_lock_release(&h->lock);
     return employer == NULL ? NULL : employer->ops->next(h, j, status, printed);
@@ -311,16 +326,12 @@ home_serve(home *h, core_state *state, PyThreadState *ts, job *j)
         job *next = next_job(h, j, out.status, printed);
         atoll_lock_acquire(&h->lock);
         bool muted = j->muted;
-        bool stuck = h->refused && h->exiting;
         atoll_lock_release(&h->lock);
         if (!muted) {
             job_announce(j);
         }
         if (j->task) {
             atoll_event_set(&j->over);
-        }
-        if (stuck) {
-            atoll_event_set(&h->ended); /* main need not wait */
         }
         job_unref(j);
         j = next;
@@ -384,6 +395,9 @@ end_interpreter(home *h, PyThreadState *ts)
         atoll_thread_halt();
     }
     Py_EndInterpreter(ts);
+    atoll_lock_acquire(&h->lock);
+    h->listed = NULL;
+    atoll_lock_release(&h->lock);
 }
 
 static void
@@ -402,6 +416,7 @@ home_finish(home *h, job *last)
     h->state = HOME_ENDED;
     h->current = NULL;
     atoll_lock_release(&h->lock);
+    home_unwatch_close(h);
     leave_employer(h);
     home_ref(h); /* the table's goes to the zombies, who may be reaped */
     homes_retire(h);
@@ -430,6 +445,10 @@ home_main(void *arg)
     home *h = arg;
     h->host.thread = atoll_thread_self();
     PyThreadState *ts = new_interpreter(h);
+    atoll_lock_acquire(&h->lock);
+    h->listed = ts == NULL ? NULL : PyThreadState_GetInterpreter(ts);
+    atoll_lock_release(&h->lock);
+    atoll_event_set(&h->created);
     if (ts == NULL) {
         home_finish(h, NULL);
         atoll_event_set(&h->started);
@@ -556,24 +575,35 @@ home_new_spare(const home_plan *plan, home **out)
     return new_home("", plan, true, out);
 }
 
-bool
+/* Let an idle spare be seen, under `*name`, which is swapped with its old one. Called
+ * with the lock held. */
+static void
+show_locked(home *h, char **name)
+{
+    char *old = h->name;
+    h->name = *name;
+    *name = old;
+    h->spare = false;
+    if (h->name[0] != '\0') {
+        atoll_thread_name(h->host.thread, h->name);
+    }
+}
+
+atoll_err
 home_unspare(home *h, const char *name)
 {
     char *copy = core_copy_text(name);
+    if (copy == NULL) {
+        return ATOLL_ERR_NOMEM;
+    }
     atoll_lock_acquire(&h->lock);
-    bool idle = copy != NULL && h->state == HOME_IDLE;
+    bool idle = h->state == HOME_IDLE;
     if (idle) {
-        char *old = h->name;
-        h->name = copy;
-        copy = old;
-        h->spare = false;
-        if (name[0] != '\0') {
-            atoll_thread_name(h->host.thread, name);
-        }
+        show_locked(h, &copy);
     }
     atoll_lock_release(&h->lock);
     atoll_free(copy);
-    return idle;
+    return idle ? ATOLL_OK : ATOLL_ERR_CLOSED;
 }
 
 /* From now on it works for `employer`. */
@@ -586,12 +616,21 @@ home_join_employer(home *h, home_employer *employer, void *place)
     h->employer = employer;
 }
 
-void
-home_employ(home *h, home_employer *employer, void *place)
+atoll_err
+home_employ_spare(home *h, char **name, home_employer *employer, void *place,
+                  job *first)
 {
+    atoll_err err = ATOLL_ERR_CLOSED;
     atoll_lock_acquire(&h->lock);
-    home_join_employer(h, employer, place);
+    if (h->state == HOME_IDLE) {
+        err = first == NULL ? ATOLL_OK : home_submit_locked(h, first);
+    }
+    if (err == ATOLL_OK) {
+        home_join_employer(h, employer, place);
+        show_locked(h, name);
+    }
     atoll_lock_release(&h->lock);
+    return err;
 }
 
 atoll_err

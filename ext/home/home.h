@@ -14,7 +14,8 @@
  *
  * One job at a time: a second exec on a running interpreter is refused, so
  * calls in a circle (A calls B calls A) are an error, not a deadlock. CLOSING
- * goes back to IDLE only when thread states that nobody can end are in the way.
+ * goes back to IDLE only for a caller of close(), when threads that nobody can end are
+ * in the way; without a caller it is left to itself (home/close.c).
  *
  * A home may work for an employer, a pool, which is on a higher floor: it asks that for
  * its next job, and tells it of its beginning and its end (home_employer).
@@ -59,9 +60,10 @@ typedef struct home {
     char *start_error;            /* written before `started` is set */
     char *name;                   /* UTF-8; constant once it is no spare */
     atoll_event started;
-    atoll_event ended; /* or, at process exit, refused: it will not end */
-    atoll_event gone;  /* it has ended */
-    atoll_spin spin;   /* of callers that wait for jobs to be done */
+    atoll_event created; /* CPython has made the interpreter, or has not */
+    atoll_event ended;   /* or it is left to itself, or lingers at process exit */
+    atoll_event gone;    /* it has ended */
+    atoll_spin spin;     /* of callers that wait for jobs to be done */
 
     /* Of the home thread alone. */
     int nice; /* its niceness */
@@ -75,6 +77,7 @@ typedef struct home {
     void *place;  /* in the employer; NULL when it has none (any more) */
     bool counted; /* one of those that the employer waits for at its end */
     bool stray;   /* abandoned, and busy */
+    bool remains; /* left to itself, and counted as such */
 
     /* Guarded by `lock`. */
     atoll_lock lock;
@@ -82,8 +85,10 @@ typedef struct home {
     home_state state;
     job *current;               /* counted; the job under way */
     PyInterpreterState *interp; /* NULL before and after */
-    mailbox *mailbox;           /* counted; NULL until booted */
-    home_loop *loops;           /* its event loops */
+    PyInterpreterState
+        *listed;      /* the same, for as long as CPython's list may have it */
+    mailbox *mailbox; /* counted; NULL until booted */
+    home_loop *loops; /* its event loops */
     /* - the interrupt of the job that runs */
     bool interruptible; /* user code runs */
     bool interrupt_due;
@@ -94,13 +99,18 @@ typedef struct home {
     uint32_t put_off;      /* how often the interrupt was */
     int64_t put_off_since; /* when that began */
     /* - its end */
-    bool exiting;   /* the process exits */
-    bool refused;   /* the last close was refused */
-    bool ending;    /* Py_EndInterpreter has begun */
-    bool abandoned; /* unlinked, must not end */
-    bool dismissed; /* closes when it is idle, even if somebody has handles */
-    bool hopeless;  /* it has not obeyed in its time */
-    bool spare;     /* nobody has it, see home/spare.c */
+    atoll_timer close_timer; /* has a reference of its own while it is set */
+    bool close_watched;      /* it is set */
+    uint32_t closers;        /* how many callers of close() wait for it */
+    job *close_next;         /* counted: their job, while another one runs; or NULL */
+    char *in_way;            /* owned: what keeps it from ending; or NULL */
+    bool left;               /* to itself: nobody waits for its end any more */
+    bool exiting;            /* the process exits */
+    bool ending;             /* Py_EndInterpreter has begun */
+    bool abandoned;          /* unlinked, must not end */
+    bool dismissed;          /* closes when it is idle, even if somebody has handles */
+    bool hopeless;           /* it has not obeyed in its time */
+    bool spare;              /* nobody has it, see home/spare.c */
 } home;
 
 /* Get the home that a party's host is part of, or NULL. */
@@ -193,15 +203,18 @@ atoll_err home_new(const char *name, const home_plan *plan, home **out);
 atoll_err home_new_employed(const char *name, const home_plan *plan,
                             home_employer *employer, void *place);
 
-/* Let a spare work for `employer` from now on, in `place`: takes a reference to it. */
-void home_employ(home *h, home_employer *employer, void *place);
-
 /* Start one that nobody can see yet. As home_new. */
 atoll_err home_new_spare(const home_plan *plan, home **out);
 
-/* Give a spare a name and let it be seen, if it is idle. False if it is not, or without
- * memory. */
-bool home_unspare(home *h, const char *name);
+/* Give a spare a name and let it be seen, if it is idle. CLOSED if it is not; NOMEM. */
+atoll_err home_unspare(home *h, const char *name);
+
+/* The same, and let it work for `employer` in `place`, taking a reference to it, with
+ * `first` (NULL: none) as its first job: all at one moment, before anybody else can
+ * have it do something. With the employer's lock held. `name` is swapped with the old
+ * one. */
+atoll_err home_employ_spare(home *h, char **name, home_employer *employer, void *place,
+                            job *first);
 
 /* Count a reference; give one back. Any thread. */
 void home_ref(home *h);
@@ -230,9 +243,12 @@ has_ended(home *h)
  * running; CLOSED when it is closing or gone; NOMEM. */
 atoll_err home_submit(home *h, job *j);
 
-/* Note that its last job, `j` (NULL: it has just been made), has ended and no other
- * follows. For employers, whose lock may be held, as for the next three. */
-void home_becomes_idle(home *h, const job *j);
+/* Put `j` into an idle home. With its lock held. OK, NOMEM. */
+atoll_err home_submit_locked(home *h, job *j);
+
+/* Note that it has just been made, or its last job has ended, and no other follows. For
+ * employers, whose lock may be held, as for the next three. */
+void home_becomes_idle(home *h);
 
 /* Give a handle back; it closes as soon as it is idle, whoever else has one. */
 void home_dismiss(home *h);
@@ -243,8 +259,58 @@ bool home_is_exiting(home *h);
 /* Note that it has been told to stop and has not. */
 void home_is_hopeless(home *h);
 
-/* Get the job under way, with a reference, or NULL. */
-job *home_current(home *h);
+/* Let the caller of what it runs go: settles the job as GONE. Not of tasks. */
+void home_forsake(home *h);
+
+/* -------------------------------------------------------- its close (home/close.c) */
+
+/* Begin to wait for its close: begins it, or joins one that is under way; if a job
+ * runs, it is begun when that is over, before any other, provided `patient`. OK: the
+ * caller gets the job to wait for, with a reference, and calls home_close_over
+ * afterwards. AGAIN: a job runs. CLOSED: it is gone. NOMEM. */
+atoll_err home_close(home *h, bool patient, job **out);
+
+/* End that wait. A close that has not begun, and that nobody waits for any more, is not
+ * begun. Returns whether it had. */
+bool home_close_over(home *h);
+
+/* Is a close due when the job of now is over? An employer has no further one then. */
+bool home_close_is_due(home *h);
+
+/* Begin that close, in an idle home. With its lock held. */
+void home_close_next_locked(home *h);
+
+/* Give its close, which nobody waits for, its limit from now. With its lock held. */
+void home_watch_close(home *h);
+
+/* End that: it has ended. */
+void home_unwatch_close(home *h);
+
+/* Leave it to itself, if it is closing and no caller of close() waits for it, or the
+ * process exits. Returns whether it is left now. It is said, but for what has only
+ * daemon threads left when the process exits; if it is `late`, in any case. Any thread,
+ * without a GIL or with. */
+bool home_leave(home *h, bool late);
+
+/* Is it left to itself, and has not ended? */
+bool home_remains(home *h);
+
+/* Say, where main's errors go, that it is left to itself, and why. Any thread. */
+void home_say_left(home *h);
+
+/* Copy what keeps it from ending: the caller frees it. NULL without memory. */
+char *home_in_way(home *h);
+
+/* Return the time by which a close that begins now is to be over: the one limit of all
+ * of them, or ATOLL_FOREVER. */
+int64_t home_close_limit(void);
+
+/* Read that limit from the environment. -1 with an exception. */
+int close_read_limit(void);
+
+/* Run a close in the home's thread, attached; fills *out. Returns true if the
+ * interpreter is to end now. */
+bool close_run(home *h, core_state *state, outcome *out);
 
 /* -------------------------------------------------------- the table (home/table.c) */
 
@@ -277,9 +343,10 @@ void home_reap(void);
 
 /* ------------------------------------------------------ spares (home/spare.c) */
 
-/* Take one that is ready: its reference and its handle are the caller's. NULL if
- * there is none. Any thread. */
-home *spare_take(const home_plan *plan, const char *name);
+/* Take one that is ready: its reference and its handle are the caller's, who lets it be
+ * seen (home_unspare, home_employ_spare); until then nobody else has it. NULL if there
+ * is none. Any thread. */
+home *spare_take(const home_plan *plan);
 
 /* Expect that such interpreters are needed: have spares of this kind soon. Keeps a copy
  * of `plan`. Any thread; never fails, at worst there are none. */
@@ -370,6 +437,10 @@ extern PyMethodDef home_functions[];
  * What cannot be stopped within the grace is unlinked from the runtime. Returns
  * -1 with an exception if a signal handler raised. */
 int home_shutdown_all(core_state *state);
+
+/* Have home_shutdown_all be quick: the user has interrupted the end of the program.
+ * With main's GIL. */
+void home_hurry(void);
 
 /* Ask it to end. Returns whether it was running something. Callers that are
  * left in the main interpreter are daemon threads: they stay blocked, as daemon

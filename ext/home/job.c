@@ -414,87 +414,12 @@ cannot_cross(core_state *state)
     return matches;
 }
 
-static size_t
-count_threads(void)
-{
-    size_t count = 0;
-    runtime_lock_threads();
-    PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
-    for (; ts != NULL; ts = PyThreadState_Next(ts)) {
-        count++;
-    }
-    runtime_unlock_threads();
-    return count;
-}
-
-/* How long threads that an extension has started get to come out of Python. */
-#define LEAVE_NS INT64_C(1000000000)
-
-static void
-job_quiesce(const char *how)
-{
-    PyObject *done = boot_call(how, Py_None);
-    if (done == NULL) {
-        PyErr_WriteUnraisable(NULL);
-    }
-    Py_XDECREF(done);
-}
-
-/* Wait for the threads that threading knows; returns how many others are left. */
-static size_t
-join_threads(void)
-{
-    job_quiesce("join_threads");
-    return count_threads() - 1;
-}
-
-/* Wait for the threads that threading knows; then nobody but us may be left:
- * ending the interpreter under a thread's feet is fatal on 3.13 and leaves the
- * thread with freed memory on later versions. */
-static bool
-run_close(core_state *state, outcome *out)
-{
-    struct isolate *iso = state->home->self->isolate;
-    visit_close(state);
-    mailbox_close(state->wait->mailbox); /* a thread state less, for good */
-    size_t others = join_threads();
-    if (others == 0 || state->home->self->isolated) {
-        /* Exit handlers may start threads: not under Py_EndInterpreter. They
-         * also end the daemon threads that packages have. */
-        job_quiesce("run_exit_handlers");
-        others = join_threads();
-    }
-    if (others > 0 && state->home->self->isolated) {
-        job_quiesce("join_daemons");
-    }
-    /* Last, since exit handlers may wait for threads that are to come in. */
-    bool closed = iso == NULL || isolate_close(iso, atoll_now() + LEAVE_NS);
-    others = count_threads() - 1;
-    if (others == 0 && closed) {
-        out->status = JOB_RETURNED;
-        return true;
-    }
-    if (closed && iso != NULL) {
-        isolate_reopen(iso);
-    }
-    mailbox_reopen(state->wait->mailbox);
-    visit_reopen(state);
-    PyObject *count = PyLong_FromSize_t(others);
-    out->status = JOB_REFUSED;
-    if (count == NULL || xfer_encode(state, count, &out->reply) < 0) {
-        out->status = JOB_LOST;
-        PyErr_Clear();
-    }
-    Py_XDECREF(count);
-    return false;
-}
-
 bool
 job_run(home *h, core_state *state, job *j, outcome *out)
 {
     *out = (outcome){.status = JOB_LOST};
     if (j->op == JOB_CLOSE) {
-        return run_close(state, out);
+        return close_run(h, state, out);
     }
     if (compat_begin_main() < 0) {
         PyErr_Clear(); /* the standard library is running it */

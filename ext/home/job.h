@@ -19,13 +19,13 @@ typedef enum job_status {
     JOB_RETURNED, /* reply: the result */
     JOB_RAISED,   /* reply: the error as a tuple, see atoll/_boot.py */
     JOB_UNSENT,   /* reply: why the result cannot cross, a str */
-    JOB_REFUSED,  /* close only; reply: how many threads are in the way */
+    JOB_REFUSED,  /* close only; reply: what is in the way, a str */
     JOB_BUSY,     /* no reply: somebody else runs the interpreter */
     JOB_LOST,     /* no reply: out of memory there */
     /* Of tasks (pool/pool.h) only, and without a reply: */
     JOB_CANCELLED,
     JOB_LATE,   /* it ran longer than it was given */
-    JOB_GONE,   /* its interpreter ended before it began */
+    JOB_GONE,   /* its interpreter ended before it began; or home_forsake */
     JOB_BROKEN, /* its pool has no workers any more */
 } job_status;
 

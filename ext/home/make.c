@@ -49,7 +49,10 @@ core_create(PyObject *module, PyObject *args)
     }
     atoll_err err = ATOLL_OK;
     Py_BEGIN_ALLOW_THREADS
-    h = spare_take(&plan, name);
+    while ((h = spare_take(&plan)) != NULL && home_unspare(h, name) != ATOLL_OK) {
+        home_handle_unref(h); /* it ends, or there is no memory */
+        home_unref(h);
+    }
     if (h == NULL) {
         err = home_new(name, &plan, &h);
     }
@@ -154,7 +157,48 @@ core_set_class(PyObject *module, PyObject *cls)
     return home_set_class(state, cls) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+PyDoc_STRVAR(end_thread_doc,
+"_end_thread(ident, /)\n--\n\n"
+"Have a thread of this interpreter raise SystemExit at its next bytecode.");
+
+static PyObject *
+core_end_thread(PyObject *Py_UNUSED(module), PyObject *ident)
+{
+    unsigned long number = PyLong_AsUnsignedLong(ident);
+    if (number == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return PyBool_FromLong(PyThreadState_SetAsyncExc(number, PyExc_SystemExit) > 0);
+}
+
+PyDoc_STRVAR(close_limit_doc,
+"_close_limit()\n--\n\n"
+"The seconds that a close may take which nobody waits for; None: any.");
+
+static PyObject *
+core_close_limit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    int64_t limit = home_close_limit();
+    return limit == ATOLL_FOREVER
+               ? Py_NewRef(Py_None)
+               : PyFloat_FromDouble((double)(limit - atoll_now()) * 1e-9);
+}
+
+PyDoc_STRVAR(hurry_doc,
+"_hurry()\n--\n\n"
+"The end of the program has been interrupted: end without waiting any longer.");
+
+static PyObject *
+core_hurry(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    home_hurry();
+    Py_RETURN_NONE;
+}
+
 PyMethodDef home_functions[] = {
+    {"_close_limit", core_close_limit, METH_NOARGS, close_limit_doc},
+    {"_end_thread", core_end_thread, METH_O, end_thread_doc},
+    {"_hurry", core_hurry, METH_NOARGS, hurry_doc},
     {"_create", core_create, METH_VARARGS, create_doc},
     {"_find_home", core_find_home, METH_VARARGS, find_home_doc},
     {"_set_interpreter_class", core_set_class, METH_O, set_class_doc},

@@ -198,8 +198,11 @@ raise_running(core_state *state)
 /* What the job has come to, as (status, value): True and the result, False and
  * the error's description. */
 static PyObject *
-outcome_of(core_state *state, job *j)
+outcome_of(core_state *state, const home *h, job *j)
 {
+    if (j->status == JOB_GONE) {
+        return home_raise_gone(state, h);
+    }
     if (j->status == JOB_LOST) {
         return PyErr_NoMemory();
     }
@@ -243,7 +246,7 @@ run_job(homeobj *self, job_op op, PyObject *request)
             homeobj_give_up(h, j);
         }
         else if (output_catch_up(state, j->printed) == 0) {
-            result = outcome_of(state, j);
+            result = outcome_of(state, h, j);
         }
     }
     else if (err == ATOLL_ERR_AGAIN) {
@@ -320,6 +323,18 @@ homeobj_interrupt(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(runs);
 }
 
+PyDoc_STRVAR(forsake_doc,
+"forsake($self, /)\n--\n\n"
+"Let the caller of what runs there go, with InterpreterNotFoundError: the program is\n"
+"ending, and it has not obeyed an interrupt.");
+
+static PyObject *
+homeobj_forsake(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    home_forsake(((homeobj *)obj)->home);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(is_running_doc,
 "is_running($self, /)\n--\n\nSee Interpreter.is_running.");
 
@@ -352,100 +367,72 @@ raise_busy(core_state *state, const home *h, const char *how)
     return NULL;
 }
 
-static atoll_err
-homeobj_wait_over(void *arg, const atoll_wait *wait)
+/* The close was not over at the deadline, though it has `begun`: say what is in the
+ * way. */
+static PyObject *
+raise_late_close(homeobj *self, bool begun)
 {
-    return atoll_event_wait(&((job *)arg)->over, wait);
-}
-
-/* Wait for `j` to be done, a task also to have stopped. 1: it is; 0: not in time;
- * -1: exception. */
-static int
-homeobj_wait_for(homeobj *self, job *j, int64_t deadline)
-{
-    atoll_err err;
-    if (detach_wait_one(self->state, j->task ? homeobj_wait_over : homeobj_wait_done, j,
-                        deadline, &self->home->spin, &wait_home_job, self->home,
-                        &err) < 0) {
-        return -1;
+    if (!begun) {
+        return raise_busy(self->state, self->home, "was still running at the timeout");
     }
-    return err == ATOLL_OK;
-}
-
-/* Hand in the closing job, waiting for a running one if there is a deadline.
- * Returns the job to wait for (counted), or NULL with an exception. */
-static job *
-begin_close(homeobj *self, int64_t deadline)
-{
-    home *h = self->home;
-    for (;;) {
-        job *j = job_new(JOB_CLOSE, NULL);
-        if (j == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-        atoll_err err = home_submit(h, j);
-        if (err == ATOLL_OK) {
-            return j;
-        }
-        job_unref(j);
-        j = home_current(h);
-        if (j == NULL && has_ended(h)) {
-            home_raise_gone(self->state, h);
-            return NULL;
-        }
-        if (err != ATOLL_ERR_AGAIN && err != ATOLL_ERR_CLOSED) {
-            if (j != NULL) {
-                job_unref(j);
-            }
-            raise_err(self->state, err, "interpreter");
-            return NULL;
-        }
-        if (j == NULL) {
-            continue; /* it has just become idle */
-        }
-        if (j->op == JOB_CLOSE) {
-            return j; /* somebody is closing it: wait together */
-        }
-        int rc = deadline == ATOLL_FOREVER ? 0 : homeobj_wait_for(self, j, deadline);
-        job_unref(j);
-        if (rc <= 0) {
-            if (rc == 0) {
-                raise_busy(self->state, h,
-                           deadline == ATOLL_FOREVER
-                               ? "is running; wait for it, interrupt() it, or "
-                                 "give close() a timeout"
-                               : "was still running at the timeout");
-            }
-            return NULL;
-        }
+    char *way = home_in_way(self->home);
+    if (way == NULL) {
+        return PyErr_NoMemory();
     }
+    PyObject *id = PyLong_FromLongLong(self->home->id);
+    if (id != NULL) {
+        raise_error(
+            self->state, "InterpreterError",
+            "interpreter %S is closing but had not ended at the timeout, because "
+            "of %s; close() again to wait longer",
+            id, way);
+        Py_DECREF(id);
+    }
+    atoll_free(way);
+    return NULL;
 }
 
+/* The close has been refused: the reply says because of what. */
+static PyObject *
+raise_refused(homeobj *self, job *j)
+{
+    PyObject *way = j->status == JOB_REFUSED ? xfer_decode(self->state, &j->reply)
+                                             : PyErr_NoMemory();
+    PyObject *id = way == NULL ? NULL : PyLong_FromLongLong(self->home->id);
+    if (id != NULL) {
+        raise_error(self->state, "InterpreterError",
+                    "interpreter %S cannot be closed: it is still used by %S", id, way);
+    }
+    Py_XDECREF(id);
+    Py_XDECREF(way);
+    return NULL;
+}
+
+/* Wait for the close that home_close has begun. */
 static PyObject *
 finish_close(homeobj *self, job *j, int64_t deadline)
 {
-    int rc = homeobj_wait_for(self, j, deadline);
+    home *h = self->home;
+    atoll_err err;
+    int rc = detach_wait_one(self->state, homeobj_wait_done, j, deadline, &h->spin,
+                             &wait_home_job, h, &err);
+    bool begun = home_close_over(h);
     if (rc < 0) {
         return NULL;
     }
-    if (rc == 0) {
-        return raise_busy(self->state, self->home,
-                          "is closing but its threads had not ended at the "
-                          "timeout; close() again to wait longer");
+    if (err != ATOLL_OK) {
+        return raise_late_close(self, begun);
     }
     if (output_catch_up(self->state, j->printed) < 0) {
         return NULL;
     }
-    if (j->status == JOB_RETURNED) {
-        Py_BEGIN_ALLOW_THREADS
-        home_reap();
-        Py_END_ALLOW_THREADS
-        Py_RETURN_NONE;
+    if (j->status != JOB_RETURNED) {
+        return raise_refused(self, j);
     }
-    return raise_busy(self->state, self->home,
-                      "cannot be closed: threads that nobody can join still "
-                      "use it");
+    Py_BEGIN_ALLOW_THREADS
+    home_reap();
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(close_doc, "close($self, timeout, /)\n--\n\nSee Interpreter.close.");
@@ -462,9 +449,18 @@ homeobj_close(PyObject *obj, PyObject *timeout)
         return raise_busy(self->state, self->home,
                           "cannot be closed from within itself");
     }
-    job *j = begin_close(self, deadline);
-    if (j == NULL) {
-        return NULL;
+    job *j;
+    switch (home_close(self->home, deadline != ATOLL_FOREVER, &j)) {
+    case ATOLL_OK:
+        break;
+    case ATOLL_ERR_AGAIN:
+        return raise_busy(self->state, self->home,
+                          "is running; wait for it, interrupt() it, or give close() a "
+                          "timeout");
+    case ATOLL_ERR_CLOSED:
+        return home_raise_gone(self->state, self->home);
+    default:
+        return PyErr_NoMemory();
     }
     PyObject *result = finish_close(self, j, deadline);
     job_unref(j);
@@ -502,6 +498,7 @@ static PyMethodDef homeobj_methods[] = {
     {"call", homeobj_call, METH_O, call_doc},
     {"prepare", homeobj_prepare, METH_O, prepare_doc},
     {"interrupt", homeobj_interrupt, METH_NOARGS, interrupt_doc},
+    {"forsake", homeobj_forsake, METH_NOARGS, forsake_doc},
     {"is_running", homeobj_is_running, METH_NOARGS, is_running_doc},
     {"close", homeobj_close, METH_O, close_doc},
     {"note", homeobj_note, METH_NOARGS, note_doc},

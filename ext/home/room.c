@@ -2,13 +2,44 @@
 #include "home/home.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 #include "atoll/sync.h"
+
+/* ------------------ waits for interpreters: what they are, who could end them */
+
+static void
+home_describe_home_job(const void *object, char *text, size_t size)
+{
+    const home *h = object;
+    snprintf(text, size, "what interpreter %lld '%s' runs", (long long)h->id, h->name);
+}
+
+static bool
+home_may_end(const void *object, waits_view *view)
+{
+    return view->live(view, ((const home *)object)->id);
+}
+
+static void
+home_describe_start(const void *object, char *text, size_t size)
+{
+    (void)object;
+    snprintf(text, size, "a new interpreter");
+}
+
+const wait_type wait_home_job = {home_describe_home_job, home_may_end, true};
+const wait_type wait_home_start = {home_describe_start, NULL, true};
+
+/* -------------------------------------------------------------------- the room */
 
 static int
 home_begin(core_state *state)
 {
     state->home->wakeup_fd = -1;
+    if (state->is_main && close_read_limit() < 0) {
+        return -1;
+    }
     return home_add_type(state) < 0 ||
                    PyModule_AddFunctions(state->module, home_functions) < 0
                ? -1

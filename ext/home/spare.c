@@ -177,13 +177,13 @@ make_soon(void)
 /* -------------------------------------------------------------------- using */
 
 home *
-spare_take(const home_plan *plan, const char *name)
+spare_take(const home_plan *plan)
 {
     home *h = NULL;
     atoll_lock_acquire(&spares.lock);
     kind *k = spare_find(plan);
     for (uint32_t i = 0; k != NULL && i < k->count; i++) {
-        if (home_unspare(k->homes[i], name)) {
+        if (home_state_now(k->homes[i]) == HOME_IDLE) {
             h = k->homes[i];
             k->homes[i] = k->homes[--k->count];
             make_soon();

@@ -404,7 +404,7 @@ poolobj_state(PyObject *obj, PyObject *Py_UNUSED(ignored))
     }
     atoll_lock_acquire(&p->lock);
     size_t pending = p->pending;
-    unsigned strays = p->strays, restarts = p->restarts;
+    unsigned strays = p->strays + p->remain, restarts = p->restarts;
     bool closed = p->closed;
     const char *why = p->why;
     atoll_lock_release(&p->lock);

@@ -46,9 +46,10 @@ worker *pool_reserve(pool *p);
 
 /* Make an interpreter for a place that has been reserved, with no lock held. */
 void pool_start(pool *p, worker *w);
-/* Let the home take its place, which was a spare; from the thread that has taken it
- * (pool/worker.c). With no lock held. */
-void pool_adopt(home *h);
+/* Let a spare take its place: from then on it is the pool's, with the reference and the
+ * handle. Nobody sees it before. CLOSED, if it is about to end; NOMEM: then it is still
+ * the caller's. With no lock held (pool/worker.c). */
+atoll_err pool_adopt(pool *p, worker *w, home *h);
 
 /* Leave `w`, whose task does not obey, to itself (pool/worker.c). Releases the
  * lock. */

@@ -311,14 +311,18 @@ pool_vacancy(pool *p)
 static atoll_err
 pool_employ(pool *p, worker *w)
 {
-    home *h = spare_take(&p->plan, p->name);
-    spare_expect(&p->plan);
-    if (h == NULL) {
-        return home_new_employed(p->name, &p->plan, &p->employer, w);
+    home *h;
+    atoll_err err = ATOLL_ERR_CLOSED;
+    while (err != ATOLL_OK && (h = spare_take(&p->plan)) != NULL) {
+        err = pool_adopt(p, w, h);
+        if (err != ATOLL_OK) {
+            home_handle_unref(h);
+            home_unref(h);
+        }
     }
-    home_employ(h, &p->employer, w);
-    pool_adopt(h);
-    return ATOLL_OK;
+    spare_expect(&p->plan);
+    return err == ATOLL_OK ? err
+                           : home_new_employed(p->name, &p->plan, &p->employer, w);
 }
 
 /* Make an interpreter for a place that has been reserved. No lock held. */

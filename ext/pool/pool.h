@@ -106,6 +106,7 @@ typedef struct pool {
     worker *idle;          /* that became so last */
     uint32_t live;         /* homes that are in a place, begin or end */
     uint32_t strays;       /* abandoned ones that are still busy */
+    uint32_t remain; /* those that could not be closed, and are left to themselves */
     uint32_t restarts;
     bool closed;       /* nothing is accepted any more */
     char *why;         /* it is broken: the reason; set once, then constant */

@@ -88,7 +88,7 @@ worker_hello(home *h)
         atoll_lock_release(&p->lock);
         return &t->job;
     }
-    home_becomes_idle(h, NULL);
+    home_becomes_idle(h);
     pool_idle_push(p, w);
     if (p->closed && p->pending == 0) {
         pool_release_idle(p);
@@ -99,31 +99,53 @@ worker_hello(home *h)
     return NULL;
 }
 
-void
-pool_adopt(home *h)
+atoll_err
+pool_adopt(pool *p, worker *w, home *h)
 {
-    pool *p = pool_of_worker(h);
-    task *t;
-    worker *w = worker_arrive(h, &t);
-    if (t != NULL && home_submit(h, &t->job) != ATOLL_OK) {
-        /* It is about to end, and will say so. */
-        pool_unbegin(w, t);
-    }
-    else if (t == NULL) {
-        pool_idle_push(p, w);
-        if (p->pending > 0) {
-            pool_give(p);
+    bool prepare = p->prepares;
+    task *t = prepare ? init_task(p) : NULL;
+    char *name = core_copy_text(p->name);
+    if (name == NULL || (prepare && t == NULL)) {
+        atoll_free(name);
+        if (t != NULL) {
+            task_unref(t);
         }
+        return ATOLL_ERR_NOMEM;
     }
-    if (p->closed && p->pending == 0) {
-        pool_release_idle(p);
+    atoll_lock_acquire(&p->lock);
+    w->home = h;
+    if (t != NULL) {
+        pool_begin(w, t); /* before it can be over */
+    }
+    atoll_err err =
+        home_employ_spare(h, &name, &p->employer, w, t == NULL ? NULL : &t->job);
+    if (err != ATOLL_OK) {
+        if (t != NULL) {
+            pool_unbegin(w, t);
+        }
+        w->home = NULL;
+        atoll_lock_release(&p->lock);
     }
     else {
-        pool_release(p);
+        w->starting = false;
+        if (t == NULL) {
+            pool_idle_push(p, w);
+            if (p->pending > 0) {
+                pool_give(p);
+            }
+        }
+        if (p->closed && p->pending == 0) {
+            pool_release_idle(p);
+        }
+        else {
+            pool_release(p);
+        }
     }
+    atoll_free(name);
     if (t != NULL) {
         task_unref(t);
     }
+    return err;
 }
 
 /* Its task is over: for the books. Returns whether `w` had a reference to it. */
@@ -166,7 +188,7 @@ worker_next(home *h, job *j, job_status status, uint64_t printed)
     }
     bool keep = w != NULL && !(p->max_tasks > 0 && w->served >= p->max_tasks);
     if (keep && !home_is_exiting(h)) {
-        next = worker_take(p, w);
+        next = home_close_is_due(h) ? NULL : worker_take(p, w);
         keep = !p->closed || p->fixed;
     }
     if (h->stray) {
@@ -177,7 +199,7 @@ worker_next(home *h, job *j, job_status status, uint64_t printed)
         set_current(h, next);
     }
     else {
-        home_becomes_idle(h, j);
+        home_becomes_idle(h);
         if (w != NULL && keep) {
             pool_idle_push(p, w);
         }
@@ -204,7 +226,8 @@ worker_next(home *h, job *j, job_status status, uint64_t printed)
     return next == NULL ? NULL : &next->job;
 }
 
-/* See home_employer_ops.ended. */
+/* See home_employer_ops.ended; twice, if it has been left to itself and ends after all.
+ */
 static void
 worker_ended(home *h)
 {
@@ -224,6 +247,11 @@ worker_ended(home *h)
     if (h->counted) {
         h->counted = false;
         p->live--;
+    }
+    bool remains = home_remains(h);
+    if (remains != h->remains) {
+        h->remains = remains;
+        p->remain += remains ? 1 : -1;
     }
     /* What could not be made would most likely fail again, and so for ever: others
      * serve the queue, if there are any, and the next task tries again. */

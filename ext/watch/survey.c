@@ -188,7 +188,7 @@ look_at_pool(pool *p, void *arg)
     row->pending = p->pending;
     row->max_workers = p->max_workers;
     row->live = p->live;
-    row->strays = p->strays;
+    row->strays = p->strays + p->remain;
     row->closed = p->closed;
     row->fixed = p->fixed;
     row->first_worker = s->workers.count;

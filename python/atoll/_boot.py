@@ -201,17 +201,49 @@ def join_threads(_: object) -> None:
 
 
 def join_daemons(_: object) -> None:
-    """After the exit handlers: those of packages end the daemon threads that they
-    have, so give these a second in all."""
+    """After the exit handlers, which end the daemon threads that some packages have:
+    give these half a second, raise SystemExit in those that are left, and give them
+    another half. A process would end under them."""
+    threads = _other_threads()
+    _join_within(threads, 0.5)
+    for thread in threads:
+        if thread.is_alive() and thread.ident is not None:
+            from . import _core
+
+            _core._end_thread(thread.ident)
+    _join_within(threads, 0.5)
+
+
+def threads_in_the_way(others: int) -> str:
+    """Name the threads of this interpreter besides the calling one, which has `others`."""
+    names = [
+        f"{thread.name!r}{' (daemon)' if thread.daemon else ''}"
+        for thread in _other_threads()
+    ]
+    if (unknown := others - len(names)) > 0:
+        names.append(f"{unknown} that threading does not know")
+    kind = "thread" if others == 1 else "threads"
+    return f"{kind} {', '.join(names)}" if names else ""
+
+
+def _other_threads() -> list[Any]:
     threading = sys.modules.get("threading")
     if threading is None:
-        return
+        return []
+    here = threading.get_ident()
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread.ident != here and not isinstance(thread, threading._DummyThread)
+    ]
+
+
+def _join_within(threads: list[Any], seconds: float) -> None:
     from time import monotonic
 
-    end = monotonic() + 1
-    for thread in threading.enumerate():
-        if thread.daemon and thread is not threading.current_thread():
-            thread.join(max(0, end - monotonic()))
+    end = monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0, end - monotonic()))
 
 
 def run_exit_handlers(_: object) -> None:

@@ -238,14 +238,12 @@ class Interpreter:
         """Start a thread that does ``call(function, *args, **kwargs)``.
 
         Returns the started threading.Thread. The result is discarded; an
-        exception goes to threading.excepthook.
+        exception goes to threading.excepthook. A call that still runs some seconds
+        after the end of the program (see close()) is stopped.
         """
-        from threading import Thread
+        from ._tasks.exit import call_in_thread
 
-        name = f"{self.name or f'interpreter-{self._id}'}.call"
-        thread = Thread(target=self.call, args=(function, *args), kwargs=kwargs, name=name)
-        thread.start()
-        return thread
+        return call_in_thread(self, function, args, kwargs)
 
     def prepare_main(
         self,
@@ -288,8 +286,9 @@ class Interpreter:
     def close(self, timeout: float | None = None) -> None:
         """End the interpreter: run its exit handlers, free what it owns.
 
-        Its non-daemon threads are waited for. What it has put into queues
-        stays there.
+        Its non-daemon threads are waited for. Daemon threads get a second, and
+        SystemExit in the middle of it. What it has put into queues stays there;
+        tasks of submit() that have not begun end with InterpreterNotFoundError.
 
         Args:
           timeout (float | None): seconds to wait for running code and for
@@ -298,9 +297,16 @@ class Interpreter:
 
         Raises:
           InterpreterError: it runs code, or is the current or the main one, or
-            threads it does not know still use it, or the timeout was over (it
-            then goes on closing if it had begun to).
+            threads that do not end still use it, or the timeout was over (it
+            then goes on closing if it had begun to). The message names the threads.
           InterpreterNotFoundError: it is closed.
+
+        A close that nobody asks for in this way (of a pool's workers, of an
+        interpreter that nobody has any more, of all at the end of the program) takes
+        five seconds at most, or as many as the environment variable
+        ATOLL_CLOSE_LIMIT says ("inf": any number). An interpreter that cannot be
+        closed in that time is left to itself, which is said on sys.stderr: it ends
+        when its threads do, and nobody waits for it.
         """
         if self._handle is None and self._id == 0:
             raise InterpreterError("cannot close the main interpreter")

@@ -1,7 +1,8 @@
 """The end of the program: what pools still have to do, and what they are given for it.
 
 As in concurrent.futures, before the threads of the program are waited for. What is
-queued is done; a task that runs longer than its pool's grace from then on is stopped.
+queued is done; a task that runs longer than its pool's grace from then on is stopped, and
+so is what Interpreter.call_in_thread() has begun. Ctrl-C stops all at once.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import weakref
 from time import monotonic
 
+from .. import _core
 from ..errors import ForkedError
 from .dispatch import dispatcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .. import _core
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
     # A pool, what to call it, and the seconds that a task of it gets, or None.
     Left = tuple[_core.Pool, str, float | None]
@@ -66,7 +68,68 @@ def check(what: str) -> None:
         raise RuntimeError(f"cannot {what} at interpreter shutdown")
 
 
+def call_in_thread(
+    interp: Any, function: Callable[..., object], args: Any, kwargs: Any
+) -> threading.Thread:
+    """See Interpreter.call_in_thread."""
+
+    def run() -> None:
+        try:
+            interp.call(function, *args, **kwargs)
+        except Exception:
+            if thread not in _stopped:  # else that has been said
+                raise
+
+    name = f"{interp.name or f'interpreter-{interp.id}'}.call"
+    thread = threading.Thread(target=run, name=name)
+    _calls[thread] = interp
+    thread.start()
+    return thread
+
+
+_calls: weakref.WeakKeyDictionary[threading.Thread, Any] = weakref.WeakKeyDictionary()
+_stopped: set[threading.Thread] = set()
+_OBEY = 1.0  # seconds
+
+
+def _end_calls(begin: float) -> None:
+    """Wait for the threads of call_in_thread() within the limit of all closes, and then
+    stop what they run."""
+    limit = _core._close_limit()
+    calls = {thread: interp for thread, interp in _calls.items() if thread.is_alive()}
+    _join(calls, None if limit is None else begin + limit)
+    for thread, interp in calls.items():
+        if thread.is_alive():
+            _stopped.add(thread)
+            _say(f"{thread.name}: the call is stopped, {limit:g} s", "join()")
+            interp._own().interrupt()
+    _join(calls, monotonic() + _OBEY)
+    for thread, interp in calls.items():
+        if thread.is_alive():
+            interp._own().forsake()
+
+
+def _join(threads: Iterable[threading.Thread], end: float | None) -> None:
+    for thread in threads:
+        thread.join(None if end is None else max(0, end - monotonic()))
+
+
+def _say(what: str, instead: str) -> None:
+    print(
+        f"atoll: {what} after the end of the program; {instead} would have waited for it",
+        file=sys.stderr,
+    )
+
+
 def _finish() -> None:
+    try:
+        _finish_pools()
+    except KeyboardInterrupt:
+        _core._hurry()
+        raise
+
+
+def _finish_pools() -> None:
     global _exiting
     _exiting = True
     begin = monotonic()
@@ -80,6 +143,7 @@ def _finish() -> None:
         pool.stop()
     for pool in late:
         pool.wait(None)
+    _end_calls(begin)
     dispatcher.stop()
 
 
@@ -96,12 +160,8 @@ def _wait(pool: _core.Pool, name: str, grace: float | None, begin: float) -> boo
                 break
         if pool.wait(left):
             return True
-    print(
-        f"atoll: {name}: {len(runs)} running and {queued} queued tasks are stopped, "
-        f"{grace:g} s after the end of the program; shutdown() or join() would have "
-        "waited for them",
-        file=sys.stderr,
-    )
+    tasks = f"{len(runs)} running and {queued} queued tasks are stopped"
+    _say(f"{name}: {tasks}, {grace:g} s", "shutdown() or join()")
     return False
 
 

@@ -108,7 +108,7 @@ def python_env(**extra):
     return {**env, "PYTHONPATH": HERE, "PYTHONDONTWRITEBYTECODE": "1", **extra}
 
 
-def run_python(code, *, timeout=30, options=(), path=None, **kwargs):
+def run_python(code, *, timeout=30, options=(), path=None, env=None, **kwargs):
     """Run code (a script, or -c) in another process; returns what came of it."""
     code = textwrap.dedent(code)
     if path is None:
@@ -123,7 +123,7 @@ def run_python(code, *, timeout=30, options=(), path=None, **kwargs):
             capture_output=True,
             text=True,
             errors="replace",
-            env=python_env(),
+            env=python_env() if env is None else env,
             check=False,
             **kwargs,
         )

@@ -1,14 +1,19 @@
 """Spares: interpreters that are ready before somebody needs one."""
 
+import contextlib
 import subprocess
 import textwrap
+import threading
+import time
 
 import atoll
 import pytest
 import tasks
 from support import (
     SLACK,
+    STRESS,
     UNDER_ASAN,
+    Task,
     check_python,
     count_threads,
     leaves_interpreters,
@@ -152,3 +157,58 @@ def test_nothing_is_left_behind():
         atoll.create().close()
         atoll.warm(0)
     until(lambda: count_threads() <= threads)
+
+
+def test_a_spare_is_a_pools_before_anybody_sees_it():
+    """While others close, and use, whatever they see: each task ends, and the pool's
+    places are filled again."""
+    with (
+        atoll.InterpreterPoolExecutor(
+            1, initializer=list, initargs=(list(range(100_000)),), max_tasks_per_child=1
+        ) as pool,
+        Meddlers(),
+    ):
+        end = time.monotonic() + 1.5 * STRESS
+        count = 0
+        while time.monotonic() < end:
+            atoll.warm(4, wait=False)
+            for future in [pool.submit(int) for _ in range(4)]:
+                try:
+                    assert future.result(SLACK) == 0
+                    count += 1
+                except (KeyboardInterrupt, atoll.InterpreterNotFoundError):
+                    pass  # theirs
+        assert count > 10
+    atoll.warm(0)
+
+
+class Meddlers:
+    """Threads that close, interrupt and use every interpreter that they can find."""
+
+    def __enter__(self):
+        self.over = threading.Event()
+        self.tasks = [Task(self.meddle, use) for use in (self.close, self.use, self.submit)]
+
+    def __exit__(self, *exc):
+        self.over.set()
+        for task in self.tasks:
+            task.result()
+
+    def meddle(self, use):
+        while not self.over.wait(0.0003):
+            for interp in atoll.list_all():
+                if interp.id != 0:
+                    with contextlib.suppress(atoll.InterpreterError, RuntimeError):
+                        use(interp)
+
+    @staticmethod
+    def close(interp):
+        interp.close()
+
+    @staticmethod
+    def use(interp):
+        interp.call(int)
+
+    @staticmethod
+    def submit(interp):
+        interp.submit(int)

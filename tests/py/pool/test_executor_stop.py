@@ -15,6 +15,7 @@ from support import (
     SLACK,
     STRESS,
     UNDER_ASAN,
+    Task,
     count_fds,
     count_threads,
     leaves_interpreters,
@@ -536,3 +537,46 @@ def test_no_interrupt_while_a_function_is_imported(tmp_path, monkeypatch):
         assert pool.submit(slowly.run).result(SLACK) == "ran"
         assert pool.submit(tasks.imported, "slowly").result()
         assert pool.stats().restarts == 0
+
+
+def test_a_close_does_not_wait_for_what_is_queued():
+    """It waits for the task that runs; the others end as it begins."""
+    interp = atoll.create()
+    queue = atoll.create_queue()
+    first = interp.submit(queue.get)
+    rest = [interp.submit(int) for _ in range(3)]
+    until(first.running)
+    closing = Task(interp.close, SLACK)
+    time.sleep(0.05)
+    assert closing.is_alive()
+    queue.put("x")
+    closing.result()
+    assert first.result() == "x"
+    for task in rest:
+        with pytest.raises(atoll.InterpreterNotFoundError):
+            task.result()
+
+
+def test_a_close_that_gave_up_refuses_nothing():
+    interp = atoll.create()
+    queue = atoll.create_queue()
+    first, second = interp.submit(queue.get), interp.submit(int)
+    until(first.running)
+    with pytest.raises(atoll.InterpreterError, match="still running"):
+        interp.close(0.05)
+    queue.put("x")
+    assert (first.result(), second.result()) == ("x", 0)
+    interp.close(SLACK)
+
+
+def test_two_closes_wait_together():
+    interp = atoll.create()
+    queue = atoll.create_queue()
+    first = interp.submit(queue.get)
+    until(first.running)
+    patient = Task(interp.close, SLACK)
+    with pytest.raises(atoll.InterpreterError, match="still running"):
+        interp.close(0.05)
+    queue.put("x")
+    patient.result()
+    assert first.result() == "x"

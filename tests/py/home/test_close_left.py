@@ -1,0 +1,296 @@
+"""What cannot be ended holds nobody: interpreters with threads that go on are left."""
+
+import signal
+import subprocess
+import textwrap
+import time
+
+import atoll
+import pytest
+from atoll import _core
+from support import (
+    SLACK,
+    leaves_interpreters,
+    python_args,
+    python_env,
+    run_python,
+    until,
+)
+
+# What a task, an initializer or a library leaves behind, and how it is named.
+LEAVERS = {
+    "daemon asleep": (
+        "threading.Thread(target=time.sleep, args=(1000,), daemon=True, name='pulse')",
+        "'pulse' (daemon)",
+    ),
+    "thread asleep": (
+        "threading.Thread(target=time.sleep, args=(1000,), name='pulse')",
+        "'pulse'",
+    ),
+    "thread in a lock": (
+        "threading.Thread(target=held.acquire, name='pulse')",
+        "'pulse'",
+    ),
+    "raw thread": ("_thread.start_new_thread(time.sleep, (1000,))", "does not know"),
+    "pool of threads": (
+        "keep.append(ThreadPoolExecutor(1, 'pulse')), keep[0].submit(time.sleep, 1000)",
+        "'pulse_0'",
+    ),
+    "exit handler": ("atexit.register(time.sleep, 1000)", "exit handlers"),
+    "destructor": ("keep.append(Slow())", "destructors"),
+}
+TASK = """
+import _thread, atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+held = threading.Lock()
+held.acquire()
+keep = sys.kept = []
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(1000)
+begun = {leaver}
+if isinstance(begun, threading.Thread):
+    begun.start()
+"""
+ENDS = {
+    "with": """
+        with atoll.InterpreterPoolExecutor(1) as pool:
+            print(pool.submit(exec, task, {}).result())
+    """,
+    "initializer": """
+        with atoll.InterpreterPoolExecutor(1, initializer=exec, initargs=(task, {})) as p:
+            print(p.submit(int).result() or None)
+    """,
+    "stop": """
+        pool = atoll.InterpreterPoolExecutor(1)
+        print(pool.submit(exec, task, {}).result())
+        pool.stop()
+    """,
+    "worn out": """
+        with atoll.InterpreterPoolExecutor(1, max_tasks_per_child=1) as pool:
+            print(pool.submit(exec, task, {}).result())
+            pool.submit(int).result()
+    """,
+    "spawn": "print(atoll.spawn(exec, task, {}).result())",
+    "submit": "i = atoll.create(); print(i.submit(exec, task, {}).result())",
+    "exec": "i = atoll.create(); i.exec(task); print(None)",
+    "dropped": "i = atoll.create(); i.exec(task); del i; print(None)",
+}
+
+
+@pytest.mark.parametrize("leaver", LEAVERS)
+def test_the_program_goes_on(leaver):
+    """Every way to end, one after the other, in one program; a limit of 0.5 s for what
+    only the limit ends. What is left is named."""
+    code, name = LEAVERS[leaver]
+    script = f"import atoll\ntask = {TASK.format(leaver=code)!r}\n"
+    for end in ENDS.values():
+        body = textwrap.indent(textwrap.dedent(end), "    ")
+        script += f"def end():\n{body}\nend()\n"
+    begin = time.monotonic()
+    done = run_python(script, timeout=60, env=python_env(ATOLL_CLOSE_LIMIT="0.5"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["None"] * len(ENDS)
+    lines = done.stderr.splitlines()
+    assert all("left to itself" in line and name in line for line in lines), lines
+    assert len(lines) >= len(ENDS) - 3  # not those that end with the program
+    assert time.monotonic() - begin < 4 * SLACK
+
+
+def test_one_that_ends_is_waited_for():
+    """Threads that are no daemons, within the limit, and what they print."""
+    done = run_python(
+        """
+        import atoll
+        def task():
+            import threading, time
+            def work():
+                time.sleep(0.7)
+                print("worked")
+            threading.Thread(target=work).start()
+        with atoll.InterpreterPoolExecutor(1) as pool:
+            pool.submit(task).result()
+        print("with")
+        atoll.spawn(task).result()
+        keep = atoll.create()
+        keep.call(task)
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["worked", "with", "worked", "worked"]
+
+
+def leave_thread(seconds):
+    import threading
+    import time
+
+    def loop():
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.01)
+
+    threading.Thread(target=loop, daemon=True, name="beat").start()
+
+
+def leave_sleeper(seconds):
+    import threading
+    import time
+
+    threading.Thread(target=time.sleep, args=(seconds,), daemon=True, name="nap").start()
+
+
+def test_a_daemon_thread_that_runs_is_ended():
+    interp = atoll.create()
+    interp.call(leave_thread, 1000)
+    interp.close()
+    with pytest.raises(atoll.InterpreterNotFoundError):
+        interp.is_running()
+
+
+def test_close_says_which_threads_are_in_the_way():
+    interp = atoll.create()
+    interp.call(leave_sleeper, 2.5)
+    with pytest.raises(atoll.InterpreterError, match=r"'nap' \(daemon\)"):
+        interp.close()
+    assert interp.call(int) == 0  # it is there again
+    until(lambda: _closes(interp))
+
+
+def _closes(interp):
+    try:
+        interp.close()
+    except atoll.InterpreterError:
+        return False
+    return True
+
+
+def test_close_with_a_timeout_says_it_too():
+    interp = atoll.create()
+    interp.exec(
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(1,), name='nap').start()"
+    )
+    with pytest.raises(atoll.InterpreterError, match="'nap'"):
+        interp.close(0.1)
+    interp.close(SLACK)
+
+
+def test_one_that_is_left_ends_with_its_threads(capfd):
+    """And is counted until then."""
+    with atoll.InterpreterPoolExecutor(1, name="forge") as pool:
+        id = pool.submit(leave_sleeper, 2).result() or pool.stats().workers[0].interpreter
+    text = ""
+    end = time.monotonic() + SLACK
+    while "left to itself" not in text and time.monotonic() < end:
+        time.sleep(0.01)
+        text += capfd.readouterr().err
+    assert f"interpreter {id} 'forge'" in text and "'nap' (daemon)" in text
+    assert pool.stats().abandoned == 1
+    assert id not in [interp.id for interp in atoll.list_all()]
+    until(lambda: pool.stats().abandoned == 0)
+    assert _core._find_home(id, True) is None
+
+
+@leaves_interpreters
+def test_a_call_in_a_thread_that_does_not_end():
+    """It is stopped after the limit; one that ends is waited for."""
+    begin = time.monotonic()
+    done = run_python(
+        """
+        import atoll, time
+        def work():
+            import time
+            time.sleep(0.3)
+            print("worked")
+        a, b, c = atoll.create("stuck"), atoll.create("busy"), atoll.create("good")
+        a.call_in_thread(time.sleep, 1000)
+        b.call_in_thread(exec, "while True: pass")
+        c.call_in_thread(work)
+        """,
+        env=python_env(ATOLL_CLOSE_LIMIT="0.8"),
+    )
+    assert (done.returncode, done.stdout) == (0, "worked\n")
+    lines = sorted(done.stderr.splitlines())
+    assert [line.split(":")[1] for line in lines] == [" busy.call", " stuck.call"], lines
+    assert time.monotonic() - begin < SLACK
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "with pool: pool.submit(time.sleep, 1000)",
+        "pool.submit(time.sleep, 1000)",
+        "with pool: pool.submit(exec, task)",
+        "pool.submit(exec, task)",
+        "i = atoll.create(); i.exec(task)",
+        "i = atoll.create(); i.call_in_thread(time.sleep, 1000)",
+        "i = atoll.create(); i.exec(task); i.close()",
+        "i = atoll.create(); i.exec('import atexit, time; atexit.register(time.sleep, 1000)')",
+    ],
+)
+def test_two_interrupts_end_it(code):
+    """Ctrl-C twice, whatever it waits for: the end is there within a second."""
+    script = (
+        "import atoll, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "task = 'import threading, time\\n"
+        "threading.Thread(target=time.sleep, args=(1000,)).start()'\n"
+        "pool = atoll.InterpreterPoolExecutor(1, exit_grace=None, grace=None)\n"
+        "pool.submit(int).result()\n"
+        "print(flush=True)\n" + code
+    )
+    process = subprocess.Popen(
+        python_args("-c", script),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=python_env(ATOLL_CLOSE_LIMIT="inf"),
+    )
+    try:
+        process.stdout.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        process.communicate(timeout=SLACK)
+        took = time.monotonic() - begin
+    finally:
+        process.kill()
+        process.wait()
+    assert took < 2  # one, on a machine that does nothing else
+
+
+def test_an_interrupt_at_exit_while_one_starts(tmp_path):
+    (tmp_path / "slowly.py").write_text("import time\ntime.sleep(1.5)\n")
+    script = (
+        "import atoll, sys, threading, time\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "def make():\n"
+        "    try: atoll.create(preload=('slowly',))\n"
+        "    except atoll.InterpreterError: pass\n"
+        "threading.Thread(target=make, daemon=True).start()\n"
+        "time.sleep(0.4)\n"
+        "print(flush=True)\n"
+    )
+    process = subprocess.Popen(
+        python_args("-c", script),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=python_env(),
+    )
+    try:
+        process.stdout.readline()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=SLACK)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode in (0, 1, -signal.SIGINT), err
+    assert b"Fatal" not in err and b"Segmentation" not in err
+
+
+def test_bad_limits_are_told():
+    done = run_python("import atoll", env=python_env(ATOLL_CLOSE_LIMIT="soon"))
+    assert done.returncode == 0
+    assert "ATOLL_CLOSE_LIMIT" in done.stderr and "'soon'" in done.stderr
