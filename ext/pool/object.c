@@ -1,5 +1,6 @@
 /* atoll._core.Pool: what an executor holds on to. See pool/pool.h. */
 #include "cpython/runtime.h"
+#include "output/output.h"
 #include "pool/task.h"
 #include "wire/wire.h"
 
@@ -329,6 +330,12 @@ poolobj_wait(PyObject *obj, PyObject *timeout)
     callers_leave(state);
     PyErr_SetRaisedException(exc);
     if (rc < 0) {
+        return NULL;
+    }
+    atoll_lock_acquire(&p->lock);
+    uint64_t printed = p->printed;
+    atoll_lock_release(&p->lock);
+    if (err == ATOLL_OK && output_catch_up(state, printed) < 0) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS

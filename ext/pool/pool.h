@@ -108,6 +108,7 @@ typedef struct pool {
     uint32_t strays;       /* abandoned ones that are still busy */
     uint32_t remain; /* those that could not be closed, and are left to themselves */
     uint32_t restarts;
+    uint64_t printed;  /* the last piece of output of those that have ended */
     bool closed;       /* nothing is accepted any more */
     char *why;         /* it is broken: the reason; set once, then constant */
     atoll_event ended; /* closed, and nothing is left to do */

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "output/output.h"
 #include "wire/wire.h"
 
 /* A pool with more strays than this, and two for each place, is broken. */
@@ -247,6 +248,10 @@ worker_ended(home *h)
     if (h->counted) {
         h->counted = false;
         p->live--;
+    }
+    if (h->output != NULL && home_state_now(h) == HOME_ENDED &&
+        h->output->printed > p->printed) {
+        p->printed = h->output->printed;
     }
     bool remains = home_remains(h);
     if (remains != h->remains) {
