@@ -79,25 +79,49 @@ ENDS = {
 
 
 @leaves_interpreters
-@pytest.mark.parametrize("leaver", LEAVERS)
-def test_the_program_goes_on(leaver):
-    """Every way to end, one after the other, in one program; a limit of 0.5 s for what
-    only the limit ends. What is left is named."""
-    code, name = LEAVERS[leaver]
-    ends = ENDS if leaver == "daemon asleep" else ["with", "spawn", "exec", "dropped"]
-    script = f"import atoll\ntask = {TASK.format(leaver=code)!r}\n"
-    for end in ends:
-        body = textwrap.indent(textwrap.dedent(ENDS[end]), "    ")
-        script += f"def end():\n{body}\nend()\n"
+def test_the_program_goes_on():
+    """Every way to end, one after the other, in one program for each of those; a limit of
+    0.5 s for what only the limit ends. What is left is named."""
     begin = time.monotonic()
-    done = run_python(script, timeout=60, env=python_env(ATOLL_CLOSE_LIMIT="0.5"))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["None"] * len(ends)
-    lines = done.stderr.splitlines()
-    assert all("left to itself" in line and name in line for line in lines), lines
-    # Those that end with the program may say nothing.
-    assert len(lines) >= len(ends) - 2
+    programs = {}
+    for leaver, (code, _) in LEAVERS.items():
+        script = f"import atoll\ntask = {TASK.format(leaver=code)!r}\n"
+        for end in ways(leaver):
+            body = textwrap.indent(textwrap.dedent(ENDS[end]), "    ")
+            script += f"def end():\n{body}\nend()\n"
+        programs[leaver] = start(script, "0.5")
+    for leaver, (_, name) in LEAVERS.items():
+        out, err = finish(programs[leaver])
+        assert programs[leaver].returncode == 0, err
+        assert out.split() == ["None"] * len(ways(leaver)), leaver
+        lines = err.splitlines()
+        assert all("left to itself" in line and name in line for line in lines), lines
+        # Those that end with the program may say nothing.
+        assert len(lines) >= len(ways(leaver)) - 2
     assert time.monotonic() - begin < 4 * SLACK
+
+
+def ways(leaver):
+    return ENDS if leaver == "daemon asleep" else ["with", "spawn", "exec", "dropped"]
+
+
+def start(script, limit):
+    return subprocess.Popen(
+        python_args("-c", script),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=python_env(ATOLL_CLOSE_LIMIT=limit),
+        text=True,
+    )
+
+
+def finish(process):
+    """What it has printed, within a minute; it is over in any case."""
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_one_that_ends_is_waited_for():
@@ -218,49 +242,50 @@ def test_a_call_in_a_thread_that_does_not_end():
     assert time.monotonic() - begin < SLACK
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "with pool: pool.submit(time.sleep, 1000)",
-        "pool.submit(time.sleep, 1000)",
-        "with pool: pool.submit(exec, task)",
-        "pool.submit(exec, task)",
-        "i = atoll.create(); i.exec(task)",
-        "i = atoll.create(); i.call_in_thread(time.sleep, 1000)",
-        "i = atoll.create(); i.exec(task); i.close()",
-        "i = atoll.create(); i.exec('import atexit, time; atexit.register(time.sleep, 1000)')",
-    ],
-)
-def test_two_interrupts_end_it(code):
+WAITS = [
+    "with pool: pool.submit(time.sleep, 1000)",
+    "pool.submit(time.sleep, 1000)",
+    "with pool: pool.submit(exec, task)",
+    "pool.submit(exec, task)",
+    "i = atoll.create(); i.exec(task)",
+    "i = atoll.create(); i.call_in_thread(time.sleep, 1000)",
+    "i = atoll.create(); i.exec(task); i.close()",
+    "i = atoll.create(); i.exec('import atexit, time; atexit.register(time.sleep, 1000)')",
+]
+
+
+@leaves_interpreters
+def test_two_interrupts_end_it():
     """Ctrl-C twice, whatever it waits for: the end is there within a second."""
-    script = (
+    begin = (
         "import atoll, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "task = 'import threading, time\\n"
         "threading.Thread(target=time.sleep, args=(1000,)).start()'\n"
         "pool = atoll.InterpreterPoolExecutor(1, exit_grace=None, grace=None)\n"
         "pool.submit(int).result()\n"
-        "print(flush=True)\n" + code
+        "print(flush=True)\n"
     )
-    process = subprocess.Popen(
-        python_args("-c", script),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=python_env(ATOLL_CLOSE_LIMIT="inf"),
-    )
+    programs = [start(begin + code, "inf") for code in WAITS]
     try:
-        process.stdout.readline()
+        for process in programs:
+            process.stdout.readline()
         time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+        for process in programs:
+            assert process.poll() is None  # it waits
+            process.send_signal(signal.SIGINT)
         time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+        for process in programs:
+            process.send_signal(signal.SIGINT)
         begin = time.monotonic()
-        process.communicate(timeout=SLACK)
+        for process in programs:
+            process.communicate(timeout=SLACK)
         took = time.monotonic() - begin
     finally:
-        process.kill()
-        process.wait()
-    assert took < 2  # one, on a machine that does nothing else
+        for process in programs:
+            process.kill()
+            process.wait()
+    assert took < 3  # one second each, on a machine that does nothing else
 
 
 @leaves_interpreters
@@ -276,22 +301,13 @@ def test_an_interrupt_at_exit_while_one_starts(tmp_path):
         "time.sleep(0.4)\n"
         "print(flush=True)\n"
     )
-    process = subprocess.Popen(
-        python_args("-c", script),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=python_env(),
-    )
-    try:
-        process.stdout.readline()
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=SLACK)
-    finally:
-        process.kill()
-        process.wait()
+    process = start(script, "5")
+    process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = finish(process)
     assert process.returncode in (0, 1, -signal.SIGINT), err
-    assert b"Fatal" not in err and b"Segmentation" not in err
+    assert "Fatal" not in err and "Segmentation" not in err
 
 
 def test_bad_limits_are_told():
