@@ -38,6 +38,7 @@ THEMES = {
     "speedup": "pure Python in two interpreters and in two processes",
     "shared": "one frozen graph for eight workers, against processes",
     "lifecycle": "1,000 interpreters created and closed",
+    "many": "a million channels, queues, locks",
     "imports": "import atoll",
     "job": "the job of the demo",
     "frozen": "frozen graphs: made, received, walked",

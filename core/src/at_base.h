@@ -19,6 +19,10 @@
 
 at_static_assert(sizeof(atoll_msg) == AT_CACHELINE, "a message fills one cache line");
 
+/* Get the object of `type` whose `field` is at `ptr`. */
+#define AT_CONTAINER(ptr, type, field) \
+    ((type *)(uintptr_t)((const char *)(ptr) - offsetof(type, field)))
+
 /* Zeroed memory for atoll_free; NULL when exhausted. */
 void *at_alloc_zeroed(size_t size);
 

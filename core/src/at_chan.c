@@ -7,61 +7,12 @@
 #include "at_port.h"
 #include "at_ring.h"
 
-/* -------------------------------------------------------------- life time */
-
-atoll_err
-atoll_chan_new(size_t capacity, int kind, atoll_chan **out)
-{
-    /* atoll_alloc promises no more than malloc: align by hand. */
-    void *raw = atoll_alloc(sizeof(atoll_chan) + AT_CACHELINE);
-    if (raw == NULL) {
-        return ATOLL_ERR_NOMEM;
-    }
-    uintptr_t base = ((uintptr_t)raw + AT_CACHELINE) & ~(uintptr_t)(AT_CACHELINE - 1);
-    atoll_chan *chan = (atoll_chan *)base;
-    memset(chan, 0, sizeof(*chan));
-    ((void **)chan)[-1] = raw; /* malloc aligns to 16: there is room */
-    chan->capacity = capacity;
-    chan->kind = kind;
-    chan->refs = 1;
-    at_registry_add(chan);
-    *out = chan;
-    return ATOLL_OK;
-}
-
-atoll_chan *
-atoll_chan_ref(atoll_chan *chan)
-{
-    /* Relaxed: the caller has a reference, so nothing is published. */
-    at_add_rlx(&chan->refs, 1);
-    return chan;
-}
-
-static void
-chan_destroy(atoll_chan *chan)
-{
-    if (!chan->forked) { /* in a forked child the ring may be half written */
-        at_ring_drop(chan->ring, chan->head, chan->len, chan->mask);
-        atoll_msg_drop(&chan->why); /* zeroed if there is none */
-    }
-    atoll_free(((void **)chan)[-1]);
-}
-
-void
-atoll_chan_unref(atoll_chan *chan)
-{
-    /* Acquire and release: what other threads did with their references
-     * happens before the destruction by the last one. */
-    if (at_sub_ar(&chan->refs, 1) == 1) {
-        at_registry_remove(chan);
-        chan_destroy(chan);
-    }
-}
+/* --------------------------------------------------------------- attributes */
 
 uint64_t
 atoll_chan_id(const atoll_chan *chan)
 {
-    return chan->id;
+    return chan->member.entry.key;
 }
 
 int
@@ -99,7 +50,7 @@ atoll_chan_look(atoll_chan *chan, atoll_chan_facts *out)
      * from the counts knows how those that count them are ordered. */
     out->ends[ATOLL_END_RECV] = at_load_rlx(&chan->ends[ATOLL_END_RECV]);
     out->ends[ATOLL_END_SEND] = at_load_rlx(&chan->ends[ATOLL_END_SEND]);
-    out->refs = at_load_rlx(&chan->refs);
+    out->refs = at_load_rlx(&chan->member.refs);
     atoll_lock_acquire(&chan->lock);
     out->len = chan->len;
     out->closed = chan->closed;

@@ -17,7 +17,7 @@
  *
  * Linearisation point: inside the lock, for every operation.
  *
- * Lock order: registry, channel. Nothing else is taken inside a channel's
+ * Lock order: the roll of channels, a channel. Nothing else is taken inside a channel's
  * lock. No message is dropped, no waiter is woken and (but for growing the
  * ring, and for many orphans) no memory is asked for while it is held: a
  * message's `drop` may well give back a reference to this same channel.
@@ -39,6 +39,7 @@
 #ifndef AT_CHAN_H
 #define AT_CHAN_H
 
+#include "at_roll.h"
 #include "at_wait.h"
 
 struct atoll_chan {
@@ -58,12 +59,10 @@ struct atoll_chan {
     AT_ALIGNED at_waitq sendq; /* guarded by lock */
     atoll_spin recv_spin;      /* hints */
     atoll_spin send_spin;      /* hints */
-    uint32_t refs;             /* atomic */
     uint32_t ends[2];          /* atomic: live handles of each end */
     int kind;                  /* constant */
-    uint64_t id;               /* constant */
     int64_t user[2];           /* the maker's; constant once shared */
-    atoll_chan *chain;         /* guarded by the registry's lock */
+    at_member member;          /* on the roll: id, references */
 
     /* Of its end. */
     void (*on_close)(void *arg); /* guarded by lock; NULL once taken */
@@ -72,17 +71,11 @@ struct atoll_chan {
     atoll_msg why;               /* constant once poisoned */
 };
 
-/* Enter and leave the table of live channels (at_registry.c). */
-void at_registry_add(atoll_chan *chan);
+/* Find the oldest channel that is newer than `after` (NULL: of all) and has orphan
+ * rules to apply, with a reference; NULL at the end. Gives that to `after` back. */
+atoll_chan *at_registry_next_with_orphans(atoll_chan *after);
 
-/* Leave the table, at the end. */
-void at_registry_remove(atoll_chan *chan);
-
-/* Find the channel with the smallest id above `after` that has orphan rules to apply,
- * with a reference; NULL at the end. */
-atoll_chan *at_registry_next_with_orphans(uint64_t after);
-
-/* Count the channels in the table. */
+/* Count the live channels. */
 uint64_t at_registry_alive(void);
 
 /* Around a fork; in the child, call `each` for every channel. */

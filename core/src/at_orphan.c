@@ -95,10 +95,8 @@ at_chan_orphan(atoll_chan *chan, int64_t group)
 void
 atoll_chan_orphan_all(int64_t group)
 {
-    atoll_chan *chan;
-    for (uint64_t after = 0; (chan = at_registry_next_with_orphans(after)) != NULL;) {
-        after = chan->id;
+    for (atoll_chan *chan = NULL;
+         (chan = at_registry_next_with_orphans(chan)) != NULL;) {
         at_chan_orphan(chan, group);
-        atoll_chan_unref(chan);
     }
 }

@@ -1,123 +1,135 @@
-/* The table of live channels: lookup by id, listing.
- *
- * A channel is in the table from its creation to its destruction. A count that
- * has reached zero never rises again: who finds a channel here takes a
- * reference only if there is one left. The last unref then takes this lock to
- * remove the channel, so what is seen in the table under the lock is memory
- * that still exists. Lock order: registry, then a channel. */
-#include <stdlib.h>
+/* The life of channels, and the roll of all that live: lookup by id, listing. See
+ * at_roll.h. */
+#include <string.h>
 
 #include "at_atomic.h"
 #include "at_chan.h"
+#include "at_ring.h"
 
-#define BUCKETS 256
+static void registry_unref(at_member *member);
 
-static atoll_lock lock;
-static atoll_chan *buckets[BUCKETS]; /* guarded by lock */
-static uint64_t last_id;             /* guarded by lock */
-static uint64_t alive;               /* guarded by lock */
+static at_roll channels = {.unref = registry_unref};
 
-void
-at_registry_add(atoll_chan *chan)
+static atoll_chan *
+chan_of(at_member *member)
 {
-    atoll_lock_acquire(&lock);
-    chan->id = ++last_id;
-    atoll_chan **bucket = &buckets[chan->id % BUCKETS];
-    chan->chain = *bucket;
-    *bucket = chan;
-    alive++;
-    atoll_lock_release(&lock);
+    return member == NULL ? NULL : AT_CONTAINER(member, atoll_chan, member);
 }
 
-void
-at_registry_remove(atoll_chan *chan)
+/* -------------------------------------------------------------- life time */
+
+atoll_err
+atoll_chan_new(size_t capacity, int kind, atoll_chan **out)
 {
-    atoll_lock_acquire(&lock);
-    atoll_chan **link = &buckets[chan->id % BUCKETS];
-    while (*link != chan) {
-        link = &(*link)->chain;
+    /* atoll_alloc promises no more than malloc: align by hand. */
+    void *raw = atoll_alloc(sizeof(atoll_chan) + AT_CACHELINE);
+    if (raw == NULL) {
+        return ATOLL_ERR_NOMEM;
     }
-    *link = chan->chain;
-    alive--;
-    atoll_lock_release(&lock);
+    uintptr_t base = ((uintptr_t)raw + AT_CACHELINE) & ~(uintptr_t)(AT_CACHELINE - 1);
+    atoll_chan *chan = (atoll_chan *)base;
+    memset(chan, 0, sizeof(*chan));
+    ((void **)chan)[-1] = raw; /* malloc aligns to 16: there is room */
+    chan->capacity = capacity;
+    chan->kind = kind;
+    at_roll_add(&channels, &chan->member);
+    *out = chan;
+    return ATOLL_OK;
 }
+
+atoll_chan *
+atoll_chan_ref(atoll_chan *chan)
+{
+    /* Relaxed: the caller has a reference, so nothing is published. */
+    at_add_rlx(&chan->member.refs, 1);
+    return chan;
+}
+
+static void
+chan_destroy(atoll_chan *chan)
+{
+    if (!chan->forked) { /* in a forked child the ring may be half written */
+        at_ring_drop(chan->ring, chan->head, chan->len, chan->mask);
+        atoll_msg_drop(&chan->why); /* zeroed if there is none */
+    }
+    atoll_free(((void **)chan)[-1]);
+}
+
+void
+atoll_chan_unref(atoll_chan *chan)
+{
+    /* Acquire and release: what other threads did with their references
+     * happens before the destruction by the last one. */
+    if (at_sub_ar(&chan->member.refs, 1) == 1) {
+        at_roll_remove(&channels, &chan->member);
+        chan_destroy(chan);
+    }
+}
+
+static void
+registry_unref(at_member *member)
+{
+    atoll_chan_unref(chan_of(member));
+}
+
+/* --------------------------------------------------------------------- roll */
 
 atoll_err
 atoll_chan_find(uint64_t id, atoll_chan **out)
 {
-    atoll_err err = ATOLL_ERR_NOTFOUND;
-    atoll_lock_acquire(&lock);
-    for (atoll_chan *c = buckets[id % BUCKETS]; c != NULL; c = c->chain) {
-        if (c->id == id && at_inc_unless_zero(&c->refs)) {
-            *out = c;
-            err = ATOLL_OK;
-            break;
-        }
+    at_member *found = at_roll_find(&channels, id);
+    if (found == NULL) {
+        return ATOLL_ERR_NOTFOUND;
     }
-    atoll_lock_release(&lock);
-    return err;
+    *out = chan_of(found);
+    return ATOLL_OK;
 }
 
-static int
-by_id(const void *a, const void *b)
+typedef struct listing {
+    int kind;
+    uint64_t *ids;
+    size_t count, max;
+} listing;
+
+static void
+registry_list(const at_member *member, void *arg)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
+    listing *l = arg;
+    const atoll_chan *c = AT_CONTAINER(member, const atoll_chan, member);
+    if (c->kind == l->kind && !c->forked && at_load_rlx(&member->refs) > 0) {
+        if (l->count < l->max) {
+            l->ids[l->count] = member->entry.key;
+        }
+        l->count++;
+    }
 }
 
 size_t
 atoll_chan_list(int kind, uint64_t *ids, size_t max)
 {
-    size_t count = 0;
-    atoll_lock_acquire(&lock);
-    for (size_t i = 0; i < BUCKETS; i++) {
-        for (atoll_chan *c = buckets[i]; c != NULL; c = c->chain) {
-            if (c->kind == kind && !c->forked && at_load_rlx(&c->refs) > 0) {
-                if (count < max) {
-                    ids[count] = c->id;
-                }
-                count++;
-            }
-        }
-    }
-    atoll_lock_release(&lock);
-    size_t written = count < max ? count : max;
-    if (written > 1) { /* `ids` may be NULL if there is no room for any */
-        qsort(ids, written, sizeof(*ids), by_id);
-    }
-    return count;
+    listing l = {.kind = kind, .ids = ids, .max = max};
+    at_roll_walk(&channels, registry_list, &l);
+    return l.count;
+}
+
+static bool
+registry_has_orphans(const at_member *member, const void *arg)
+{
+    (void)arg;
+    return at_load_rlx(&AT_CONTAINER(member, const atoll_chan, member)->has_orphans);
 }
 
 atoll_chan *
-at_registry_next_with_orphans(uint64_t after)
+at_registry_next_with_orphans(atoll_chan *after)
 {
-    atoll_chan *best;
-    atoll_lock_acquire(&lock);
-    do {
-        best = NULL;
-        for (size_t i = 0; i < BUCKETS; i++) {
-            for (atoll_chan *c = buckets[i]; c != NULL; c = c->chain) {
-                if (c->id > after && at_load_rlx(&c->has_orphans) &&
-                    (best == NULL || c->id < best->id)) {
-                    best = c;
-                }
-            }
-        }
-        if (best != NULL) {
-            after = best->id;
-        }
-    } while (best != NULL && !at_inc_unless_zero(&best->refs));
-    atoll_lock_release(&lock);
-    return best;
+    return chan_of(at_roll_next(&channels, after == NULL ? NULL : &after->member,
+                                registry_has_orphans, NULL));
 }
 
 uint64_t
 at_registry_alive(void)
 {
-    atoll_lock_acquire(&lock);
-    uint64_t now = alive;
-    atoll_lock_release(&lock);
-    return now;
+    return at_roll_count(&channels);
 }
 
 /* -------------------------------------------------------------------- fork */
@@ -125,22 +137,20 @@ at_registry_alive(void)
 void
 at_registry_fork_prepare(void)
 {
-    atoll_lock_acquire(&lock); /* so that the child finds a whole table */
+    atoll_lock_acquire(&channels.lock); /* so that the child finds a whole table */
 }
 
 void
 at_registry_fork_parent(void)
 {
-    atoll_lock_release(&lock);
+    atoll_lock_release(&channels.lock);
 }
 
 void
 at_registry_fork_child(void (*each)(atoll_chan *chan))
 {
-    lock.word = 0;
-    for (size_t i = 0; i < BUCKETS; i++) {
-        for (atoll_chan *c = buckets[i]; c != NULL; c = c->chain) {
-            each(c);
-        }
+    channels.lock.word = 0;
+    for (at_member *m = channels.oldest; m != NULL; m = m->newer) {
+        each(chan_of(m));
     }
 }

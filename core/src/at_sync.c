@@ -1,17 +1,22 @@
-/* Locks and what is like them: their life, the table of all. See at_sync.h.
- *
- * The table is as that of channels (at_registry.c): an object is in it from its making
- * to its end, a count that has reached zero never rises again, and the last unref takes
- * the table's lock, so what is seen in it under that lock is there. */
+/* Locks and what is like them: their life, the roll of all. See at_sync.h, at_roll.h.
+ */
 #include "at_sync.h"
 
 #include "at_atomic.h"
 
-#define BUCKETS 256
+static atoll_sync *
+sync_of(at_member *member)
+{
+    return member == NULL ? NULL : AT_CONTAINER(member, atoll_sync, member);
+}
 
-static atoll_lock lock;
-static atoll_sync *buckets[BUCKETS]; /* guarded by lock */
-static uint64_t last_id;             /* guarded by lock */
+static void
+sync_unref(at_member *member)
+{
+    atoll_sync_unref(sync_of(member));
+}
+
+static at_roll syncs = {.unref = sync_unref};
 
 /* --------------------------------------------------------------- life time */
 
@@ -23,17 +28,11 @@ at_sync_make(atoll_sync_kind kind)
         return NULL;
     }
     sync->kind = kind;
-    sync->refs = 1;
     if (at_sync_is_mutex(sync)) {
         sync->u.mutex.owner.group = -1;
         sync->u.mutex.dead = -1;
     }
-    atoll_lock_acquire(&lock);
-    sync->id = ++last_id;
-    atoll_sync **bucket = &buckets[sync->id % BUCKETS];
-    sync->chain = *bucket;
-    *bucket = sync;
-    atoll_lock_release(&lock);
+    at_roll_add(&syncs, &sync->member);
     return sync;
 }
 
@@ -47,7 +46,7 @@ atoll_sync_new(atoll_sync_kind kind, atoll_sync **out)
 atoll_sync *
 atoll_sync_ref(atoll_sync *sync)
 {
-    at_add_rlx(&sync->refs, 1); /* the caller has one: nothing is published */
+    at_add_rlx(&sync->member.refs, 1); /* the caller has one: nothing is published */
     return sync;
 }
 
@@ -55,16 +54,10 @@ void
 atoll_sync_unref(atoll_sync *sync)
 {
     /* Acquire and release: what others did with theirs happens before. */
-    if (at_sub_ar(&sync->refs, 1) != 1) {
+    if (at_sub_ar(&sync->member.refs, 1) != 1) {
         return;
     }
-    atoll_lock_acquire(&lock);
-    atoll_sync **link = &buckets[sync->id % BUCKETS];
-    while (*link != sync) {
-        link = &(*link)->chain;
-    }
-    *link = sync->chain;
-    atoll_lock_release(&lock);
+    at_roll_remove(&syncs, &sync->member);
     if (sync->kind == ATOLL_CONDITION) {
         atoll_sync_unref(sync->u.mutex_of);
     }
@@ -77,13 +70,13 @@ atoll_sync_unref(atoll_sync *sync)
 uint32_t
 atoll_sync_refs(const atoll_sync *sync)
 {
-    return at_load_rlx(&sync->refs);
+    return at_load_rlx(&sync->member.refs);
 }
 
 uint64_t
 atoll_sync_id(const atoll_sync *sync)
 {
-    return sync->id;
+    return sync->member.entry.key;
 }
 
 atoll_sync_kind
@@ -101,36 +94,33 @@ atoll_sync_forked(const atoll_sync *sync)
 atoll_err
 atoll_sync_find(uint64_t id, atoll_sync **out)
 {
-    atoll_err err = ATOLL_ERR_NOTFOUND;
-    atoll_lock_acquire(&lock);
-    for (atoll_sync *s = buckets[id % BUCKETS]; s != NULL; s = s->chain) {
-        if (s->id == id && at_inc_unless_zero(&s->refs)) {
-            *out = s;
-            err = ATOLL_OK;
-            break;
-        }
+    at_member *found = at_roll_find(&syncs, id);
+    if (found == NULL) {
+        return ATOLL_ERR_NOTFOUND;
     }
-    atoll_lock_release(&lock);
-    return err;
+    *out = sync_of(found);
+    return ATOLL_OK;
+}
+
+static bool
+sync_is_held_by(const at_member *member, const void *group)
+{
+    const atoll_sync *s = AT_CONTAINER(member, const atoll_sync, member);
+    /* Relaxed: the group has ended, and nobody makes it the owner of anything now. */
+    return at_sync_is_mutex(s) && !s->forked &&
+           at_load_rlx(&s->u.mutex.owner.group) == *(const int64_t *)group;
 }
 
 void
 atoll_sync_orphan_all(int64_t group)
 {
-    at_node *told = NULL, *given = NULL;
-    atoll_lock_acquire(&lock);
-    for (size_t i = 0; i < BUCKETS; i++) {
-        for (atoll_sync *s = buckets[i]; s != NULL; s = s->chain) {
-            /* The group has ended: nobody makes it the owner of anything now. */
-            if (at_sync_is_mutex(s) && !s->forked &&
-                at_load_rlx(&s->u.mutex.owner.group) == group) {
-                at_mutex_orphan(s, group, &told, &given);
-            }
-        }
+    for (at_member *m = NULL;
+         (m = at_roll_next(&syncs, m, sync_is_held_by, &group)) != NULL;) {
+        at_node *told = NULL, *given = NULL;
+        at_mutex_orphan(sync_of(m), group, &told, &given);
+        at_node_finish_all(told, ATOLL_ERR_OWNER_DIED);
+        at_node_finish_all(given, ATOLL_OK);
     }
-    atoll_lock_release(&lock);
-    at_node_finish_all(told, ATOLL_ERR_OWNER_DIED);
-    at_node_finish_all(given, ATOLL_OK);
 }
 
 /* -------------------------------------------------------------------- fork */
@@ -138,24 +128,23 @@ atoll_sync_orphan_all(int64_t group)
 void
 at_sync_fork_prepare(void)
 {
-    atoll_lock_acquire(&lock); /* so that the child finds a whole table */
+    atoll_lock_acquire(&syncs.lock); /* so that the child finds a whole table */
 }
 
 void
 at_sync_fork_parent(void)
 {
-    atoll_lock_release(&lock);
+    atoll_lock_release(&syncs.lock);
 }
 
 void
 at_sync_fork_child(void)
 {
-    lock.word = 0;
-    for (size_t i = 0; i < BUCKETS; i++) {
-        for (atoll_sync *s = buckets[i]; s != NULL; s = s->chain) {
-            s->forked = true;
-            s->lock.word = 0;
-            s->q = (at_waitq){NULL, NULL};
-        }
+    syncs.lock.word = 0;
+    for (at_member *m = syncs.oldest; m != NULL; m = m->newer) {
+        atoll_sync *s = sync_of(m);
+        s->forked = true;
+        s->lock.word = 0;
+        s->q = (at_waitq){NULL, NULL};
     }
 }

@@ -12,7 +12,7 @@
  * Who waits, tells who it is in the message of its node (`group`, and the thread in
  * u.i64), since a node of an asynchronous operation has nothing else to bring.
  *
- * Lock order: the table of these objects, one of them. No waiter is woken and nothing
+ * Lock order: the roll of these objects, one of them. No waiter is woken and nothing
  * is freed while one is held.
  *
  * Memory order: all is ordered by the lock, but for the counter, which is one word.
@@ -20,6 +20,7 @@
 #ifndef AT_SYNC_H
 #define AT_SYNC_H
 
+#include "at_roll.h"
 #include "at_wait.h"
 #include "atoll/sync.h"
 
@@ -30,9 +31,8 @@ struct atoll_value {
 
 struct atoll_sync {
     atoll_lock lock;
-    uint32_t refs; /* atomic */
-    at_waitq q;    /* guarded by lock */
-    union {        /* guarded by lock, if not said otherwise */
+    at_waitq q; /* guarded by lock */
+    union {     /* guarded by lock, if not said otherwise */
         struct {
             atoll_party owner; /* group also read without it, as a hint */
             uint64_t depth;    /* 0: not held */
@@ -59,10 +59,9 @@ struct atoll_sync {
     } u;
     atoll_value *value;   /* guarded by lock; counted; a cell's, or a barrier's */
     atoll_spin spin;      /* hints */
-    uint64_t id;          /* constant */
+    at_member member;     /* on the roll: id, references */
     atoll_sync_kind kind; /* constant */
     bool forked;          /* set on the only thread of a forked child */
-    atoll_sync *chain;    /* guarded by the table's lock */
 };
 
 static inline bool
@@ -71,7 +70,7 @@ at_sync_is_mutex(const atoll_sync *sync)
     return sync->kind == ATOLL_LOCK || sync->kind == ATOLL_RLOCK;
 }
 
-/* Zeroed, of that kind, in the table. NULL when exhausted. The caller fills in the
+/* Zeroed, of that kind, on the roll. NULL when exhausted. The caller fills in the
  * rest before it shows it to anybody, and before it calls anything else. */
 atoll_sync *at_sync_make(atoll_sync_kind kind);
 
@@ -93,8 +92,8 @@ atoll_err at_flag_try(atoll_sync *flag);
  * finished when the lock has been released; or NULL. */
 at_node *at_mutex_pass(atoll_sync *mutex);
 
-/* `group` has ended, and may hold this mutex. Called with the table's lock. Puts who
- * has to be told into *told, and who has it now into *given, through `next`. */
+/* `group` has ended, and may hold this mutex. Puts who has to be told into *told, and
+ * who has it now into *given, through `next`. */
 void at_mutex_orphan(atoll_sync *mutex, int64_t group, at_node **told, at_node **given);
 
 /* Would at_sync_try say AGAIN? With the lock held. */

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "atoll/atoll.h"
+#include "atoll/table.h"
 
 /* ---------------------------------------------------------------- the state */
 
@@ -23,10 +24,10 @@
  * by its door: zeroed memory that is there before the room begins and until the last
  * room has ended. */
 typedef struct core_state {
-    PyObject *module;  /* borrowed: the state lives in it; NULL: never begun */
-    PyObject *handles; /* of channels, locks: see core_handle_find */
-    PyObject *errors;  /* name -> class, filled on demand */
-    PyObject *aio;     /* the module atoll._aio, on demand */
+    PyObject *module;    /* borrowed: the state lives in it; NULL: never begun */
+    atoll_table handles; /* of channels, locks: see core_handle_find */
+    PyObject *errors;    /* name -> class, filled on demand */
+    PyObject *aio;       /* the module atoll._aio, on demand */
     int64_t interp_id;
     bool is_main; /* the main interpreter */
 
@@ -97,34 +98,40 @@ typedef struct core_constant {
 int core_add_constants(core_state *state, const core_constant *table);
 
 /* There is one Python object for each channel end and lock in an interpreter. They are
- * known by their address under a number: of a channel end its id and kind, of a lock
- * its negative id. The table does not hold them. */
+ * known under a number: of a channel end its id and kind, of a lock its negative id.
+ * The table does not hold them; it needs no memory for them, so nothing here fails. */
+
+/* In the object. */
+typedef struct core_handle {
+    atoll_entry entry;
+    PyObject *object; /* that it is in */
+} core_handle;
 
 /* Make the number of an end of a channel, which is of one of four kinds. */
-static inline long long
+static inline uint64_t
 core_channel_key(uint64_t id, unsigned kind)
 {
-    return (long long)(id * 4 + kind);
+    return id * 4 + kind;
 }
 
 /* Make the number of a lock. */
-static inline long long
+static inline uint64_t
 core_lock_key(uint64_t id)
 {
-    return -(long long)id;
+    return UINT64_MAX - id;
 }
 
-/* Find the object of `key`: a new reference; NULL without an exception if there is
- * none, or with one. */
-PyObject *core_handle_find(const core_state *state, long long key);
+/* Find the object of `key`: a new reference; NULL, without an exception, if there is
+ * none. */
+PyObject *core_handle_find(const core_state *state, uint64_t key);
 
-/* Remember `obj` under `key`. -1 with MemoryError. */
-int core_handle_add(core_state *state, long long key, PyObject *obj);
+/* Remember `obj`, whose `handle` is, under `key`. */
+void core_handle_add(core_state *state, uint64_t key, core_handle *handle,
+                     PyObject *obj);
 
-/* Forget the object of `key`, which is being deallocated: the first thing to do there,
- * since a weak reference's callback must not find it again. Keeps the exception that
- * is set. */
-void core_handle_forget(core_state *state, long long key);
+/* Forget the object with this handle, which is being deallocated: the first thing to do
+ * there, since a weak reference's callback must not find it again. */
+void core_handle_forget(core_state *state, core_handle *handle);
 
 /* ------------------------------------------------------------------- events */
 

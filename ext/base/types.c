@@ -33,42 +33,25 @@ core_add_constants(core_state *state, const core_constant *table)
 /* ------------------------------------------------------ one object for an id */
 
 PyObject *
-core_handle_find(const core_state *state, long long key)
+core_handle_find(const core_state *state, uint64_t key)
 {
-    PyObject *obj = NULL, *number = PyLong_FromLongLong(key);
-    PyObject *known =
-        number == NULL ? NULL : PyDict_GetItemWithError(state->handles, number);
-    if (known != NULL) {
-        obj = Py_NewRef((PyObject *)PyLong_AsVoidPtr(known));
-    }
-    Py_XDECREF(number);
-    return obj;
-}
-
-int
-core_handle_add(core_state *state, long long key, PyObject *obj)
-{
-    PyObject *number = PyLong_FromLongLong(key);
-    PyObject *address = number == NULL ? NULL : PyLong_FromVoidPtr(obj);
-    int rc = address == NULL ? -1 : PyDict_SetItem(state->handles, number, address);
-    Py_XDECREF(number);
-    Py_XDECREF(address);
-    return rc;
+    /* The entry is the first thing in a handle. */
+    const core_handle *found =
+        (const core_handle *)atoll_table_find(&state->handles, key);
+    return found == NULL ? NULL : Py_NewRef(found->object);
 }
 
 void
-core_handle_forget(core_state *state, long long key)
+core_handle_add(core_state *state, uint64_t key, core_handle *handle, PyObject *obj)
 {
-    if (state->handles == NULL) {
-        return;
-    }
-    PyObject *exc = PyErr_GetRaisedException();
-    PyObject *number = PyLong_FromLongLong(key);
-    if (number == NULL || PyDict_Pop(state->handles, number, NULL) < 0) {
-        PyErr_WriteUnraisable(NULL);
-    }
-    Py_XDECREF(number);
-    PyErr_SetRaisedException(exc);
+    handle->object = obj;
+    atoll_table_add(&state->handles, &handle->entry, key);
+}
+
+void
+core_handle_forget(core_state *state, core_handle *handle)
+{
+    atoll_table_remove(&state->handles, &handle->entry);
 }
 
 /* ------------------------------------------------------------------- events */

@@ -24,8 +24,9 @@ typedef struct chanobj {
     atoll_chan *chan;  /* counted (and its end, for a channel); constant */
     PyObject *weakrefs;
     xfer_handle_kind kind;
-    bool retired;   /* an end that has been given back: retire() */
-    wait_hold hold; /* that this interpreter has it */
+    bool retired;       /* an end that has been given back: retire() */
+    wait_hold hold;     /* that this interpreter has it */
+    core_handle handle; /* in the table of handles */
 } chanobj;
 
 /* The maker's words in the channel: of a queue, and of a channel. */

@@ -23,7 +23,7 @@ chanobj_type_of(core_state *state, xfer_handle_kind kind)
 
 static PyObject *
 chanobj_new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
-                   long long key)
+                   uint64_t key)
 {
     chanobj *self = PyObject_New(chanobj, chanobj_type_of(state, kind));
     if (self == NULL) {
@@ -36,20 +36,16 @@ chanobj_new_object(core_state *state, xfer_handle_kind kind, atoll_chan *chan,
     self->chan = chan;
     xfer_handle_ref(kind, chan);
     waits_hold(state, &self->hold, chan, (int)kind);
-    if (core_handle_add(state, key, (PyObject *)self) < 0) {
-        Py_CLEAR(self);
-    }
+    core_handle_add(state, key, &self->handle, (PyObject *)self);
     return (PyObject *)self;
 }
 
 PyObject *
 chanobj_peek(core_state *state, xfer_handle_kind kind, atoll_chan *chan)
 {
-    long long key = core_channel_key(atoll_chan_id(chan), (unsigned)kind);
+    uint64_t key = core_channel_key(atoll_chan_id(chan), (unsigned)kind);
     PyObject *self = core_handle_find(state, key);
-    return self != NULL || PyErr_Occurred()
-               ? self
-               : chanobj_new_object(state, kind, chan, key);
+    return self != NULL ? self : chanobj_new_object(state, kind, chan, key);
 }
 
 PyObject *
@@ -71,8 +67,7 @@ chanobj_dealloc(PyObject *obj)
 {
     chanobj *self = (chanobj *)obj;
     PyTypeObject *type = Py_TYPE(obj);
-    core_handle_forget(
-        self->state, core_channel_key(atoll_chan_id(self->chan), (unsigned)self->kind));
+    core_handle_forget(self->state, &self->handle);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }

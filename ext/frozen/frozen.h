@@ -25,9 +25,8 @@ enum { FROZEN_VIEW_TYPES = 6 }; /* frozen/view/view.h */
 typedef struct frozen_data {
     PyTypeObject *frozen_type, *element_type, *walk_type, *parse_type;
     PyTypeObject *view_types[FROZEN_VIEW_TYPES]; /* made on demand */
-    struct elementobj **elements;                /* owned; the live ones by address */
-    size_t nelements, element_mask;
-    struct frozen_opened *opened; /* what graphs became; frozen/open.c */
+    atoll_table elements;                        /* the live ones by their nodes */
+    struct frozen_opened *opened;                /* what graphs became; frozen/open.c */
 } frozen_data;
 
 extern const core_room frozen_room;

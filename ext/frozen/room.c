@@ -66,7 +66,7 @@ frozen_clear(core_state *state)
 static void
 frozen_end(core_state *state)
 {
-    atoll_free(state->frozen->elements);
+    atoll_table_end(&state->frozen->elements);
 }
 
 const core_room frozen_room = {

@@ -204,10 +204,9 @@ core_exec(PyObject *module)
     state->module = module;
     state->interp_id = PyInterpreterState_GetID(interp);
     state->is_main = interp == PyInterpreterState_Main();
-    state->handles = PyDict_New();
     state->errors = PyDict_New();
-    if (state->handles == NULL || state->errors == NULL || furnish_rooms(state) < 0 ||
-        begin_rooms(state) < 0 || fork_start() < 0 ||
+    if (state->errors == NULL || furnish_rooms(state) < 0 || begin_rooms(state) < 0 ||
+        fork_start() < 0 ||
         PyModule_AddStringConstant(module, "__version__", ATOLL_VERSION) < 0) {
         return -1;
     }
@@ -227,7 +226,6 @@ static int
 core_traverse(PyObject *module, visitproc visit, void *arg)
 {
     core_state *state = PyModule_GetState(module);
-    Py_VISIT(state->handles);
     Py_VISIT(state->errors);
     Py_VISIT(state->aio);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
@@ -245,7 +243,6 @@ static int
 core_clear(PyObject *module)
 {
     core_state *state = PyModule_GetState(module);
-    Py_CLEAR(state->handles);
     Py_CLEAR(state->errors);
     Py_CLEAR(state->aio);
     for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
@@ -274,6 +271,7 @@ core_free(void *module)
             *data_of(state, rooms[i]) = NULL;
         }
     }
+    atoll_table_end(&state->handles); /* of objects whose types held the module */
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -20,7 +20,7 @@ sync_type_of(core_state *state, const atoll_sync *sync)
 }
 
 static PyObject *
-sync_new_object(core_state *state, atoll_sync *sync, long long key)
+sync_new_object(core_state *state, atoll_sync *sync, uint64_t key)
 {
     PyTypeObject *type = sync_type_of(state, sync);
     bool gc = PyType_IS_GC(type);
@@ -36,18 +36,16 @@ sync_new_object(core_state *state, atoll_sync *sync, long long key)
     if (gc) {
         PyObject_GC_Track((PyObject *)self);
     }
-    if (core_handle_add(state, key, (PyObject *)self) < 0) {
-        Py_CLEAR(self);
-    }
+    core_handle_add(state, key, &self->handle, (PyObject *)self);
     return (PyObject *)self;
 }
 
 PyObject *
 sync_get(core_state *state, atoll_sync *sync)
 {
-    long long key = core_lock_key(atoll_sync_id(sync));
+    uint64_t key = core_lock_key(atoll_sync_id(sync));
     PyObject *self = core_handle_find(state, key);
-    return self != NULL || PyErr_Occurred() ? self : sync_new_object(state, sync, key);
+    return self != NULL ? self : sync_new_object(state, sync, key);
 }
 
 PyObject *
@@ -71,7 +69,7 @@ sync_dealloc(PyObject *obj)
     if (gc) {
         PyObject_GC_UnTrack(obj);
     }
-    core_handle_forget(self->state, core_lock_key(atoll_sync_id(self->sync)));
+    core_handle_forget(self->state, &self->handle);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }

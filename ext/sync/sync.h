@@ -30,8 +30,9 @@ typedef struct syncobj {
     core_state *state; /* the type keeps its module, and so this, alive */
     atoll_sync *sync;  /* counted; constant */
     PyObject *weakrefs;
-    wait_hold hold;   /* that this interpreter has it */
-    PyObject *action; /* of a barrier, once it is known here; or NULL */
+    wait_hold hold;     /* that this interpreter has it */
+    core_handle handle; /* in the table of handles */
+    PyObject *action;   /* of a barrier, once it is known here; or NULL */
 } syncobj;
 
 /* The object for `sync` here: the one that exists, or a new one that takes a

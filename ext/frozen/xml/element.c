@@ -11,67 +11,33 @@
 
 /* ---------------------------------------------------------- the one of a node */
 
-static elementobj **
-element_bucket_of(core_state *state, PyObject *node)
+static elementobj *
+element_of(atoll_entry *entry)
 {
-    size_t at = (size_t)(((uintptr_t)node >> 3) * UINT64_C(0x9E3779B97F4A7C15) >> 32);
-    return &state->frozen->elements[at & state->frozen->element_mask];
-}
-
-static int
-element_grow(core_state *state)
-{
-    size_t count =
-        state->frozen->elements == NULL ? 0 : state->frozen->element_mask + 1;
-    size_t room = count == 0 ? 64 : 4 * count;
-    elementobj **old = state->frozen->elements;
-    elementobj **more = atoll_alloc(room * sizeof(elementobj *));
-    if (more == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    memset(more, 0, room * sizeof(elementobj *));
-    state->frozen->elements = more;
-    state->frozen->element_mask = room - 1;
-    for (size_t i = 0; i < count; i++) {
-        for (elementobj *e = old[i], *next; e != NULL; e = next) {
-            elementobj **bucket = element_bucket_of(state, e->node);
-            next = e->next;
-            e->next = *bucket;
-            *bucket = e;
-        }
-    }
-    atoll_free(old);
-    return 0;
+    return (elementobj *)((char *)entry - offsetof(elementobj, entry));
 }
 
 PyObject *
 xml_element(core_state *state, frozen_graph *g, PyObject *node, bool native)
 {
-    if ((state->frozen->elements == NULL ||
-         state->frozen->nelements > state->frozen->element_mask) &&
-        element_grow(state) < 0) {
-        return NULL;
-    }
-    for (elementobj *e = *element_bucket_of(state, node); e != NULL; e = e->next) {
-        if (e->node == node && e->native == native) {
-            return Py_NewRef((PyObject *)e);
+    uint64_t key = (uintptr_t)node;
+    for (atoll_entry *e = atoll_table_find(&state->frozen->elements, key); e != NULL;
+         e = atoll_table_again(e)) {
+        if (element_of(e)->native == native) {
+            return Py_NewRef((PyObject *)element_of(e));
         }
     }
     elementobj *self = PyObject_New(elementobj, state->frozen->element_type);
     if (self == NULL) {
         return NULL;
     }
-    elementobj **bucket = element_bucket_of(state, node);
     frozen_ref(g);
     self->state = state;
     self->graph = g;
     self->node = node;
     self->native = native;
     self->weakrefs = NULL;
-    self->next = *bucket;
-    *bucket = self;
-    state->frozen->nelements++;
+    atoll_table_add(&state->frozen->elements, &self->entry, key);
     return (PyObject *)self;
 }
 
@@ -80,12 +46,8 @@ element_dealloc(PyObject *obj)
 {
     elementobj *self = (elementobj *)obj;
     PyTypeObject *type = Py_TYPE(obj);
-    elementobj **link = element_bucket_of(self->state, self->node);
-    while (*link != self) {
-        link = &(*link)->next;
-    }
-    *link = self->next; /* first: what follows may run code that looks for it */
-    self->state->frozen->nelements--;
+    /* First: what follows may run code that looks for it. */
+    atoll_table_remove(&self->state->frozen->elements, &self->entry);
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs(obj);
     }

@@ -46,7 +46,7 @@ typedef struct elementobj {
     PyObject *node;
     bool native; /* this interpreter pins it, so its str may be given out */
     PyObject *weakrefs;
-    struct elementobj *next; /* in the bucket of state->frozen->elements */
+    atoll_entry entry; /* in state->frozen->elements, by the address of `node` */
 } elementobj;
 
 /* Tell the wire about elements. */
