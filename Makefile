@@ -2,7 +2,8 @@
 # PYTHON=/path/to/python3; otherwise the newest CPython 3.13 to 3.15 is used.
 
 .DEFAULT_GOAL := help
-export PYTHON BUILD ROOM PYTEST_ARGS TEST_JOBS TEST_QUICK DEMO_ARGS BENCH_ARGS SOAK_SECONDS
+export PYTHON BUILD ROOM PYTEST_ARGS TEST_JOBS TEST_QUICK DEMO_ARGS BENCH_ARGS SOAK_SECONDS \
+SUITE_PART SUITE_ARGS
 
 help:
 	@echo 'make demo       parse the standard library on every core'
@@ -29,6 +30,8 @@ help:
 	@echo 'make extensions-soak the same mixed, for SOAK_SECONDS=300'
 	@echo 'make numpy-suite     the tests of NumPy in main and in an interpreter'
 	@echo '                     (pandas-suite, scipy-suite)'
+	@echo 'make cpython-suite   those of CPython; SUITE_PART=0 to 9 is a tenth of them,'
+	@echo '                     SUITE_ARGS="test_json test_re" the modules named'
 	@echo
 	@echo 'PYTHON=/path/to/python3 chooses the Python (default: the newest'
 	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
@@ -36,7 +39,7 @@ help:
 
 build demo test test-quick test-all test-debug test-c test-py test-conformance \
 test-py-memory bench check docs fit stubtest package-test extensions extensions-soak \
-numpy-suite pandas-suite scipy-suite:
+numpy-suite pandas-suite scipy-suite cpython-suite:
 	@tools/task $@
 
 test-asan:
@@ -54,4 +57,5 @@ clean:
 
 .PHONY: help build demo test test-quick test-all test-debug test-c test-asan test-tsan \
   test-aarch64 test-py test-conformance test-py-memory bench check docs clean fit \
-  stubtest package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite
+  stubtest package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite \
+  cpython-suite

@@ -1,6 +1,6 @@
 """Run a package's own tests in main and in an interpreter, and compare.
 
-suite.py NAME FOLDER [PYTEST ARGS...] runs both in child processes, one after the
+packages.py NAME FOLDER [PYTEST ARGS...] runs both in child processes, one after the
 other, and prints which tests passed in main and not in the interpreter. The exit status
 is 0 if all of those are in known_NAME.txt. FOLDER gets what the tests did.
 
@@ -12,60 +12,21 @@ import collections
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 
 import pytest_in
+import record
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 #: So many seconds may pass without a test beginning or ending.
 PATIENCE = 300
-MOST_CRASHES = 30
 MOST_SHOWN = 100
-
-
-def read(path: str) -> tuple[dict[str, str], str | None]:
-    """The outcomes so far, and the test that has begun and not ended."""
-    outcomes: dict[str, str] = {}
-    running = None
-    if os.path.exists(path):
-        with open(path) as file:
-            for line in file:
-                kind, _, test = line.rstrip("\n").partition(" ")
-                if kind == "start":
-                    running = test
-                else:
-                    outcomes[test] = kind
-                    running = None
-    return outcomes, running
-
-
-def watch(child: subprocess.Popen[bytes], path: str) -> str:
-    """Wait for a child; what is to be said of the test that it left unfinished."""
-    seen, since = -1, time.monotonic()
-    while True:
-        try:
-            status = child.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            size = os.path.getsize(path) if os.path.exists(path) else 0
-            if size != seen:
-                seen, since = size, time.monotonic()
-            elif time.monotonic() - since > PATIENCE:
-                child.kill()
-                child.wait()
-                return "hung"
-        else:
-            return "crashed" if status < 0 else "ended"
 
 
 def run(name: str, where: str, folder: str, args: list[str]) -> dict[str, str]:
     """All outcomes of the tests in one place."""
     path = os.path.join(folder, f"{name}-{where}.txt")
-    log = os.path.join(folder, f"{name}-{where}.log")
-    for old in (path, log):
-        if os.path.exists(old):
-            os.remove(old)
     # Plugins that happen to be installed have no part in this.
     env = os.environ | {
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -75,29 +36,18 @@ def run(name: str, where: str, folder: str, args: list[str]) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
     }
     begun = time.monotonic()
-    for _ in range(MOST_CRASHES):
-        with open(log, "ab") as output:
-            child = subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", os.path.join(HERE, "pytest_in.py")]
-                + [where, name, path, *args],
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                env=env,
-                cwd=folder,
-            )
-            end = watch(child, path)
-        _, running = read(path)
-        with open(path, "a") as file:
-            if running is not None:
-                print(f"{end} {running}", file=file)
-                print(f"  {where}: {end} in {running}", flush=True)
-            elif end != "ended":
-                print(f"  {where}: {end} outside of tests", flush=True)
-                break
-            else:
-                break
-    outcomes, _ = read(path)
+    record.run_recorded(
+        [sys.executable, "-X", "faulthandler", os.path.join(HERE, "pytest_in.py")]
+        + [where, name, path, *args],
+        [path],
+        os.path.join(folder, f"{name}-{where}.log"),
+        env,
+        PATIENCE,
+        lambda text: print(f"  {where}: {text}", flush=True),
+        cwd=folder,
+    )
+    outcomes, _, _ = record.read(path)
+    outcomes.pop(record.ALL, None)
     counts = collections.Counter(outcomes.values())
     text = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
     print(f"{name}, {where}: {text}; {time.monotonic() - begun:.0f} s", flush=True)
@@ -128,13 +78,15 @@ def main() -> int:
     os.makedirs(folder, exist_ok=True)
     there = run(name, "main", folder, args)
     here = run(name, "atoll", folder, args)
-    good = [test for test, outcome in there.items() if outcome in ("passed", "xfailed")]
+    good = [test for test, outcome in there.items() if outcome in record.GOOD]
     if not good:
         print(f"error: no test passed in main; see {folder}")
         return 1
     differing = {
         test: here.get(test, "missing") for test in good if here.get(test) != there[test]
     }
+    if record.END in here and record.END not in there:
+        differing[record.END] = here[record.END]
     reasons = known(name)
     used = set()
     new = {}

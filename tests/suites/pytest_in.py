@@ -4,13 +4,13 @@ pytest_in.py main|atoll NAME RECORD [PYTEST ARGS...]. RECORD is a file that gets
 when a test begins and when it ends. Tests that have ended in it are not run again.
 """
 
-import contextlib
 import importlib.util
 import os
-import re
 import sys
 import tempfile
 from typing import Any
+
+from record import ALL, Record, name_of
 
 #: Packages of tests, and what else pytest is told.
 SUITES: dict[str, list[str]] = {
@@ -42,27 +42,19 @@ SUITES: dict[str, list[str]] = {
 }
 
 
-def name_of(nodeid: str) -> str:
-    """A name that is the same in each run, on one line."""
-    return re.sub(r"0x[0-9a-f]{6,}", "0x", nodeid).encode("unicode_escape").decode()
-
-
 class Recorder:
     """A plugin of pytest: each line is written at once, since what runs may crash."""
 
     def __init__(self, path: str) -> None:
-        self.done = set()
-        with contextlib.suppress(FileNotFoundError), open(path) as file:
-            self.done = {line.rstrip("\n").partition(" ")[2] for line in file}
-        self.file = open(path, "a", buffering=1)
+        self.record = Record(path)
         self.outcome = ""
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = [item for item in items if name_of(item.nodeid) not in self.done]
+        items[:] = [item for item in items if name_of(item.nodeid) not in self.record.done]
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.outcome = ""
-        print(f"start {name_of(nodeid)}", file=self.file)
+        self.record.start(name_of(nodeid))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         outcome = report.outcome
@@ -73,7 +65,7 @@ class Recorder:
                 self.outcome = outcome
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        print(f"{self.outcome or 'nothing'} {name_of(nodeid)}", file=self.file)
+        self.record.end(name_of(nodeid), self.outcome or "nothing")
 
 
 def run(name: str, record: str, args: list[str]) -> int:
@@ -100,7 +92,12 @@ def run(name: str, record: str, args: list[str]) -> int:
             "-pno:faulthandler",
         ]
         options += [f"-c{settings}", f"--rootdir={root}", f"--basetemp={folder}/tmp"]
-        return int(pytest.main([*options, *chosen], plugins=[Recorder(record)]))
+        recorder = Recorder(record)
+        status = int(pytest.main([*options, *chosen], plugins=[recorder]))
+        if status <= 1:  # all were run, though some may have failed
+            recorder.record.end(ALL, "passed")
+            status = 0
+        return status
 
 
 def main() -> int:
