@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import marshal
+import sys
 
 from .. import _core
 
@@ -20,9 +21,23 @@ _PLAIN = (int, float, str, bytes, bool, type(None))
 
 
 class _Forward(logging.Handler):
-    """logging.lastResort of an interpreter: for what nobody else handles."""
+    """logging.lastResort of an interpreter: for what nobody else handles.
+
+    Where the code there has put another file in the place of its sys.stderr, with
+    contextlib.redirect_stderr say, logging's own takes it, which writes to that.
+    """
+
+    def __init__(self, stream: object, own: logging.Handler | None) -> None:
+        super().__init__(logging.NOTSET)
+        self._stream = stream
+        self._own = own
 
     def emit(self, record: logging.LogRecord) -> None:
+        own = self._own
+        if sys.stderr is not self._stream and own is not None:
+            if record.levelno >= own.level:
+                own.handle(record)
+            return
         try:
             fields = dict(record.__dict__)
             fields["msg"] = record.getMessage()
@@ -39,9 +54,12 @@ class _Forward(logging.Handler):
             self.handleError(record)
 
 
-def connect(levels: tuple[Any, ...] | None) -> None:
-    """Send to main what has no handler here; start with main's levels."""
-    logging.lastResort = _Forward(logging.NOTSET)
+def connect(levels: tuple[Any, ...] | None, stderr: object) -> None:
+    """Send to main what has no handler here; start with main's levels.
+
+    `stderr` is the interpreter's own stream.
+    """
+    logging.lastResort = _Forward(stderr, logging.lastResort)
     if levels is None:
         return
     disable, root, *others = levels

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # What main's logging was set to: (disable, root's level, (name, level), ...)
 logging_levels: tuple[Any, ...] | None = None
+# The interpreter's own sys.stderr
+_own_stderr: object = None
 
 
 def _class(self: Any) -> Any:
@@ -184,17 +186,17 @@ def _connect_after(loader: Any) -> None:
 def _connect_logging() -> None:
     from . import logging as _logging
 
-    _logging.connect(logging_levels)
+    _logging.connect(logging_levels, _own_stderr)
 
 
 def install(
     streams: tuple[tuple[Any, ...], ...], levels: tuple[Any, ...] | None
 ) -> None:
     """Called by the core once the interpreter is made."""
-    global logging_levels
+    global logging_levels, _own_stderr
     logging_levels = levels
     sys.stdout = sys.__stdout__ = Stream(0, *streams[0])  # type: ignore
-    sys.stderr = sys.__stderr__ = Stream(1, *streams[1])  # type: ignore
+    sys.stderr = sys.__stderr__ = _own_stderr = Stream(1, *streams[1])  # type: ignore
     if "logging" in sys.modules:  # by the code of a site
         _connect_logging()
     else:

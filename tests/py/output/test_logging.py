@@ -259,3 +259,41 @@ with atoll.create() as interp:
         assert "getLogger" not in vars(logging.root.manager)
     ''')
 """)
+
+
+def test_redirected_stderr_has_what_nobody_handles(kept, capfd):
+    """As in main. Afterwards it is main's again."""
+    with atoll.create() as interp:
+        interp.exec("""if 1:
+            import contextlib, io, logging, sys
+            log = logging.getLogger("app")
+            log.warning("before")
+            with contextlib.redirect_stderr(io.StringIO()) as out:
+                log.warning("a %s", "warning")
+                log.info("not as much as that")
+                try: 1/0
+                except Exception: log.exception("an error")
+            log.warning("after")
+            text = out.getvalue()
+            with contextlib.redirect_stderr(None): # as in main: dropped
+                log.warning("nowhere")
+        """)
+        text = interp.call(eval, "text")
+    assert text.startswith("a warning\nan error\nTraceback (most recent call last)")
+    assert text.endswith("ZeroDivisionError: division by zero\n")
+    assert [record.msg for record in kept] == ["before", "after"]
+    assert capfd.readouterr().err == ""
+
+
+def test_redirected_before_logging_is_imported(kept):
+    with atoll.create() as interp:
+        interp.exec("""if 1:
+            import contextlib, io
+            with contextlib.redirect_stderr(io.StringIO()) as out:
+                import logging
+                logging.getLogger("app").error("here")
+            logging.getLogger("app").error("there")
+            text = out.getvalue()
+        """)
+        assert interp.call(eval, "text") == "here\n"
+    assert [record.msg for record in kept] == ["there"]
