@@ -139,6 +139,21 @@ sys_mend_frames(void)
     return 0;
 }
 
+PyObject *
+frames_asyncgen_hook(unsigned long ident)
+{
+    PyObject *hook = NULL;
+    runtime_lock_threads();
+    PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+    for (; ts != NULL && hook == NULL; ts = PyThreadState_Next(ts)) {
+        if (ts->thread_id == ident) {
+            hook = Py_XNewRef(ts->async_gen_firstiter);
+        }
+    }
+    runtime_unlock_threads();
+    return hook;
+}
+
 /* ---------------------------------------------------------------- instructions */
 
 #ifdef COMPAT_ENTER_SPECIAL

@@ -40,6 +40,11 @@ const char *runtime_memory(size_t *size);
 /* Replace them. At import; 0, or -1 with an exception. */
 int sys_mend_frames(void);
 
+/* Find what sys.set_asyncgen_hooks was told as `firstiter` in the thread of this
+ * interpreter that CPython names `ident`: a method of the event loop that runs there,
+ * of asyncio's kind. Attached. A new reference, or NULL without an exception. */
+PyObject *frames_asyncgen_hook(unsigned long ident);
+
 /* --- what a frame is about to do (cpython/frames.c) */
 
 /* Is the instruction `at` of `code` the call of __enter__ by a `with`, after which

@@ -45,6 +45,22 @@ typedef struct home_loop {
     atoll_cq *cq;                  /* constant */
 } home_loop;
 
+/* What an interrupt does in an interpreter: what signal.signal(SIGINT, ...) has said.
+ */
+typedef enum sigint_action {
+    SIGINT_RAISES, /* KeyboardInterrupt, as nobody has said anything */
+    SIGINT_CALLS,  /* calls home_data.handlers */
+    SIGINT_IGNORED,
+} sigint_action;
+
+/* For how long an interrupt has been put off (home/interrupt.c). */
+typedef struct home_patience {
+    uint32_t looks;      /* how often the home's thread has looked; 0: not yet */
+    int64_t since, last; /* the first look, the last */
+    int64_t asleep;      /* between looks, waiting for what is no core */
+    long sleeps;         /* how often, as the system counts */
+} home_patience;
+
 typedef struct home {
     wait_host host; /* first; its thread and the kick that ends its waits */
 
@@ -52,6 +68,7 @@ typedef struct home {
     uint32_t refs;                /* atomic */
     int64_t id;                   /* written before `started` is set; -1 until then */
     unsigned long ident;          /* the thread, as CPython names it */
+    core_state *core;             /* of its interpreter; constant once booted */
     atoll_chan *inbox;            /* jobs; constant */
     bool isolated;                /* constant: extensions="isolate" */
     struct isolate *isolate;      /* constant once booted; or NULL */
@@ -66,7 +83,8 @@ typedef struct home {
     atoll_spin spin;     /* of callers that wait for jobs to be done */
 
     /* Of the home thread alone. */
-    int nice; /* its niceness */
+    int nice;           /* its niceness */
+    const void *raised; /* the last KeyboardInterrupt of ours; only to be compared */
 
     /* Guarded by the table's lock. */
     struct home *next;
@@ -92,12 +110,21 @@ typedef struct home {
     /* - the interrupt of the job that runs */
     bool interruptible; /* user code runs */
     bool interrupt_due;
-    bool interrupted;      /* once at least, in this job */
-    bool job_over;         /* only the reply is still due */
-    bool call_in_flight;   /* our pending call is queued */
-    bool waiting;          /* the home thread is in a wait */
-    uint32_t put_off;      /* how often the interrupt was */
-    int64_t put_off_since; /* when that began */
+    bool interrupted;       /* once at least, in this job */
+    bool job_over;          /* only the reply is still due */
+    bool call_in_flight;    /* our pending call is queued */
+    bool waiting;           /* the home thread is in a wait */
+    home_patience patience; /* with the code that it finds */
+    int64_t passed_on;      /* since when other threads alone have had it; 0: not */
+    atoll_timer reminder;   /* pending with a reference, if `reminding` */
+    bool reminding;
+    int64_t pause;     /* until the next reminder */
+    int64_t insist_at; /* when to see whether asyncio has heard it; 0: never */
+    bool insists;      /* what is due is that */
+    /* - what the interpreter has told the module signal */
+    sigint_action sigint;
+    bool gentle;   /* asyncio.Runner's handler, whose next call raises nothing */
+    int wakeup_fd; /* -1: none */
     /* - its end */
     atoll_timer close_timer; /* has a reference of its own while it is set */
     bool close_watched;      /* it is set */
@@ -124,8 +151,12 @@ home_of_host(wait_host *host)
 typedef struct home_data {
     PyTypeObject *home_type;
     PyObject *interpreter_class; /* atoll.Interpreter, set by the package */
-    home *self;    /* counted: the interpreter's own; NULL: atoll has not made it */
-    int wakeup_fd; /* what signal.set_wakeup_fd was told; -1: nothing */
+    home *self; /* counted: the interpreter's own; NULL: atoll has not made it */
+    PyObject *handlers[2]; /* of SIGINT, SIGTERM, as signal.signal was told; or NULL */
+    PyObject *anchor; /* a capsule for what is bound to the state and may outlive it;
+                         its context is set when the state ends */
+    PyObject *frame_code; /* what calls what has no frame of its own (home/job.c) */
+    PyObject *request;    /* its function and arguments; borrowed */
 } home_data;
 
 extern const core_room home_room;
@@ -172,7 +203,7 @@ bool job_run(home *h, core_state *state, job *j, outcome *out);
  * Attached to it. NULL with an exception. */
 core_state *job_boot(home *h);
 
-/* -------------------------------------------------------- plans (home/plan.c) */
+/* -------------------------------------------------------- plans (home/make.c) */
 
 /* How to make an interpreter. */
 typedef struct home_plan {
@@ -371,9 +402,16 @@ home *home_of_thread(const core_state *state);
 /* Set up how the waits of the home's thread are interrupted. */
 void home_init_host(home *h);
 
-/* Replace what the module signal does where no signal arrives, at boot. -1 with an
- * exception. */
-int home_mend_signal(core_state *state);
+/* Let the calling thread, which is the home's, find what is due at its next look. */
+void home_look_soon(home *h);
+
+/* Come back to an event loop of asyncio's that has been told of the interrupt: it is
+ * interrupted once more if it has not gone on by then. In the home's thread. */
+void home_insist(home *h);
+
+/* Raise the interrupt again that has come where its exception is lost. Called in the
+ * home's thread. */
+void home_interrupt_again(home *h);
 
 /* Begin the job's code: from here on it can be interrupted. What comes before
  * that (modules are imported when functions arrive) is left in peace, since an
@@ -396,15 +434,31 @@ void home_remove_loop(home *h, home_loop *loop);
 
 /* Where the calling thread's code is (home/place.c). */
 typedef enum interrupt_place {
-    PLACE_FREE,     /* KeyboardInterrupt may come */
-    PLACE_DELICATE, /* it would break more than the task, here */
-    PLACE_LOOP,     /* in an event loop that waits: cancel its task */
+    PLACE_FREE,      /* KeyboardInterrupt may come */
+    PLACE_DELICATE,  /* it would break more than the task, here */
+    PLACE_THRESHOLD, /* so it would, and the next place is another */
+    PLACE_LOOP,      /* in an event loop that waits: cancel its task */
 } interrupt_place;
 
 /* Find out. Called attached, with no exception set. */
 interrupt_place interrupt_find_place(void);
 
-extern PyMethodDef interrupt_functions[];
+/* ----------------------------------------- what is SIGINT there (home/signal.c) */
+
+/* Let the module signal mean the interpreter's interrupts where no signal arrives, at
+ * boot. -1 with an exception. */
+int home_mend_signal(core_state *state);
+
+/* Do what an interrupt is to do here: -1 with an exception, of which the handler may be
+ * the author, or 0: the code goes on. In the home's thread, attached. */
+int signal_deliver(home *h);
+
+/* Write to the descriptor that signal.set_wakeup_fd was told. With the home's lock. */
+void signal_write_locked(const home *h, int number);
+
+/* Wake the event loop that runs in the home, if it is of asyncio's kind: a visitor does
+ * it, once the home has let go of its GIL. Does not wait. */
+void signal_wake_loop(home *h);
 
 /* ------------------------------------------------------- in Python (home/object.c) */
 

@@ -1,23 +1,54 @@
-/* Interrupting the code that runs in a home, and only that: KeyboardInterrupt
- * reaches it at its next bytecode through a pending call, or at once in a wait
- * of atoll's through a kick; an event loop is led to its next bytecode. Which of
- * them, is decided under the home's lock; what has not arrived when the job is over
+/* Interrupting the code that runs in a home, and only that: it reaches it at its next
+ * bytecode through a pending call, or at once in a wait of atoll's through a kick; an
+ * event loop is led to its next bytecode. What it does there, is home/signal.c's. Which
+ * of them, is decided under the home's lock; what has not arrived when the job is over
  * is cleared.
  *
  * It does not come where it would break more than the task (home/place.c): there
- * the pending call queues itself again, until CPython looks elsewhere. */
+ * the pending call queues itself again, until CPython looks elsewhere. Not for long:
+ * code that stays in such a place has lost its claim to be left in peace.
+ *
+ * Code in C that has let go of the GIL looks for nothing. If it is an event loop that
+ * waits, it is woken: through the descriptor of a hub of ours, through the one that
+ * signal.set_wakeup_fd was told, and, if nobody has looked for a moment, by a visitor
+ * that calls the loop's call_soon_threadsafe.
+ *
+ * A pending call is the interpreter's, and any of its threads may take it. One that is
+ * not the home's leaves it to that, which takes its turn within milliseconds; or else
+ * is in C code, so that the others are not bothered any more but a few times a second.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "cpython/version.h"
 #include "home/home.h"
 
 #include <signal.h>
+#include <stddef.h>
+#include <sys/resource.h>
 
-/* So long, and after so many looks (a hundred at each place where CPython looks), it
- * comes anyway: __enter__ may be a long story, and if another thread has our call, the
- * home's may be in lock.acquire(). Time alone would not do where cores are short. */
+/* So long code is left in peace in a delicate place: */
 #define PATIENCE_NS INT64_C(100000000)
+/* and after so many looks (a hundred at each place where CPython looks), since time
+ * alone would not do where cores are short; */
 #define PATIENCE_LOOKS 20000
+/* or of its own free will asleep between looks; of one sleep, which may be a thread's
+ * that has kept the GIL, no more counts than half of it; */
+#define PATIENCE_NAP (PATIENCE_NS / 2)
+/* and never longer than this. */
+#define PATIENCE_END (9 * PATIENCE_NS)
+
+/* If nobody has looked for so long, the loop is woken. */
+#define NUDGE_NS INT64_C(10000000)
+/* So long other threads hand the call on to the home's, at each look; then so rarely.
+ */
+#define PASS_ON_NS INT64_C(15000000)
+#define PAUSE_MIN INT64_C(10000000)
+#define PAUSE_MAX INT64_C(100000000)
 
 static int on_pending(void *arg);
+static void reminder_fires(atoll_timer *timer);
 
 /* Cancel what runs in the event loop of a pool's worker, where there is one. */
 static bool
@@ -32,6 +63,15 @@ cancel_coroutine(void)
     return cancelled;
 }
 
+/* Give a reference back that is not the last. */
+static void
+unref_early(home *h)
+{
+    bool last = atoll_count_down(&h->refs);
+    assert(!last);
+    (void)last;
+}
+
 /* Queue our pending call, which gets a reference. False if the ring is full. With
  * the lock held. */
 static bool
@@ -40,23 +80,90 @@ queue_call_locked(home *h)
     home_ref(h);
     h->call_in_flight = compat_add_pending_call(h->interp, on_pending, h) == 0;
     if (!h->call_in_flight) {
-        bool last = atoll_count_down(&h->refs);
-        assert(!last);
-        (void)last;
+        unref_early(h);
     }
     return h->call_in_flight;
 }
 
-/* Shall it come later? With the lock held. */
-static bool
-put_off_locked(home *h)
+/* Come back in a moment, if that is not to be anyhow. With the lock held. */
+static void
+remind_locked(home *h, int64_t pause)
 {
-    if (h->put_off++ == 0) {
-        h->put_off_since = atoll_now();
+    if (h->reminding) {
+        return;
     }
-    bool patient =
-        h->put_off < PATIENCE_LOOKS || atoll_now() - h->put_off_since < PATIENCE_NS;
-    return patient && queue_call_locked(h);
+    home_ref(h);
+    h->reminder.fire = reminder_fires;
+    h->reminding = atoll_timer_start(&h->reminder, atoll_now() + pause) == ATOLL_OK;
+    if (!h->reminding) {
+        unref_early(h);
+    }
+}
+
+static void
+forget_reminder_locked(home *h)
+{
+    if (h->reminding && atoll_timer_stop(&h->reminder)) {
+        h->reminding = false;
+        unref_early(h); /* the home's thread has one */
+    }
+}
+
+/* Queue it, or come back. With the lock held. */
+static void
+queue_or_remind_locked(home *h)
+{
+    if (!queue_call_locked(h)) {
+        remind_locked(h, PAUSE_MIN);
+    }
+}
+
+/* Is it still to be left in peace, in a delicate place? In the home's thread, with the
+ * lock held. */
+static bool
+is_patient_locked(home *h)
+{
+    home_patience *p = &h->patience;
+    struct rusage usage;
+    int64_t now = atoll_now();
+    long sleeps = getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : p->sleeps;
+    if (p->looks++ == 0) {
+        p->since = now;
+        p->asleep = 0;
+    }
+    else if (sleeps != p->sleeps) {
+        int64_t nap = now - p->last;
+        p->asleep += nap < PATIENCE_NAP ? nap : PATIENCE_NAP;
+    }
+    p->sleeps = sleeps;
+    p->last = now;
+    int64_t all = now - p->since;
+    bool stays = p->looks >= PATIENCE_LOOKS || p->asleep >= PATIENCE_NS;
+    return all < PATIENCE_NS || (!stays && all < PATIENCE_END);
+}
+
+static bool
+is_put_off_locked(home *h, interrupt_place place)
+{
+    return place == PLACE_THRESHOLD ||
+           (place == PLACE_DELICATE && is_patient_locked(h));
+}
+
+/* Another thread has our call. With the lock held. */
+static void
+pass_on_locked(home *h)
+{
+    int64_t now = atoll_now();
+    if (h->passed_on == 0) {
+        h->passed_on = now;
+    }
+    if (now - h->passed_on < PASS_ON_NS) {
+        queue_or_remind_locked(h);
+        return;
+    }
+    h->pause = h->pause < PAUSE_MIN / 2 ? PAUSE_MIN : 2 * h->pause;
+    h->pause = h->pause > PAUSE_MAX ? PAUSE_MAX : h->pause;
+    remind_locked(h, h->pause);
 }
 
 /* Runs in one of the interpreter's threads, attached. */
@@ -65,33 +172,120 @@ on_pending(void *arg)
 {
     home *h = arg;
     bool mine = atoll_thread_self() == h->host.thread;
-    /* Another thread leaves it to the home's, which takes its turn soon. An exception
-     * set from here would be raised later, where nobody has looked at the place. */
-    interrupt_place place = mine ? interrupt_find_place() : PLACE_DELICATE;
+    interrupt_place place = mine ? interrupt_find_place() : PLACE_FREE;
     atoll_lock_acquire(&h->lock);
     h->call_in_flight = false;
-    /* A home thread that waits is kicked out of its wait and raises there. */
-    bool due = h->interrupt_due && h->interruptible && (mine || !h->waiting);
-    if (due && place == PLACE_DELICATE && put_off_locked(h)) {
+    bool due = h->interrupt_due && h->interruptible;
+    h->passed_on = mine ? 0 : h->passed_on;
+    if (due && !mine) {
+        /* A home thread that waits is kicked out of its wait and raises there. */
+        if (!h->waiting) {
+            pass_on_locked(h);
+        }
+        due = false;
+    }
+    else if (due && !h->gentle && is_put_off_locked(h, place)) {
+        queue_or_remind_locked(h);
         due = false;
     }
     if (due) {
         h->interrupt_due = false;
         atoll_kick_clear(&h->host.kick);
     }
-    unsigned long ident = h->ident;
+    bool cancel = due && place == PLACE_LOOP && h->sigint == SIGINT_RAISES;
     atoll_lock_release(&h->lock);
+    int rc = !due || (cancel && cancel_coroutine()) ? 0 : signal_deliver(h);
     home_unref(h);
-    if (!due) {
-        return 0;
+    return rc;
+}
+
+/* Let it be due. With the lock held. */
+static void
+make_due_locked(home *h)
+{
+    if (!h->interrupt_due) {
+        h->patience.looks = 0;
+        h->passed_on = 0;
+        h->pause = 0;
     }
-    if (mine) {
-        return place == PLACE_LOOP && cancel_coroutine()
-                   ? 0
-                   : (PyErr_SetNone(PyExc_KeyboardInterrupt), -1);
+    h->insist_at = 0;
+    h->insists = false;
+    h->interrupt_due = true;
+    h->interrupted = true;
+}
+
+/* Let it be due again if the time has come to insist. With the lock held. */
+static void
+insist_locked(home *h)
+{
+    int64_t left = h->insist_at - atoll_now();
+    if (h->insist_at == 0 || !h->interruptible || h->interrupt_due) {
+        return;
     }
-    PyThreadState_SetAsyncExc(ident, PyExc_KeyboardInterrupt);
-    return 0;
+    if (left > 0) {
+        remind_locked(h, left);
+        return;
+    }
+    make_due_locked(h);
+    h->insists = true;
+    atoll_kick_set(&h->host.kick);
+}
+
+void
+home_look_soon(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->passed_on = 0;
+    if (h->interrupt_due && h->interruptible && !h->call_in_flight) {
+        queue_or_remind_locked(h);
+    }
+    atoll_lock_release(&h->lock);
+}
+
+void
+home_insist(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    h->insist_at = atoll_now() + PATIENCE_NS;
+    remind_locked(h, PATIENCE_NS);
+    atoll_lock_release(&h->lock);
+}
+
+/* On the thread of the timers. */
+static void
+reminder_fires(atoll_timer *timer)
+{
+    home *h = (home *)(void *)((char *)timer - offsetof(home, reminder));
+    atoll_lock_acquire(&h->lock);
+    h->reminding = false;
+    insist_locked(h);
+    bool due = h->interrupt_due && h->interruptible && !h->waiting && h->interp != NULL;
+    if (due && !h->call_in_flight) {
+        h->passed_on = 0;
+        queue_or_remind_locked(h);
+    }
+    atoll_lock_release(&h->lock);
+    if (due) {
+        signal_wake_loop(h);
+    }
+    home_unref(h);
+}
+
+/* Let the home's thread see that it is due. With the lock held. */
+static void
+announce_locked(home *h)
+{
+    atoll_kick_set(&h->host.kick);
+    if (!h->call_in_flight && h->interp != NULL) {
+        /* If the ring is full, what is in it wakes the interpreter, but only
+         * a wait of the home thread will notice us. */
+        (void)queue_call_locked(h);
+    }
+    for (home_loop *loop = h->loops; loop != NULL; loop = loop->next) {
+        atoll_cq_poke(loop->cq);
+    }
+    signal_write_locked(h, SIGINT);
+    remind_locked(h, NUDGE_NS);
 }
 
 bool
@@ -100,28 +294,29 @@ home_interrupt(home *h, const job *j, bool unwanted)
     atoll_lock_acquire(&h->lock);
     bool runs = h->state == HOME_RUNNING && (j == NULL || h->current == j);
     if (runs && !h->job_over) {
-        /* If its code has not begun it is not yet `interruptible`, but it will
-         * look. */
-        if (!h->interrupt_due) {
-            h->put_off = 0;
-        }
-        h->interrupt_due = true;
-        h->interrupted = true;
         h->current->unwanted |= unwanted;
+        if (h->sigint != SIGINT_IGNORED) {
+            /* If its code has not begun it is not yet `interruptible`, but it will
+             * look. */
+            make_due_locked(h);
+        }
     }
-    if (runs && h->interruptible) {
-        atoll_kick_set(&h->host.kick);
-        if (!h->call_in_flight && h->interp != NULL) {
-            /* If the ring is full, what is in it wakes the interpreter, but only
-             * a wait of the home thread will notice us. */
-            (void)queue_call_locked(h);
-        }
-        for (home_loop *loop = h->loops; loop != NULL; loop = loop->next) {
-            atoll_cq_poke(loop->cq);
-        }
+    if (runs && h->interrupt_due && h->interruptible) {
+        announce_locked(h);
     }
     atoll_lock_release(&h->lock);
     return runs;
+}
+
+void
+home_interrupt_again(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    if (h->interruptible) {
+        make_due_locked(h);
+        announce_locked(h);
+    }
+    atoll_lock_release(&h->lock);
 }
 
 home *
@@ -148,10 +343,7 @@ home_begin_code(home *h)
     bool due = h->interrupt_due;
     h->interrupt_due = false;
     atoll_lock_release(&h->lock);
-    if (due) {
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
-    }
-    return !due;
+    return !due || signal_deliver(h) == 0;
 }
 
 /* See wait_host.take_interrupt. */
@@ -159,18 +351,22 @@ static bool
 interrupt_take(wait_host *host)
 {
     home *h = (home *)host;
-    atoll_lock_acquire(&h->lock);
-    bool due = h->interrupt_due && h->interruptible;
-    if (!h->interrupt_due || due) {
-        atoll_kick_clear(&h->host.kick);
-        h->interrupt_due = false;
+    for (;;) {
+        atoll_lock_acquire(&h->lock);
+        bool due = h->interrupt_due && h->interruptible;
+        if (!h->interrupt_due || due) {
+            atoll_kick_clear(&h->host.kick);
+            h->interrupt_due = false;
+        }
+        h->waiting = !due;
+        atoll_lock_release(&h->lock);
+        if (!due) {
+            return false;
+        }
+        if (signal_deliver(h) < 0) {
+            return true;
+        }
     }
-    h->waiting = !due;
-    atoll_lock_release(&h->lock);
-    if (due) {
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
-    }
-    return due;
 }
 
 /* See wait_host.wait_over. */
@@ -182,16 +378,10 @@ interrupt_wait_over(wait_host *host)
     h->waiting = false;
     /* Another thread may have had the call and left it to the wait, which then
      * ended with what it waited for. */
-    bool due = h->interrupt_due && h->interruptible && !h->call_in_flight &&
-               !queue_call_locked(h);
-    if (due) {
-        h->interrupt_due = false;
-        atoll_kick_clear(&h->host.kick);
+    if (h->interrupt_due && h->interruptible && !h->call_in_flight) {
+        queue_or_remind_locked(h);
     }
     atoll_lock_release(&h->lock);
-    if (due) { /* the ring is full */
-        PyThreadState_SetAsyncExc(h->ident, PyExc_KeyboardInterrupt);
-    }
 }
 
 void
@@ -199,6 +389,7 @@ home_init_host(home *h)
 {
     h->host.take_interrupt = interrupt_take;
     h->host.wait_over = interrupt_wait_over;
+    h->wakeup_fd = -1;
 }
 
 void
@@ -251,96 +442,13 @@ home_job_over(home *h)
     h->interrupt_due = false;
     h->job_over = true;
     h->waiting = false;
+    h->insist_at = 0;
+    h->raised = NULL;
+    forget_reminder_locked(h);
     atoll_kick_clear(&h->host.kick);
     atoll_lock_release(&h->lock);
-    /* One that was set for this job but not raised must not hit the next. */
-    PyThreadState_SetAsyncExc(h->ident, NULL);
     if (interrupted) {
         take_back_sigint();
     }
     return wanted;
-}
-
-/* ------------------------------------------------------------ wakeup descriptors */
-
-/* signal.set_wakeup_fd(fd, *, warn_on_full_buffer=True). The home thread is its
- * interpreter's main thread, and event loops (uvloop's) set the descriptor in the
- * main thread; but CPython has one for the process, and it is main's. No signal
- * arrives in this interpreter, so that nothing has to be written. */
-static PyObject *
-set_wakeup_fd(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"", "warn_on_full_buffer", NULL};
-    core_state *state = PyModule_GetState(module);
-    int fd, warn = 1, before = state->home->wakeup_fd;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|$p:set_wakeup_fd", names, &fd,
-                                     &warn)) {
-        return NULL;
-    }
-    if (home_of_thread(state) == NULL) {
-        PyErr_SetString(PyExc_ValueError,
-                        "set_wakeup_fd only works in main thread of an "
-                        "interpreter");
-        return NULL;
-    }
-    state->home->wakeup_fd = fd < 0 ? -1 : fd;
-    return PyLong_FromLong(before);
-}
-
-/* signal.getsignal(signum). CPython's own hands out the handler that main has set:
- * an object of main's, whose count two interpreters would change at once. */
-static PyObject *
-get_signal(PyObject *Py_UNUSED(module), PyObject *arg)
-{
-    int number = PyLong_AsInt(arg);
-    struct sigaction now;
-    if (number == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    if (number < 1 || number >= NSIG) {
-        PyErr_SetString(PyExc_ValueError, "signal number out of range");
-        return NULL;
-    }
-    if (sigaction(number, NULL, &now) < 0) {
-        Py_RETURN_NONE; /* one that the C library keeps to itself */
-    }
-    if (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN) {
-        return PyLong_FromLong(now.sa_handler == SIG_IGN);
-    }
-    if (number != SIGINT) {
-        Py_RETURN_NONE; /* not of this interpreter's making */
-    }
-    PyObject *signal = PyImport_ImportModule("_signal");
-    PyObject *handler =
-        signal == NULL ? NULL : PyObject_GetAttrString(signal, "default_int_handler");
-    Py_XDECREF(signal);
-    return handler;
-}
-
-PyMethodDef interrupt_functions[] = {
-    {"_getsignal", get_signal, METH_O,
-     "_getsignal(signum)\n--\n\n"
-     "signal.getsignal in interpreters of atoll's: no object of main's."},
-    {"_set_wakeup_fd", (PyCFunction)(void (*)(void))set_wakeup_fd,
-     METH_VARARGS | METH_KEYWORDS,
-     "_set_wakeup_fd(fd, /, *, warn_on_full_buffer=True)\n--\n\n"
-     "signal.set_wakeup_fd in interpreters of atoll's: where no signal arrives."},
-    {NULL, NULL, 0, NULL},
-};
-
-int
-home_mend_signal(core_state *state)
-{
-    PyObject *signal = PyImport_ImportModule("_signal");
-    PyObject *set = PyObject_GetAttrString(state->module, "_set_wakeup_fd");
-    PyObject *get = PyObject_GetAttrString(state->module, "_getsignal");
-    int rc = -1;
-    if (signal != NULL && set != NULL && get != NULL &&
-        PyObject_SetAttrString(signal, "set_wakeup_fd", set) == 0) {
-        rc = PyObject_SetAttrString(signal, "getsignal", get);
-    }
-    Py_XDECREF(signal);
-    Py_XDECREF(set);
-    Py_XDECREF(get);
-    return rc;
 }

@@ -1,21 +1,25 @@
-/* Where a KeyboardInterrupt would break more than the task that it is meant for.
+/* Where a KeyboardInterrupt would break more than the task that it is meant for. How
+ * long it is put off there: see home/interrupt.c.
  *
  * Between `with` and its body. CPython looks for pending calls after the call of
  * __enter__, when the lock has been taken and the body, whose end lets go of it, has
  * not begun: so the lock would be held for ever, and the next task of this
  * interpreter that wants it would hang. Once in three times that is where an interrupt
  * finds a loop that uses a lock; and with the lock of the module threading no thread
- * of the interpreter could begin or end any more.
+ * of the interpreter could begin or end any more. So it is in what enters and leaves
+ * contexts, __enter__ and __exit__ and their asynchronous kin, and in what these call:
+ * of contextlib's they call the generator, which takes the lock or lets go of it.
  *
  * In asyncio's own code and what it calls: the loop would be left running for ever, or
  * have a task that it does not know (3.13 registers tasks in Python code of another
  * module, after they have been scheduled), or stop when it is used next, since the
  * callback that stops it has been left in it. Where it waits, in the selector, nothing
  * would break but for that callback: so there the loop's task is cancelled, if
- * it is one of a pool's loops.
+ * it is one of a pool's loops. Elsewhere asyncio.Runner has its own way, a handler of
+ * SIGINT (home/signal.c).
  *
  * In what the end of an object calls, __del__ and the callbacks of weak references,
- * and in what these call: an exception there is printed, and lost.
+ * and in what these call: an exception there is lost, and has to be raised again.
  *
  * In the importer's own code, where it holds the lock of a module, or is one of those
  * callbacks. The bodies of the modules can be interrupted.
@@ -26,13 +30,12 @@
 
 #include "cpython/runtime.h"
 
+/* Is it on the threshold: has `with` just called an __enter__ in C? */
 static bool
-is_at_door(PyFrameObject *frame)
+is_on_threshold(PyFrameObject *frame)
 {
     PyCodeObject *code = PyFrame_GetCode(frame);
-    bool is = PyUnicode_EqualToUTF8(code->co_name, "__enter__") ||
-              PyUnicode_EqualToUTF8(code->co_name, "__exit__");
-    is = is || frames_call_enter(code, PyFrame_GetLasti(frame));
+    bool is = frames_call_enter(code, PyFrame_GetLasti(frame));
     Py_DECREF(code);
     return is;
 }
@@ -41,10 +44,11 @@ typedef enum owner {
     OWNER_OTHER,
     OWNER_ASYNCIO,
     OWNER_STEP,     /* asyncio's Handle._run, which calls other people's code */
-    OWNER_SELECTOR, /* the module selectors */
+    OWNER_SELECTOR, /* the module selectors; uvloop, when a signal has woken it */
     OWNER_READER,   /* what a loop calls of ours when it has been woken */
     OWNER_BOOT,     /* atoll's, around a loop and a coroutine */
     OWNER_RUN,      /* _boot's coroutine, which awaits the task's */
+    OWNER_DOOR,     /* __enter__, __exit__ and their asynchronous kin */
     OWNER_END,      /* __del__; weak sets and dicts, which take out what has gone */
     OWNER_IMPORT,   /* importlib */
 } owner;
@@ -56,6 +60,7 @@ static const struct {
 } owners[] = {
     {"asyncio.events", "_run", OWNER_STEP},
     {"selectors", NULL, OWNER_SELECTOR},
+    {"uvloop._noop", NULL, OWNER_SELECTOR},
     {"atoll._aio", "__call__", OWNER_READER}, /* uvloop's waits have no frame */
     {"atoll._boot", "run", OWNER_RUN},
     {"atoll._boot", NULL, OWNER_BOOT},
@@ -81,14 +86,32 @@ owner_of_code(const char *module, PyCodeObject *code)
     return asyncio ? OWNER_ASYNCIO : OWNER_OTHER;
 }
 
+/* Names that say enough, whatever the module, which may have no name. */
+static owner
+owner_of_name(PyObject *name)
+{
+    static const char *const doors[] = {"__enter__", "__exit__", "__aenter__",
+                                        "__aexit__"};
+    if (PyUnicode_GET_LENGTH(name) < 7 || PyUnicode_READ_CHAR(name, 0) != '_') {
+        return OWNER_OTHER;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(doors); i++) {
+        if (PyUnicode_EqualToUTF8(name, doors[i])) {
+            return OWNER_DOOR;
+        }
+    }
+    return PyUnicode_EqualToUTF8(name, "__del__") ? OWNER_END : OWNER_OTHER;
+}
+
 /* Whose code is it? Called with no exception set. */
 static owner
 owner_of(PyFrameObject *frame)
 {
     PyCodeObject *code = PyFrame_GetCode(frame);
-    if (PyUnicode_EqualToUTF8(code->co_name, "__del__")) {
+    owner named = owner_of_name(code->co_name);
+    if (named != OWNER_OTHER) {
         Py_DECREF(code);
-        return OWNER_END; /* whatever its module, which may have no name */
+        return named;
     }
     PyObject *globals = PyFrame_GetGlobals(frame), *name = NULL;
     bool has = PyDict_GetItemStringRef(globals, "__name__", &name) > 0 &&
@@ -109,7 +132,7 @@ owner_of_callers(PyFrameObject *frame)
     owner is = OWNER_OTHER;
     PyFrameObject *at = PyFrame_GetBack(frame);
     while (at != NULL && is != OWNER_ASYNCIO && is != OWNER_STEP && is != OWNER_BOOT &&
-           is != OWNER_RUN && is != OWNER_END) {
+           is != OWNER_RUN && is != OWNER_DOOR && is != OWNER_END) {
         is = owner_of(at);
         Py_SETREF(at, PyFrame_GetBack(at));
     }
@@ -122,8 +145,8 @@ owner_of_callers(PyFrameObject *frame)
 static interrupt_place
 place_of(PyFrameObject *frame)
 {
-    if (is_at_door(frame)) {
-        return PLACE_DELICATE;
+    if (is_on_threshold(frame)) {
+        return PLACE_THRESHOLD;
     }
     owner is = owner_of(frame);
     if (is == OWNER_READER) {
@@ -133,6 +156,7 @@ place_of(PyFrameObject *frame)
         return PLACE_DELICATE;
     }
     switch (owner_of_callers(frame)) {
+    case OWNER_DOOR:
     case OWNER_END:
         return PLACE_DELICATE;
     case OWNER_ASYNCIO:

@@ -36,14 +36,13 @@ const wait_type wait_home_start = {home_describe_start, NULL, true};
 static int
 home_begin(core_state *state)
 {
-    state->home->wakeup_fd = -1;
     if (state->is_main && close_read_limit() < 0) {
         return -1;
     }
-    return home_add_type(state) < 0 ||
-                   PyModule_AddFunctions(state->module, home_functions) < 0
+    state->home->anchor = PyCapsule_New(state, NULL, NULL);
+    return state->home->anchor == NULL || home_add_type(state) < 0
                ? -1
-               : PyModule_AddFunctions(state->module, interrupt_functions);
+               : PyModule_AddFunctions(state->module, home_functions);
 }
 
 static int
@@ -51,6 +50,9 @@ home_visit(core_state *state, visitproc visit, void *arg)
 {
     Py_VISIT(state->home->home_type);
     Py_VISIT(state->home->interpreter_class);
+    Py_VISIT(state->home->handlers[0]);
+    Py_VISIT(state->home->handlers[1]);
+    Py_VISIT(state->home->frame_code);
     return 0;
 }
 
@@ -59,11 +61,18 @@ home_clear(core_state *state)
 {
     Py_CLEAR(state->home->home_type);
     Py_CLEAR(state->home->interpreter_class);
+    Py_CLEAR(state->home->handlers[0]);
+    Py_CLEAR(state->home->handlers[1]);
+    Py_CLEAR(state->home->frame_code);
 }
 
 static void
 home_end(core_state *state)
 {
+    if (state->home->anchor != NULL) {
+        PyCapsule_SetContext(state->home->anchor, state);
+        Py_CLEAR(state->home->anchor);
+    }
     if (state->home->self != NULL) {
         home_unref(state->home->self);
     }

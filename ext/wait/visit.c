@@ -10,7 +10,8 @@ typedef struct visit {
     atoll_lock lock;
     phase phase; /* guarded by lock */
     party *party;
-    stacks *out; /* the sender's; not touched once it is LEFT */
+    stacks *out; /* the sender's; not touched once it is LEFT; NULL: an errand */
+    visit_errand errand;
     atoll_event done;
     atoll_event gone; /* the thread is on its last lines */
     atoll_thread thread;
@@ -96,6 +97,19 @@ visit_enter(visit *v)
     return wanted;
 }
 
+/* Inside, attached. */
+static void
+visit_do(visit *v)
+{
+    if (v->out == NULL) {
+        v->errand.inside(v->errand.arg);
+        PyErr_Clear();
+        return;
+    }
+    stacks_here(v->out);
+    v->out->states--; /* our own */
+}
+
 static void *
 visitor_main(void *arg)
 {
@@ -105,16 +119,18 @@ visitor_main(void *arg)
     if (ts != NULL) {
         PyEval_RestoreThread(ts);
         if (visit_enter(v)) {
-            stacks_here(v->out);
-            v->out->states--; /* our own */
+            visit_do(v);
         }
         PyThreadState_Clear(ts);
         PyThreadState_DeleteCurrent();
     }
-    else if (visit_enter(v)) {
+    else if (visit_enter(v) && v->out != NULL) {
         v->out->failed = true;
     }
     visit_end(v->party);
+    if (v->errand.over != NULL) {
+        v->errand.over(v->errand.arg);
+    }
     atoll_lock_acquire(&v->lock);
     v->phase = DONE;
     atoll_lock_release(&v->lock);
@@ -202,6 +218,24 @@ visit_stacks(party *p, stacks *out, int64_t patience)
     atoll_thread_join(v->thread);
     visit_unref(v);
     return out->failed ? ATOLL_ERR_NOMEM : ATOLL_OK;
+}
+
+atoll_err
+visit_send(party *p, const visit_errand *errand)
+{
+    visit_reap();
+    visit *v = atoll_alloc(sizeof(*v));
+    if (v == NULL) {
+        return ATOLL_ERR_NOMEM;
+    }
+    *v = (visit){.refs = 2, .party = p, .errand = *errand};
+    atoll_err err = atoll_thread_start(STACK, visitor_main, v, &v->thread);
+    if (err != ATOLL_OK) {
+        atoll_free(v);
+        return err;
+    }
+    leave_behind(v);
+    return ATOLL_OK;
 }
 
 void

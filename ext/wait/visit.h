@@ -44,6 +44,20 @@ void visit_end(party *p);
 
 /* Look at `p`'s stacks; see above. */
 atoll_err visit_stacks(party *p, stacks *out, int64_t patience);
+
+/* Something to do in another interpreter, in a thread that attaches to it for that. */
+typedef struct visit_errand {
+    void (*inside)(void *arg); /* attached, unless memory was short; exceptions of it
+                                  are cleared */
+    void (*over)(void *arg);   /* afterwards, attached to nothing */
+    void *arg;
+} visit_errand;
+
+/* Send a visitor to `p`, which visit_begin has kept, and do not wait: the visitor lets
+ * go of `p`. NOMEM, SYSTEM: then nothing of the errand is done, and `p` is still kept.
+ */
+atoll_err visit_send(party *p, const visit_errand *errand);
+
 /* The same of the calling thread's own interpreter; attached. */
 void stacks_here(stacks *out);
 

@@ -181,6 +181,37 @@ def cancel_coroutine(_: object) -> bool:
     return True
 
 
+# Has the loop gone on since will_hear()?
+_heard = True
+
+
+def _hear() -> None:
+    global _heard
+    _heard = True
+
+
+def is_runners(handler: Any) -> bool:
+    """Is it the handler that asyncio.Runner sets for SIGINT? It cancels the Runner's
+    task, and raises when it is called again."""
+    asyncio = sys.modules.get("asyncio")
+    method = getattr(getattr(handler, "func", None), "__func__", None)
+    return asyncio is not None and method is getattr(asyncio.Runner, "_on_sigint", None)
+
+
+def will_hear(handler: Any) -> bool:
+    """Have the event loop note that it goes on, after it has been told by the handler
+    of asyncio.Runner."""
+    global _heard
+    _heard = False
+    handler.keywords["main_task"].get_loop().call_soon_threadsafe(_hear)
+    return True
+
+
+def is_deaf(_: object) -> bool:
+    """It has not: what it runs does not let it."""
+    return not _heard
+
+
 def _close_loop() -> None:
     global _runner
     runner, _runner = _runner, None

@@ -514,16 +514,18 @@ thread.join()
 
 
 def test_event_loops_may_set_a_wakeup_descriptor(interp):
-    """No signal arrives there; main's own descriptor is left alone."""
+    """It is written to when the interpreter is interrupted; main's own is left alone."""
     before = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
     interp.exec("""if 1:
-        import asyncio, signal, threading
-        assert signal.set_wakeup_fd(5, warn_on_full_buffer=False) == -1
-        assert signal.set_wakeup_fd(-1) == 5
+        import asyncio, os, signal, threading
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        assert signal.set_wakeup_fd(write, warn_on_full_buffer=False) == -1
+        assert signal.set_wakeup_fd(-1) == write
         errors = []
         def elsewhere():
-            try: signal.set_wakeup_fd(5)
+            try: signal.set_wakeup_fd(write)
             except ValueError as exc: errors.append(exc)
         thread = threading.Thread(target=elsewhere)
         thread.start(); thread.join()
