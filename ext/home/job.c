@@ -252,7 +252,7 @@ run_exec(PyObject *source)
 }
 
 static PyObject *
-run_call(PyObject *request)
+call_request(PyObject *request)
 {
     PyObject *function, *args, *kwargs;
     if (!PyArg_ParseTuple(request, "OO!O!", &function, &PyTuple_Type, &args,
@@ -260,6 +260,97 @@ run_call(PyObject *request)
         return NULL;
     }
     return PyObject_Call(function, args, kwargs);
+}
+
+/* See frame_code. */
+static PyObject *
+call_from_frame(PyObject *anchor, PyObject *Py_UNUSED(ignored))
+{
+    core_state *state = PyCapsule_GetPointer(anchor, NULL);
+    PyObject *request = state->home->request;
+    state->home->request = NULL;
+    if (request == NULL) { /* somebody has found it, and calls it himself */
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(request);
+    PyObject *result = call_request(request);
+    Py_DECREF(request);
+    return result;
+}
+
+static PyMethodDef call_from_frame_def = {"call", call_from_frame, METH_NOARGS,
+                                          "Run the request that has been put there."};
+
+/* Code that calls call_from_frame(), which is its only constant, so that its frame has
+ * no names but those of __main__. Borrowed, or NULL with an exception. */
+static PyObject *
+frame_code(core_state *state)
+{
+    if (state->home->frame_code == NULL) {
+        PyObject *code = Py_CompileString("''.__call__()", "<call>", Py_eval_input);
+        PyObject *replace =
+            code == NULL ? NULL : PyObject_GetAttrString(code, "replace");
+        PyObject *call = PyCFunction_New(&call_from_frame_def, state->home->anchor);
+        PyObject *none = PyTuple_New(0);
+        PyObject *with =
+            call == NULL ? NULL : Py_BuildValue("{s(O)}", "co_consts", call);
+        if (replace != NULL && none != NULL && with != NULL) {
+            state->home->frame_code = PyObject_Call(replace, none, with);
+        }
+        Py_XDECREF(with);
+        Py_XDECREF(none);
+        Py_XDECREF(call);
+        Py_XDECREF(replace);
+        Py_XDECREF(code);
+    }
+    return state->home->frame_code;
+}
+
+/* Take the frame out of the traceback of the exception that is set. */
+static void
+hide_frame(PyObject *code)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *traceback = PyException_GetTraceback(exc);
+    if (traceback != NULL) {
+        PyTracebackObject *first = (PyTracebackObject *)traceback;
+        PyCodeObject *of = PyFrame_GetCode(first->tb_frame);
+        PyObject *rest = first->tb_next == NULL ? Py_None : (PyObject *)first->tb_next;
+        if ((PyObject *)of == code) {
+            PyException_SetTraceback(exc, rest);
+        }
+        Py_DECREF(of);
+        Py_DECREF(traceback);
+    }
+    PyErr_SetRaisedException(exc);
+}
+
+/* What is no Python function may look at the frame of who calls it: eval and dir do,
+ * type() for the new class's module, warnings. So it is called from one of __main__. */
+static PyObject *
+run_call(core_state *state, PyObject *request)
+{
+    PyObject *function = PyTuple_Check(request) && PyTuple_GET_SIZE(request) > 0
+                             ? PyTuple_GET_ITEM(request, 0)
+                             : NULL;
+    if (function != NULL && PyMethod_Check(function)) {
+        function = PyMethod_GET_FUNCTION(function);
+    }
+    if (function == NULL || PyFunction_Check(function)) {
+        return call_request(request);
+    }
+    PyObject *dict = main_dict(), *result = NULL;
+    PyObject *code = dict == NULL ? NULL : frame_code(state);
+    if (code != NULL) {
+        state->home->request = request;
+        result = PyEval_EvalCode(code, dict, dict);
+        state->home->request = NULL;
+        if (result == NULL) {
+            hide_frame(code);
+        }
+    }
+    Py_XDECREF(dict);
+    return result;
 }
 
 static PyObject *
@@ -273,13 +364,13 @@ job_run_prepare(PyObject *names)
 
 /* Steals the coroutine. */
 static PyObject *
-run_coroutine(home *h, PyObject *coroutine)
+run_coroutine(home *h, const job *j, PyObject *coroutine)
 {
     PyObject *result = NULL;
     home_pause_code(h);
     PyObject *made = boot_call("make_loop", Py_None);
     if (home_begin_code(h) && made != NULL) {
-        result = boot_call("run_coroutine", coroutine);
+        result = boot_call(j->init ? "run_initializer" : "run_coroutine", coroutine);
     }
     Py_XDECREF(made);
     PyObject *exc = PyErr_GetRaisedException();
@@ -331,9 +422,9 @@ job_run_code(home *h, core_state *state, job *j)
         result = run_exec(request);
         break;
     case JOB_CALL:
-        result = run_call(request);
-        if (j->task && result != NULL && PyCoro_CheckExact(result)) {
-            result = run_coroutine(h, result);
+        result = run_call(state, request);
+        if ((j->task || j->init) && result != NULL && PyCoro_CheckExact(result)) {
+            result = run_coroutine(h, j, result);
         }
         break;
     case JOB_PREPARE:

@@ -115,6 +115,10 @@ _runner: Any = None
 # what run_coroutine() runs in it, and whether that has been interrupted
 _task: Any = None
 _interrupted = False
+# a ContextVar: whose code it is that has made a task, a timer, a callback. What the
+# initializer has made is to stay.
+_owner: Any = None
+_INITIALIZER = object()
 
 
 def make_loop(_: object) -> None:
@@ -136,14 +140,31 @@ def make_loop(_: object) -> None:
 
 
 def run_coroutine(coroutine: Any) -> Any:
-    """Run what a task has returned, if that is a coroutine, in a loop of its own."""
-    global _task, _interrupted
+    """Run what a task has returned, if that is a coroutine, in the worker's loop, and
+    end what it leaves there."""
+    return _run(coroutine, object())
+
+
+def run_initializer(coroutine: Any) -> Any:
+    """Run what an initializer has returned; what it leaves in the loop goes on."""
+    return _run(coroutine, _INITIALIZER)
+
+
+def _run(coroutine: Any, owner: object) -> Any:
+    global _task, _interrupted, _owner
     import asyncio
+    from contextvars import ContextVar
 
     from ._aio import hub
 
+    if _owner is None:
+        _owner = ContextVar("atoll owner")
+    generators: list[Any] = []
+
     async def run() -> Any:
         hub()  # so that an interrupt wakes the loop
+        _owner.set(owner)
+        _note_generators(generators)
         return await coroutine
 
     loop = _runner.get_loop()
@@ -161,11 +182,74 @@ def run_coroutine(coroutine: Any) -> Any:
         raise
     finally:
         _task = None
-        left = asyncio.all_tasks(loop) if _interrupted else None
-        if left:
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if owner is not _INITIALIZER:
+            _end_leftovers(loop, owner, generators)
+
+
+def _note_generators(generators: list[Any]) -> None:
+    """Note the asynchronous generators that begin in the loop that runs here."""
+    from weakref import ref
+
+    first = sys.get_asyncgen_hooks().firstiter
+
+    def note(generator: Any) -> None:
+        generators.append(ref(generator))
+        if first is not None:
+            first(generator)
+
+    sys.set_asyncgen_hooks(firstiter=note)  # the loop takes it back when it stops
+
+
+def _end_leftovers(loop: Any, owner: object, generators: list[Any]) -> None:
+    """End what a task has left in the loop, as asyncio.run() does."""
+    try:
+        _cancel_tasks(loop)
+        left = [generator for one in generators if (generator := one()) is not None]
+        if left or getattr(loop, "_ready", None):
+            loop.run_until_complete(_close_generators(loop, left))
+        # Only asyncio's own loops show their timers and callbacks.
+        for name in ("_scheduled", "_ready"):
+            for handle in list(getattr(loop, name, ())):
+                if handle._context is not None and handle._context.get(_owner) is owner:
+                    handle.cancel()
+    except BaseException:
+        # Interrupted: something does not let itself be ended. So the loop goes.
+        _drop_loop()
+        raise
+
+
+def _cancel_tasks(loop: Any) -> None:
+    import asyncio
+
+    def is_left(task: Any) -> bool:
+        return task.get_context().get(_owner) is not _INITIALIZER
+
+    left = list(filter(is_left, asyncio.all_tasks(loop)))
+    if not left:
+        return
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    for task in left:
+        if not task.cancelled() and task.exception() is not None:
+            loop.call_exception_handler({
+                "message": "unhandled exception while what a task has left was cancelled",
+                "exception": task.exception(),
+                "task": task,
+            })  # fmt: skip
+
+
+async def _close_generators(loop: Any, left: list[Any]) -> None:
+    import asyncio
+
+    results = await asyncio.gather(*[g.aclose() for g in left], return_exceptions=True)
+    for generator, result in zip(left, results, strict=True):
+        if isinstance(result, Exception):
+            loop.call_exception_handler({
+                "message": f"an error occurred during closing of {generator!r}",
+                "exception": result,
+                "asyncgen": generator,
+            })  # fmt: skip
 
 
 def cancel_coroutine(_: object) -> bool:
@@ -210,6 +294,13 @@ def will_hear(handler: Any) -> bool:
 def is_deaf(_: object) -> bool:
     """It has not: what it runs does not let it."""
     return not _heard
+
+
+def _drop_loop() -> None:
+    """Close the loop without ending what is in it."""
+    global _runner
+    runner, _runner = _runner, None
+    runner.get_loop().close()
 
 
 def _close_loop() -> None:

@@ -293,3 +293,47 @@ def test_output_of_an_interpreter():
         """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\nat the end\n", "err\n")
+
+
+# ----------------------------------------------- what looks at the frame of its caller
+
+
+def test_what_looks_at_its_callers_frame_finds_main(interp):
+    """Called from nowhere they would find none, and raise."""
+    import functools
+    import sys
+
+    interp.exec("x = 20")
+    assert interp.call(eval, "x + 1") == 21
+    assert interp.call(functools.partial(eval, "x + 2")) == 22
+    interp.call(exec, "y = x * 2")
+    assert interp.call(eval, "y") == 40
+    assert {"x", "y"} <= set(interp.call(dir))
+    assert interp.call(eval, "(lambda: __name__)()") == "__main__"
+    assert interp.call(eval, "globals() is locals() is vars()") is True
+    names = interp.call(eval, "sorted(k for k in globals() if not k.startswith('__'))")
+    assert names == ["x", "y"]
+    assert interp.call(sys._getframemodulename) == "__main__"
+    with pytest.raises(atoll.ExecutionFailed) as info:
+        interp.call(eval, "1 / 0")
+    display = info.value.excinfo.errdisplay
+    assert "<string>" in display and "<call>" not in display
+    for function in eval, exec:
+        with pytest.raises(atoll.ExecutionFailed) as info:
+            interp.call(function)
+        assert info.value.excinfo.type.__name__ == "TypeError"
+        assert "<call>" not in info.value.excinfo.errdisplay
+
+
+def test_the_class_that_type_makes_is_of_main(interp):
+    interp.exec("def seen(cls): global module; module = cls.__module__")
+    interp.exec("class Meta(type):\n    def __init__(self, *a): seen(self)")
+    interp.call(eval, "Meta('C', (), {})")
+    assert interp.call(eval, "module") == "__main__"
+
+
+def test_tasks_find_main_as_well(interp):
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        pool.submit(exec, "x = 3").result(10)
+        assert pool.submit(eval, "x").result(10) == 3
+        assert "x" in pool.submit(dir).result(10)

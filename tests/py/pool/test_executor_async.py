@@ -339,3 +339,127 @@ def test_a_loop_in_a_worker_awaits_other_tasks():
 
     with atoll.InterpreterPoolExecutor(1) as pool:
         assert pool.submit(outer).result(SLACK) == 25
+
+
+# -------------------------------------------- what a coroutine leaves in its worker
+
+
+async def leaves(how, said):
+    """Returns how many tasks there are; what it leaves says "on" for ever."""
+    loop = asyncio.get_running_loop()
+
+    async def background():
+        try:
+            while True:
+                await asyncio.sleep(0.001)
+                said.put("on")
+        finally:
+            said.put("off")
+
+    async def generate():
+        try:
+            while True:
+                yield
+        finally:
+            await asyncio.sleep(0)
+            said.put("off")
+
+    def again():
+        said.put("on")
+        if how == "timers":
+            loop.call_later(0.001, again)
+        else:
+            loop.call_soon(again)
+
+    if how == "tasks":
+        tasks.kept = asyncio.create_task(background())
+    elif how == "generators":
+        tasks.kept = generate()
+        await anext(tasks.kept)
+    else:
+        again()
+    await asyncio.sleep(0.01)
+    return len(asyncio.all_tasks())
+
+
+@pytest.mark.parametrize("how", ["tasks", "generators", "timers", "callbacks"])
+def test_what_a_coroutine_leaves_ends_with_it(how):
+    said = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        for _ in range(5):
+            assert pool.submit(leaves, how, said).result(SLACK) == 1 + (how == "tasks")
+            before = [said.get() for _ in range(said.qsize())]
+            if how in ("tasks", "generators"):
+                assert before[-1:] == ["off"]
+            assert pool.submit(asyncio.sleep, 0.02).result(SLACK) is None
+            assert said.empty()
+
+
+def test_an_error_while_it_is_ended_is_told(caplog):
+    async def leave():
+        async def fails():
+            try:
+                await asyncio.sleep(100)
+            finally:
+                raise ValueError("while it ended")
+
+        tasks.kept = asyncio.create_task(fails())
+        await asyncio.sleep(0)
+        return 5
+
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        assert pool.submit(leave).result(SLACK) == 5
+    assert "what a task has left" in caplog.text
+    assert "while it ended" in caplog.text
+
+
+def test_what_does_not_let_itself_be_ended_goes_with_the_loop():
+    async def leave(ready):
+        async def stubborn():
+            while True:
+                try:
+                    await asyncio.sleep(100)
+                except asyncio.CancelledError:
+                    ready.put(1)
+
+        tasks.kept = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+
+    ready = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1, grace=5) as pool:
+        future = pool.submit(leave, ready)
+        ready.get(timeout=SLACK)
+        future.cancel()
+        assert pool.submit(tasks.coroutine, 1).result(SLACK) == 1
+        assert pool.stats().abandoned == 0
+
+
+async def begin(said):
+    """An initializer."""
+
+    async def heartbeat():
+        while True:
+            said.put("beat")
+            await asyncio.sleep(0.001)
+
+    tasks.kept = asyncio.create_task(heartbeat())
+    tasks.loop = asyncio.get_running_loop()
+    await asyncio.sleep(0)
+
+
+async def beats(said):
+    assert asyncio.get_running_loop() is tasks.loop  # it is kept
+    while not said.empty():
+        said.get()
+    await said.get_async()
+    return tasks.kept.done()
+
+
+def test_what_the_initializer_has_begun_goes_on():
+    said = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1, initializer=begin, initargs=(said,)) as pool:
+        for n in range(5):
+            assert pool.submit(beats, said).result(SLACK) is False
+            if n == 2:
+                with pytest.raises(ValueError):
+                    pool.submit(tasks.fail).result(SLACK)
