@@ -34,8 +34,9 @@ NOISE = re.compile(
     re.S | re.X,
 )
 
-PUBLIC_HEADERS = {"atoll/atoll.h", "atoll/elf.h", "atoll/sync.h", "atoll/table.h",
-                  "atoll/trace.h"}
+PUBLIC_HEADERS = {
+    f"atoll/{name}.h" for name in ("atoll", "elf", "sync", "table", "timer", "trace")
+}
 ATOMIC_HEADERS = {"stdatomic.h"}
 ATOMIC_WORDS = re.compile(
     r"\b(?:__atomic_\w+|__sync_\w+|_Atomic|atomic_(?:load|store|exchange|fetch_\w+"

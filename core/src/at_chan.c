@@ -69,7 +69,7 @@ wait_in(atoll_chan *chan, at_waitq *q, atoll_spin *spin, atoll_msg *msg,
     at_waiter waiter;
     at_node node = {.waiter = &waiter, .msg = msg};
     at_waiter_init(&waiter, wait);
-    at_waitq_push(q, &node);
+    at_waitq_enter(q, &node, &chan->arrivals, wait->place);
     atoll_lock_release(&chan->lock);
 
     atoll_err err = at_waiter_wait(&waiter, wait, spin);
@@ -145,6 +145,7 @@ try_send(atoll_chan *chan, atoll_msg *msg)
     at_node *receiver = at_waitq_claim(&chan->recvq);
     if (receiver != NULL) {
         *receiver->msg = *msg;
+        chan->head++; /* the ring is empty: no slot is meant */
         atoll_lock_release(&chan->lock);
         at_node_finish(receiver, ATOLL_OK);
         return ATOLL_OK;
@@ -191,6 +192,7 @@ try_recv(atoll_chan *chan, atoll_msg *msg)
     if (sender != NULL) {
         /* By I2 this is a rendezvous. */
         *msg = *sender->msg;
+        chan->head++;
         atoll_lock_release(&chan->lock);
         at_node_finish(sender, ATOLL_OK);
         return ATOLL_OK;
@@ -283,11 +285,84 @@ atoll_chan_unrecv(atoll_chan *chan, atoll_msg *msg)
     return err;
 }
 
+/* -------------------------------------------------------------------- done */
+
+at_node *
+at_chan_all_done(atoll_chan *chan)
+{
+    if (at_chan_unfinished(chan) > 0) {
+        return NULL;
+    }
+    chan->all_done = chan->arrivals;
+    return at_waitq_claim_all(&chan->joinq);
+}
+
+atoll_err
+atoll_chan_done(atoll_chan *chan)
+{
+    if (at_unlikely(chan->forked)) {
+        return ATOLL_ERR_FORKED;
+    }
+    at_node *joiners = NULL;
+    atoll_lock_acquire(&chan->lock);
+    bool more = at_chan_unfinished(chan) > 0;
+    if (more) {
+        chan->done++;
+        joiners = at_chan_all_done(chan);
+    }
+    atoll_lock_release(&chan->lock);
+    at_node_finish_all(joiners, ATOLL_OK);
+    return more ? ATOLL_OK : ATOLL_ERR_INVALID;
+}
+
+size_t
+atoll_chan_unfinished(atoll_chan *chan)
+{
+    if (at_unlikely(chan->forked)) {
+        return 0;
+    }
+    atoll_lock_acquire(&chan->lock);
+    size_t count = at_chan_unfinished(chan);
+    atoll_lock_release(&chan->lock);
+    return count;
+}
+
+atoll_err
+at_chan_try_join(atoll_chan *chan, const uint64_t *place)
+{
+    if (at_unlikely(chan->forked)) {
+        return ATOLL_ERR_FORKED;
+    }
+    atoll_lock_acquire(&chan->lock);
+    bool missed = place != NULL && *place != 0 && *place <= chan->all_done;
+    if (!missed && at_chan_unfinished(chan) > 0) {
+        return ATOLL_ERR_AGAIN; /* with the lock */
+    }
+    atoll_lock_release(&chan->lock);
+    return ATOLL_OK;
+}
+
+atoll_err
+atoll_chan_join(atoll_chan *chan, const atoll_wait *wait)
+{
+    atoll_err err = at_chan_try_join(chan, wait->place);
+    if (err != ATOLL_ERR_AGAIN) {
+        return err;
+    }
+    err = cannot_wait(wait);
+    if (err == ATOLL_OK) {
+        return wait_in(chan, &chan->joinq, NULL, NULL, wait);
+    }
+    atoll_lock_release(&chan->lock);
+    return err;
+}
+
 /* ------------------------------------------------------------------- close */
 
 /* What the end of a channel leaves to be done without its lock. */
 typedef struct remains {
     at_node *receivers, *senders; /* chains to be told */
+    at_node *joiners;             /* likewise, that all is done */
     atoll_msg *ring;
     size_t head, len, mask;
     void (*fn)(void *arg);
@@ -310,8 +385,9 @@ end_now(atoll_chan *chan, bool discard, remains *left)
         left->len = chan->len;
         left->mask = chan->mask;
         chan->ring = NULL;
-        chan->head = chan->mask = 0;
+        chan->mask = 0;
         at_ring_set_len(chan, 0);
+        left->joiners = at_chan_all_done(chan);
     }
 }
 
@@ -321,6 +397,7 @@ end_rest(const remains *left, atoll_err err)
 {
     at_node_finish_all(left->receivers, err);
     at_node_finish_all(left->senders, err);
+    at_node_finish_all(left->joiners, ATOLL_OK);
     at_ring_drop(left->ring, left->head, left->len, left->mask);
     if (left->fn != NULL) {
         left->fn(left->arg);
@@ -450,5 +527,5 @@ at_chan_fork_child(atoll_chan *chan)
 {
     chan->forked = true;
     chan->lock.word = 0;
-    chan->recvq = chan->sendq = (at_waitq){NULL, NULL};
+    chan->recvq = chan->sendq = chan->joinq = (at_waitq){NULL, NULL};
 }

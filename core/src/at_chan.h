@@ -51,7 +51,8 @@ struct atoll_chan {
     bool discarded;   /* guarded by lock: closed, and what was in it dropped */
     size_t capacity;  /* constant */
     size_t len;       /* guarded by lock: messages in the ring */
-    size_t head;      /* guarded by lock: index of the oldest */
+    size_t head;      /* guarded by lock: how many have been received, and have not
+                         been put back; with `mask`, the slot of the oldest */
     size_t mask;      /* guarded by lock: slots - 1; a power of two less one */
     atoll_msg *ring;  /* guarded by lock; NULL: no slots */
     at_waitq recvq;   /* guarded by lock */
@@ -59,6 +60,10 @@ struct atoll_chan {
     AT_ALIGNED at_waitq sendq; /* guarded by lock */
     atoll_spin recv_spin;      /* hints */
     atoll_spin send_spin;      /* hints */
+    uint64_t arrivals;         /* guarded by lock: who has stood in the lines */
+    at_waitq joinq;            /* guarded by lock: until all is done */
+    size_t done;               /* guarded by lock: atoll_chan_done calls */
+    uint64_t all_done;         /* guarded by lock: `arrivals` when all was done last */
     uint32_t ends[2];          /* atomic: live handles of each end */
     int kind;                  /* constant */
     int64_t user[2];           /* the maker's; constant once shared */
@@ -95,6 +100,10 @@ atoll_err at_chan_try_send(atoll_chan *chan, atoll_msg *msg);
 /* Receive without waiting; as at_chan_try_send. */
 atoll_err at_chan_try_recv(atoll_chan *chan, atoll_msg *msg);
 
+/* Is all done? As at_chan_try_send, for chan->joinq. `place` as in atoll_wait, or NULL:
+ * was all done since it stood there? */
+atoll_err at_chan_try_join(atoll_chan *chan, const uint64_t *place);
+
 /* Would it have to wait? With the lock held. A waiter of the other side that has
  * been served elsewhere (select) makes it say no; a try then unlinks that one. */
 static inline bool
@@ -108,6 +117,19 @@ at_chan_recv_waits(const atoll_chan *chan)
 {
     return !chan->closed && chan->len == 0 && at_waitq_empty(&chan->sendq);
 }
+
+/* How many have been accepted and are not done; with the lock held. Each that has been
+ * received counts in `head`, each that has not in `len`. */
+static inline size_t
+at_chan_unfinished(const atoll_chan *chan)
+{
+    return chan->head + chan->len - chan->done;
+}
+
+/* Called with the lock, when some may have gone otherwise than by being received: if
+ * nothing is left to be done, whoever waits for that, as a chain to be finished without
+ * the lock. */
+at_node *at_chan_all_done(atoll_chan *chan);
 
 /* Apply the orphan rules of `group` to what is pending in `chan`. */
 void at_chan_orphan(atoll_chan *chan, int64_t group);

@@ -177,13 +177,15 @@ at_op_disarm(atoll_op *op, bool *of_child)
 }
 
 atoll_err
-at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock)
+at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, uint64_t *arrivals,
+            atoll_lock *lock)
 {
+    uint64_t none = 0;
     at_op_arm(op, cq);
     op->at_node = (at_node){.waiter = &op->at_waiter, .msg = &op->msg};
     op->at_queue = line;
     op->at_lock = lock;
-    at_waitq_push(line, &op->at_node);
+    at_waitq_enter(line, &op->at_node, arrivals == NULL ? &none : arrivals, NULL);
     atoll_lock_release(lock); /* it may be over and gone from here on */
     return ATOLL_ERR_AGAIN;
 }

@@ -12,8 +12,10 @@ atoll_err at_op_begin(atoll_op *op, const atoll_cq *cq);
  * the first node of the waiter can be seen by anybody. */
 void at_op_arm(atoll_op *op, atoll_cq *cq);
 
-/* Stand in `line`, whose lock is held, and release that. AGAIN. */
-atoll_err at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, atoll_lock *lock);
+/* Stand in `line`, whose lock is held, and release that. AGAIN. `arrivals` is that of
+ * at_waitq_enter; NULL: the line has no such number. */
+atoll_err at_op_stand(atoll_op *op, atoll_cq *cq, at_waitq *line, uint64_t *arrivals,
+                      atoll_lock *lock);
 
 /* Take it back. True: nobody has served it, nor will. The caller unlinks its nodes,
  * unless *of_child (this is a forked child: the lines have been made anew), and

@@ -78,9 +78,11 @@ at_chan_orphan(atoll_chan *chan, int64_t group)
         count = many != NULL ? orphan_take(chan, group, many, going)
                              : orphan_take(chan, group, few, ORPHAN_FEW);
         at_node *senders = orphan_refill(chan);
+        at_node *joiners = at_chan_all_done(chan);
         atoll_lock_release(&chan->lock);
 
         at_node_finish_all(senders, ATOLL_OK);
+        at_node_finish_all(joiners, ATOLL_OK);
         if (many != NULL) {
             at_ring_drop(many, 0, count, SIZE_MAX);
         }

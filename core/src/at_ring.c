@@ -39,13 +39,12 @@ at_ring_grow(atoll_chan *chan)
     if (ring == NULL) {
         return ATOLL_ERR_NOMEM;
     }
-    for (size_t i = 0; i < chan->len; i++) {
-        ring[i] = chan->ring[(chan->head + i) & chan->mask];
+    for (size_t i = chan->head; i != chan->head + chan->len; i++) {
+        ring[i & (count - 1)] = chan->ring[i & chan->mask];
     }
     at_ring_free(chan->ring);
     chan->ring = ring;
     chan->mask = count - 1;
-    chan->head = 0;
     return ATOLL_OK;
 }
 

@@ -59,16 +59,16 @@ static inline void
 at_ring_push_front(atoll_chan *chan, const atoll_msg *msg)
 {
     assert(chan->len < at_ring_slots(chan));
-    chan->head = (chan->head - 1) & chan->mask;
-    chan->ring[chan->head] = *msg;
+    chan->head--;
+    chan->ring[chan->head & chan->mask] = *msg;
     at_ring_count_in(chan, msg);
 }
 
 static inline void
 at_ring_pop(atoll_chan *chan, atoll_msg *msg)
 {
-    *msg = chan->ring[chan->head];
-    chan->head = (chan->head + 1) & chan->mask;
+    *msg = chan->ring[chan->head & chan->mask];
+    chan->head++;
     at_ring_set_len(chan, chan->len - 1);
 }
 
@@ -82,7 +82,6 @@ at_ring_detach_if_idle(atoll_chan *chan)
     atoll_msg *ring = chan->ring;
     chan->ring = NULL;
     chan->mask = 0;
-    chan->head = 0;
     return ring;
 }
 

@@ -56,6 +56,20 @@ select_lock_of(const atoll_case *c)
     }
 }
 
+/* The number of those who have stood in its line; NULL: there is no such number. */
+static uint64_t *
+arrivals_of(const atoll_case *c)
+{
+    switch (c->kind) {
+    case ATOLL_CASE_EVENT:
+        return NULL;
+    case ATOLL_CASE_TAKE:
+        return &c->of.sync->arrivals;
+    default:
+        return &c->of.chan->arrivals;
+    }
+}
+
 static at_waitq *
 line_of(const atoll_case *c)
 {
@@ -71,11 +85,16 @@ line_of(const atoll_case *c)
     }
 }
 
-/* Do it, unless it would have to wait: AGAIN. */
+/* Do it, unless it would have to wait: AGAIN. `again`: its select has waited before,
+ * and has been interrupted. */
 static atoll_err
-try_case(atoll_case *c)
+try_case(atoll_case *c, bool again)
 {
     atoll_err err;
+    if (again && c->kind == ATOLL_CASE_TAKE &&
+        at_sync_missed(c->of.sync, c->at_place)) {
+        return ATOLL_OK;
+    }
     switch (c->kind) {
     case ATOLL_CASE_RECV:
         err = at_chan_try_recv(c->of.chan, &c->msg);
@@ -217,11 +236,11 @@ unlock_all(atoll_case *cases, uint32_t used)
 
 /* Pass 1. AGAIN: none is ready. */
 static atoll_err
-try_all(atoll_case *cases, uint32_t used, uint32_t *index, atoll_err *err)
+try_all(atoll_case *cases, uint32_t used, bool again, uint32_t *index, atoll_err *err)
 {
     for (uint32_t i = 0; i < used; i++) {
         uint32_t turn = cases[i].at_turn;
-        *err = try_case(&cases[turn]);
+        *err = try_case(&cases[turn], again);
         if (*err != ATOLL_ERR_AGAIN) {
             *index = turn;
             return ATOLL_OK;
@@ -230,10 +249,12 @@ try_all(atoll_case *cases, uint32_t used, uint32_t *index, atoll_err *err)
     return ATOLL_ERR_AGAIN;
 }
 
-/* Pass 2. False: one has become ready; the waiter stands nowhere. */
+/* Pass 2. False: one has become ready; the waiter stands nowhere. `keep`: its places
+ * are those of the cases, if they have any, and else become theirs. */
 static bool
-select_stand(atoll_case *cases, uint32_t used, at_waiter *waiter)
+select_stand(atoll_case *cases, uint32_t used, at_waiter *waiter, bool keep)
 {
+    uint64_t none = 0;
     lock_all(cases, used);
     bool waits = true;
     for (uint32_t i = 0; i < used && waits; i++) {
@@ -242,7 +263,9 @@ select_stand(atoll_case *cases, uint32_t used, at_waiter *waiter)
     for (uint32_t i = 0; i < used && waits; i++) {
         atoll_case *c = &cases[cases[i].at_turn];
         c->at_node = (at_node){.waiter = waiter, .msg = &c->msg};
-        at_waitq_push(line_of(c), &c->at_node);
+        uint64_t *arrivals = arrivals_of(c);
+        at_waitq_enter(line_of(c), &c->at_node, arrivals == NULL ? &none : arrivals,
+                       keep && arrivals != NULL ? &c->at_place : NULL);
     }
     unlock_all(cases, used);
     return waits;
@@ -295,8 +318,10 @@ atoll_select(atoll_case *cases, uint32_t count, uint64_t *random,
     uint32_t used = make_turns(cases, count, random);
     at_waiter waiter;
     bool sorted = false;
+    bool keep = wait->place != NULL;
+    bool again = keep && *wait->place != 0;
     do {
-        if (try_all(cases, used, index, err) == ATOLL_OK) {
+        if (try_all(cases, used, again, index, err) == ATOLL_OK) {
             return ATOLL_OK;
         }
         if (wait->deadline == ATOLL_NOW) {
@@ -309,8 +334,14 @@ atoll_select(atoll_case *cases, uint32_t count, uint64_t *random,
             sort_locks(cases, used);
             sorted = true;
         }
+        for (uint32_t i = 0; keep && !again && i < used; i++) {
+            cases[cases[i].at_turn].at_place = 0;
+        }
         at_waiter_init(&waiter, wait);
-    } while (!select_stand(cases, used, &waiter));
+    } while (!select_stand(cases, used, &waiter, keep));
+    if (keep) {
+        *wait->place = 1; /* the cases have theirs */
+    }
 
     atoll_err end = at_waiter_wait(&waiter, wait, spin_of(cases, count, wait));
     const at_node *won = end == ATOLL_OK ? waiter.won : NULL;
@@ -336,12 +367,12 @@ atoll_select_start(atoll_case *cases, uint32_t count, uint64_t *random, atoll_op
     uint32_t used = make_turns(cases, count, random);
     sort_locks(cases, used);
     for (;;) {
-        if (try_all(cases, used, index, err) == ATOLL_OK) {
+        if (try_all(cases, used, false, index, err) == ATOLL_OK) {
             op->status = *err;
             return ATOLL_OK;
         }
         at_op_arm(op, cq);
-        if (select_stand(cases, used, &op->at_waiter)) {
+        if (select_stand(cases, used, &op->at_waiter, false)) {
             return ATOLL_ERR_AGAIN; /* it may have come out already */
         }
         atoll_cq_unref(op->at_cq); /* never the last: the caller has one */

@@ -71,11 +71,23 @@ atoll_err
 at_flag_try(atoll_sync *flag)
 {
     atoll_lock_acquire(&flag->lock);
-    if (!flag->u.set) {
+    if (!flag->u.flag.set) {
         return ATOLL_ERR_AGAIN; /* with the lock */
     }
     atoll_lock_release(&flag->lock);
     return ATOLL_OK;
+}
+
+bool
+at_sync_missed(atoll_sync *sync, uint64_t place)
+{
+    if (place == 0 || sync->kind != ATOLL_FLAG || sync->forked) {
+        return false;
+    }
+    atoll_lock_acquire(&sync->lock);
+    bool missed = place <= sync->u.flag.seen;
+    atoll_lock_release(&sync->lock);
+    return missed;
 }
 
 atoll_err
@@ -86,7 +98,8 @@ atoll_flag_set(atoll_sync *flag)
     }
     atoll_lock_acquire(&flag->lock);
     /* Release: a reader of the hint sees what the setter wrote. */
-    at_store_rel(&flag->u.set, true);
+    at_store_rel(&flag->u.flag.set, true);
+    flag->u.flag.seen = flag->arrivals;
     at_node *chain = at_waitq_claim_all(&flag->q);
     atoll_lock_release(&flag->lock);
     at_node_finish_all(chain, ATOLL_OK);
@@ -100,7 +113,7 @@ atoll_flag_clear(atoll_sync *flag)
         return ATOLL_ERR_FORKED;
     }
     atoll_lock_acquire(&flag->lock);
-    at_store_rlx(&flag->u.set, false);
+    at_store_rlx(&flag->u.flag.set, false);
     atoll_lock_release(&flag->lock);
     return ATOLL_OK;
 }
@@ -109,5 +122,5 @@ bool
 atoll_flag_is_set(const atoll_sync *flag)
 {
     /* Acquire: pairs with the release in atoll_flag_set. */
-    return at_load_acq(&flag->u.set);
+    return at_load_acq(&flag->u.flag.set);
 }

@@ -43,7 +43,10 @@ struct atoll_sync {
             int64_t value;
             int64_t limit; /* constant */
         } sem;
-        bool set;             /* a flag */
+        struct {
+            bool set;
+            uint64_t seen; /* `arrivals` when it was set last */
+        } flag;
         atoll_sync *mutex_of; /* a condition's; constant, counted */
         struct {
             at_waitq group;  /* those who will pass when the leader has been */
@@ -60,6 +63,7 @@ struct atoll_sync {
     atoll_value *value;   /* guarded by lock; counted; a cell's, or a barrier's */
     atoll_spin spin;      /* hints */
     at_member member;     /* on the roll: id, references */
+    uint64_t arrivals;    /* guarded by lock: who has stood in the line */
     atoll_sync_kind kind; /* constant */
     bool forked;          /* set on the only thread of a forked child */
 };
@@ -87,6 +91,10 @@ atoll_err at_sem_try(atoll_sync *sem);
 
 /* See whether it is set; as at_sync_try. */
 atoll_err at_flag_try(atoll_sync *flag);
+
+/* Has a flag been set since a wait stood in line with the number `place` (0: it has
+ * not stood), and was not there when all who stood were told? Not of other kinds. */
+bool at_sync_missed(atoll_sync *sync, uint64_t place);
 
 /* Release the mutex whose lock is held. Returns who has it now, and has to be
  * finished when the lock has been released; or NULL. */

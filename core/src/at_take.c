@@ -32,7 +32,7 @@ at_sync_waits(const atoll_sync *sync)
     case ATOLL_SEMAPHORE:
         return sync->u.sem.value == 0;
     case ATOLL_FLAG:
-        return !sync->u.set;
+        return !sync->u.flag.set;
     default:
         return false; /* it is refused */
     }
@@ -42,6 +42,9 @@ atoll_err
 atoll_sync_take(atoll_sync *sync, atoll_party who, const atoll_wait *wait)
 {
     atoll_msg me = atoll_sync_introduce(who);
+    if (wait->place != NULL && at_sync_missed(sync, *wait->place)) {
+        return ATOLL_OK;
+    }
     atoll_err err = at_sync_try(sync, &me);
     if (at_likely(err != ATOLL_ERR_AGAIN)) {
         return err;
@@ -53,7 +56,7 @@ atoll_sync_take(atoll_sync *sync, atoll_party who, const atoll_wait *wait)
     at_waiter waiter;
     at_node node = {.waiter = &waiter, .msg = &me};
     at_waiter_init(&waiter, wait);
-    at_waitq_push(&sync->q, &node);
+    at_waitq_enter(&sync->q, &node, &sync->arrivals, wait->place);
     atoll_lock_release(&sync->lock);
 
     err = at_waiter_wait(&waiter, wait, &sync->spin);
@@ -74,7 +77,7 @@ atoll_sync_take_start(atoll_sync *sync, atoll_party who, atoll_op *op, atoll_cq 
         op->msg = atoll_sync_introduce(who);
         err = at_sync_try(sync, &op->msg);
         if (err == ATOLL_ERR_AGAIN) {
-            return at_op_stand(op, cq, &sync->q, &sync->lock);
+            return at_op_stand(op, cq, &sync->q, &sync->arrivals, &sync->lock);
         }
     }
     return op->status = err;

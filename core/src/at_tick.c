@@ -109,7 +109,7 @@ atoll_chan_timer(int64_t first, int64_t period, int kind,
     }
     t->timer.fire = tick_fire;
     t->chan = atoll_chan_ref(chan);
-    t->period = period;
+    t->period = period > 0 && period < ATOLL_TICK_MIN ? ATOLL_TICK_MIN : period;
     t->fill = fill;
     t->owners = 2; /* on_close, and this call */
     err = atoll_chan_on_close(chan, tick_closed, t);

@@ -259,8 +259,11 @@ atoll_barrier_leave(atoll_sync *b, atoll_turn *turn, bool late, bool *led)
         at_waitq_remove(&b->q, &turn->node);
         b->u.barrier.count--;
         if (late) {
+            /* A group that is complete already passes, or not, as its leader says:
+             * it does not wait for this one. */
             b->u.barrier.broken = true;
-            (void)drive_out(b, &chain);
+            b->u.barrier.count = 0;
+            (void)end_all(&b->q, ATOLL_ERR_BROKEN, &chain);
         }
     }
     atoll_lock_release(&b->lock);

@@ -31,6 +31,40 @@ at_waitq_push(at_waitq *q, at_node *node)
     node->queued = true;
 }
 
+/* Stand before the first whose number is greater. */
+static void
+waitq_insert(at_waitq *q, at_node *node)
+{
+    at_node *next = q->first;
+    while (next != NULL && next->ticket < node->ticket) {
+        next = next->next;
+    }
+    if (next == NULL) {
+        at_waitq_push(q, node);
+        return;
+    }
+    node->next = next;
+    node->prev = next->prev;
+    *(node->prev != NULL ? &node->prev->next : &q->first) = node;
+    next->prev = node;
+    node->queued = true;
+}
+
+void
+at_waitq_enter(at_waitq *q, at_node *node, uint64_t *arrivals, uint64_t *place)
+{
+    if (place != NULL && *place != 0) {
+        node->ticket = *place;
+        waitq_insert(q, node);
+        return;
+    }
+    node->ticket = ++*arrivals;
+    if (place != NULL) {
+        *place = node->ticket;
+    }
+    at_waitq_push(q, node);
+}
+
 void
 at_waitq_remove(at_waitq *q, at_node *node)
 {
@@ -296,6 +330,7 @@ static atoll_err
 park_until_final(at_waiter *waiter, const atoll_wait *wait)
 {
     bool event_due = false; /* the other side will write to event_fd */
+    bool told = wait->interrupted == NULL;
     if (!wait->uncounted) {
         at_add_rlx(&parks, 1);
     }
@@ -329,6 +364,10 @@ park_until_final(at_waiter *waiter, const atoll_wait *wait)
         }
         if (why == AT_PARK_EVENT || why == AT_PARK_WOKEN) {
             continue;
+        }
+        if (why == AT_PARK_INTR && !told) {
+            told = true;
+            wait->interrupted(wait->arg);
         }
         /* Only an unclaimed waiter may leave. If the swap fails somebody has
          * claimed or kicked it in the meantime: look again. */
@@ -387,6 +426,9 @@ park_kickable(at_waiter *waiter, const atoll_wait *wait)
 atoll_err
 at_waiter_wait(at_waiter *waiter, const atoll_wait *wait, atoll_spin *spin)
 {
+    if (wait->standing != NULL) {
+        wait->standing(wait->arg);
+    }
     if (try_spinning(waiter, wait, spin)) {
         return ATOLL_OK;
     }

@@ -57,6 +57,7 @@
  *             ends with this call: the waiter is in its caller's hands then
  * at_node
  *   prev, next, queued  guarded by the queue's lock
+ *   ticket    guarded by it: the nodes of a line stand in this order
  *   msg       to send from, or to receive into; owned by the waiter
  *   err       written by the claimer: how it ended */
 
@@ -67,6 +68,13 @@ typedef struct at_waitq {
 
 /* Stand at the end of a line, whose lock is held. */
 void at_waitq_push(at_waitq *q, at_node *node);
+
+/* Stand in a line, whose lock is held: at its end, with the next number of `arrivals`,
+ * which that lock guards; or, if a wait is begun again that has stood there, where its
+ * number in *place says, before all who came later. `place` may be NULL. What could
+ * be had without waiting has been tried, under the same lock: so nobody has been left
+ * standing who is overtaken. */
+void at_waitq_enter(at_waitq *q, at_node *node, uint64_t *arrivals, uint64_t *place);
 
 /* Leave a line, whose lock is held, if the node is in it. */
 void at_waitq_remove(at_waitq *q, at_node *node);

@@ -77,6 +77,9 @@ op_start(opobj *o, cqobj *cq, atoll_event *event)
     case OP_SEND:
         err = atoll_chan_send_start(o->end->chan, o->op, cq->cq);
         break;
+    case OP_JOIN:
+        err = atoll_chan_join_start(o->end->chan, o->op, cq->cq);
+        break;
     case OP_TAKE:
         err = atoll_sync_take_start(o->lock->sync, sync_me(o->state), o->op, cq->cq);
         break;
@@ -264,15 +267,7 @@ put_back(opobj *o)
     if (cq != NULL && o->list == &cq->told) {
         swap_along(cq->untold.first, chan, &msg);
     }
-    atoll_err err = atoll_chan_unrecv(chan, &msg);
-    if (err == ATOLL_OK || err == ATOLL_ERR_FORKED) {
-        return;
-    }
-    if (err != ATOLL_ERR_CLOSED) {
-        raise_err(o->state, err, "channel");
-        PyErr_FormatUnraisable("atoll: an item that nobody awaits is lost");
-    }
-    atoll_msg_drop(&msg);
+    chanobj_put_back(o->state, chan, &msg);
 }
 
 bool

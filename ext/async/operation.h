@@ -12,6 +12,7 @@ typedef enum op_kind {
     OP_NONE,
     OP_RECV,
     OP_SEND,
+    OP_JOIN,
     OP_TAKE,
     OP_WATCH,
     OP_SELECT

@@ -78,6 +78,23 @@ cq_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
     return cq_started(o, self);
 }
 
+PyDoc_STRVAR(join_doc,
+"join($self, queue, token, /)\n--\n\n"
+"Start to wait until all items of a Queue are done; as recv().");
+
+static PyObject *
+cq_join(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
+{
+    cqobj *self = open_queue(obj);
+    if (self == NULL || !op_takes("join", nargs, 2)) {
+        return NULL;
+    }
+    if (!Py_IS_TYPE(args[0], self->state->chan->queue_type)) {
+        return PyErr_Format(PyExc_TypeError, "expected a Queue, not %T", args[0]);
+    }
+    return cq_started(op_new(self->state, OP_JOIN, args[0], args[1]), self);
+}
+
 PyDoc_STRVAR(take_doc,
 "take($self, lock, token, /)\n--\n\n"
 "Start to acquire a Lock or a Semaphore, or to wait for an Event; as recv(). One that\n"
@@ -357,6 +374,7 @@ cq_dealloc(PyObject *obj)
 static PyMethodDef cq_methods[] = {
     {"recv", (PyCFunction)(void *)cq_recv, METH_FASTCALL, recv_doc},
     {"send", (PyCFunction)(void *)cq_send, METH_FASTCALL, send_doc},
+    {"join", (PyCFunction)(void *)cq_join, METH_FASTCALL, join_doc},
     {"take", (PyCFunction)(void *)cq_take, METH_FASTCALL, take_doc},
     {"start", (PyCFunction)(void *)cq_start, METH_FASTCALL, start_doc},
     {"watch", (PyCFunction)(void *)cq_watch, METH_FASTCALL, watch_doc},

@@ -16,7 +16,7 @@ typedef struct chan_data {
 extern const core_room chan_room;
 
 /* What one waits for; the object is an atoll_chan. */
-extern const wait_type wait_recv, wait_send;
+extern const wait_type wait_recv, wait_send, wait_join;
 
 typedef struct chanobj {
     PyObject_HEAD
@@ -63,14 +63,32 @@ int chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err
 /* Receive a message; as chanobj_send. */
 int chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err);
 
-/* The object of a received message: decoded, or what its orphan rule says. */
+/* The object of a received message: decoded, or what its orphan rule says. If an
+ * interrupt comes before it can be returned, the message goes back. */
 PyObject *chanobj_open(chanobj *self, atoll_msg *msg);
+
+/* Put a message back that has been received, but not got to anybody: it is the first
+ * again (atoll_chan_unrecv). What cannot go back is dropped. Keeps the exception that
+ * is set, if any; the caller holds the channel. */
+void chanobj_put_back(core_state *state, atoll_chan *chan, atoll_msg *msg);
+
+/* Encode and send: None; NULL with an exception. `orphan` as for chanobj_set_orphan. */
+PyObject *chanobj_send_object(chanobj *self, PyObject *obj, int64_t deadline,
+                              int orphan);
+
+/* The method put_nowait of queues, and send_nowait of channels. */
+PyObject *chanobj_send_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames);
 /* While messages are traced: one was sent or received, if err is OK. */
 void chanobj_trace(const chanobj *self, bool sent, atoll_err err);
 
 /* Raise what a call that blocks raises for CLOSED, POISONED, FORKED, NOMEM.
  * Returns NULL. */
 PyObject *queue_raise(chanobj *self, atoll_err err);
+
+/* The same; for AGAIN and TIMEOUT atoll.<if_late>: "queue 7 is <if_late_text>". */
+PyObject *queue_raise_for(chanobj *self, atoll_err err, const char *if_late,
+                          const char *if_late_text);
 
 /* Raise what a call on a channel raises for `err`. Returns NULL. */
 PyObject *channel_raise(chanobj *self, atoll_err err);

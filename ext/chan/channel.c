@@ -5,23 +5,6 @@
 
 /* ------------------------------------------------------------ send, receive */
 
-static PyObject *
-send_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
-{
-    atoll_msg msg;
-    if (xfer_encode(self->state, obj, &msg) < 0) {
-        return NULL;
-    }
-    chanobj_set_orphan(self, &msg, orphan);
-    atoll_err err;
-    int rc = chanobj_send(self, &msg, deadline, &err);
-    if (rc == 0 && err == ATOLL_OK) {
-        Py_RETURN_NONE;
-    }
-    atoll_msg_drop(&msg);
-    return rc < 0 ? NULL : chanend_raise(self, err, "ChannelFull");
-}
-
 PyDoc_STRVAR(send_doc,
 "send($self, /, obj, timeout=None, *, unbounditems=None)\n--\n\n"
 "Send `obj`; the receiver gets its own, equal object.\n\n"
@@ -45,7 +28,7 @@ send_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwna
 {
     chanobj *self = (chanobj *)obj;
     if (nargs == 1 && kwnames == NULL) {
-        return send_object(self, args[0], ATOLL_FOREVER, -1);
+        return chanobj_send_object(self, args[0], ATOLL_FOREVER, -1);
     }
     static const char *const names[] = {"obj", "timeout", "unbounditems"};
     PyObject *values[3] = {NULL, NULL, NULL};
@@ -56,27 +39,13 @@ send_send(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwna
         chanobj_parse_orphan(values[2], &orphan) < 0) {
         return NULL;
     }
-    return send_object(self, values[0], deadline, orphan);
+    return chanobj_send_object(self, values[0], deadline, orphan);
 }
 
 PyDoc_STRVAR(send_nowait_doc,
 "send_nowait($self, /, obj, *, unbounditems=None)\n--\n\n"
 "Send without waiting, or raise ChannelFull: there is no room or, with\n"
 "capacity 0, no receiver is waiting.");
-
-static PyObject *
-send_send_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-                 PyObject *kwnames)
-{
-    static const char *const names[] = {"obj", "unbounditems"};
-    PyObject *values[2] = {NULL, NULL};
-    int orphan;
-    if (args_parse("send_nowait", args, nargs, kwnames, names, 2, 1, 1, values) < 0 ||
-        chanobj_parse_orphan(values[1], &orphan) < 0) {
-        return NULL;
-    }
-    return send_object((chanobj *)obj, values[0], ATOLL_NOW, orphan);
-}
 
 PyDoc_STRVAR(send_buffer_doc,
 "send_buffer($self, /, obj, timeout=None, *, unbounditems=None)\n--\n\n"
@@ -101,7 +70,7 @@ send_send_buffer(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     if (view == NULL) {
         return NULL;
     }
-    PyObject *done = send_object((chanobj *)obj, view, deadline, orphan);
+    PyObject *done = chanobj_send_object((chanobj *)obj, view, deadline, orphan);
     Py_DECREF(view);
     return done;
 }
@@ -136,7 +105,10 @@ PyDoc_STRVAR(recv_doc,
 "    end has been retired.\n"
 "  ChannelPoisoned: see poison().\n"
 "  ItemInterpreterDestroyed: see Queue.put(unbounditems=).\n"
-"Can be interrupted by a signal.");
+"Can be interrupted by a signal or Interpreter.interrupt(); then nothing was\n"
+"received: what had arrived is the first again, whatever the capacity, also of a\n"
+"rendezvous, whose sender goes on. An object whose own code fails to decode it is\n"
+"gone.");
 
 static PyObject *
 recv_recv(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -219,7 +191,7 @@ PyDoc_STRVAR(recv_retire_doc,
 static PyMethodDef send_methods[] = {
     {"retire", chanend_retire, METH_NOARGS, send_retire_doc},
     {"send", (PyCFunction)(void *)send_send, METH_FASTCALL | METH_KEYWORDS, send_doc},
-    {"send_nowait", (PyCFunction)(void *)send_send_nowait,
+    {"send_nowait", (PyCFunction)(void *)chanobj_send_nowait,
      METH_FASTCALL | METH_KEYWORDS, send_nowait_doc},
     {"send_async", (PyCFunction)(void *)chanobj_send_async,
      METH_FASTCALL | METH_KEYWORDS, send_async_doc},

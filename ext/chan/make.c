@@ -207,7 +207,7 @@ PyDoc_STRVAR(ticker_doc,
 "not drift. It goes on until the channel is closed, or no interpreter has it any\n"
 "more. Does not block.\n\n"
 "Args:\n"
-"  seconds (float): more than 0.\n"
+"  seconds (float): more than 0; less than 10 microseconds count as that.\n"
 "Returns:\n"
 "  RecvChannel: can be sent on, as any other.\n"
 "Raises:\n"

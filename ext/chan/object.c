@@ -1,5 +1,5 @@
 /* The common part of queues and channel ends. See chan/chan.h. */
-#include "chan/chan.h"
+#include "chan/end.h"
 
 #include <stddef.h>
 
@@ -208,6 +208,43 @@ chanobj_send(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
     return rc;
 }
 
+PyObject *
+chanobj_send_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
+{
+    atoll_msg msg;
+    if (xfer_encode(self->state, obj, &msg) < 0) {
+        return NULL;
+    }
+    chanobj_set_orphan(self, &msg, orphan);
+    atoll_err err;
+    int rc = chanobj_send(self, &msg, deadline, &err);
+    if (rc == 0 && err == ATOLL_OK) {
+        Py_RETURN_NONE;
+    }
+    atoll_msg_drop(&msg);
+    if (rc < 0) {
+        return NULL;
+    }
+    return self->kind == HANDLE_QUEUE ? queue_raise_for(self, err, "QueueFull", "full")
+                                      : chanend_raise(self, err, "ChannelFull");
+}
+
+PyObject *
+chanobj_send_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames)
+{
+    static const char *const keywords[] = {"obj", "unbounditems"};
+    PyObject *values[2] = {NULL, NULL};
+    chanobj *self = (chanobj *)obj;
+    const char *name = self->kind == HANDLE_QUEUE ? "put_nowait" : "send_nowait";
+    int orphan;
+    if (args_parse(name, args, nargs, kwnames, keywords, 2, 1, 1, values) < 0 ||
+        chanobj_parse_orphan(values[1], &orphan) < 0) {
+        return NULL;
+    }
+    return chanobj_send_object(self, values[0], ATOLL_NOW, orphan);
+}
+
 int
 chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
 {
@@ -225,11 +262,34 @@ chanobj_recv(chanobj *self, atoll_msg *msg, int64_t deadline, atoll_err *err)
     return rc;
 }
 
+void
+chanobj_put_back(core_state *state, atoll_chan *chan, atoll_msg *msg)
+{
+    atoll_err err = atoll_chan_unrecv(chan, msg);
+    if (err == ATOLL_OK || err == ATOLL_ERR_FORKED) {
+        return;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    if (err != ATOLL_ERR_CLOSED) {
+        raise_err(state, err, "channel");
+        PyErr_FormatUnraisable("atoll: an item that nobody has received is lost");
+    }
+    err = atoll_chan_done(chan); /* nobody will say so */
+    (void)err;
+    atoll_msg_drop(msg);
+    PyErr_SetRaisedException(exc);
+}
+
 PyObject *
 chanobj_open(chanobj *self, atoll_msg *msg)
 {
     if (!msg->orphaned) {
-        return xfer_decode(self->state, msg);
+        bool kept;
+        PyObject *obj = xfer_decode_kept(self->state, msg, &kept);
+        if (kept) {
+            chanobj_put_back(self->state, self->chan, msg);
+        }
+        return obj;
     }
     int rule = msg->orphan;
     atoll_msg_drop(msg);

@@ -16,7 +16,7 @@ queue_from_chan(core_state *state, atoll_chan *chan)
 
 /* ------------------------------------------------------------- put and get */
 
-static PyObject *
+PyObject *
 queue_raise_for(chanobj *self, atoll_err err, const char *if_late,
                 const char *if_late_text)
 {
@@ -37,23 +37,6 @@ PyObject *
 queue_raise(chanobj *self, atoll_err err)
 {
     return queue_raise_for(self, err, "QueueEmpty", "not ready");
-}
-
-static PyObject *
-put_object(chanobj *self, PyObject *obj, int64_t deadline, int orphan)
-{
-    atoll_msg msg;
-    if (xfer_encode(self->state, obj, &msg) < 0) {
-        return NULL;
-    }
-    chanobj_set_orphan(self, &msg, orphan);
-    atoll_err err;
-    int rc = chanobj_send(self, &msg, deadline, &err);
-    if (rc == 0 && err == ATOLL_OK) {
-        Py_RETURN_NONE;
-    }
-    atoll_msg_drop(&msg);
-    return rc < 0 ? NULL : queue_raise_for(self, err, "QueueFull", "full");
 }
 
 static PyObject *
@@ -107,7 +90,7 @@ queue_put(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwna
 {
     chanobj *self = (chanobj *)obj;
     if (nargs == 1 && kwnames == NULL) {
-        return put_object(self, args[0], ATOLL_FOREVER, -1);
+        return chanobj_send_object(self, args[0], ATOLL_FOREVER, -1);
     }
     static const char *const keywords[] = {"obj", "block", "timeout", "unbounditems"};
     PyObject *values[4] = {NULL, NULL, NULL, NULL};
@@ -118,26 +101,12 @@ queue_put(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwna
         chanobj_parse_orphan(values[3], &orphan) < 0) {
         return NULL;
     }
-    return put_object(self, values[0], deadline, orphan);
+    return chanobj_send_object(self, values[0], deadline, orphan);
 }
 
 PyDoc_STRVAR(put_nowait_doc,
 "put_nowait($self, /, obj, *, unbounditems=None)\n--\n\n"
 "put(obj, block=False): add without waiting, or raise QueueFull.");
-
-static PyObject *
-queue_put_nowait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
-                 PyObject *kwnames)
-{
-    static const char *const keywords[] = {"obj", "unbounditems"};
-    PyObject *values[2] = {NULL, NULL};
-    int orphan;
-    if (args_parse("put_nowait", args, nargs, kwnames, keywords, 2, 1, 1, values) < 0 ||
-        chanobj_parse_orphan(values[1], &orphan) < 0) {
-        return NULL;
-    }
-    return put_object((chanobj *)obj, values[0], ATOLL_NOW, orphan);
-}
 
 PyDoc_STRVAR(get_doc,
 "get($self, /, block=True, timeout=None)\n--\n\n"
@@ -152,8 +121,10 @@ PyDoc_STRVAR(get_doc,
 "  QueueShutDown: shut down, and all that was accepted has been received.\n"
 "  ItemInterpreterDestroyed: see put(unbounditems=).\n"
 "  ValueError, TypeError: the timeout is negative or not a number.\n"
-"Waiting getters are served in order. Can be interrupted by a signal; then\n"
-"the queue is as it was.");
+"Waiting getters are served in order. Can be interrupted by a signal or\n"
+"Interpreter.interrupt(); then the queue is as it was, also while the item is\n"
+"being decoded: it is the oldest again. An item whose own code fails to decode it\n"
+"has been removed.");
 
 static PyObject *
 queue_get(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -180,6 +151,70 @@ static PyObject *
 queue_get_nowait(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     return get_object((chanobj *)obj, ATOLL_NOW);
+}
+
+/* --------------------------------------------------------------------- done */
+
+PyDoc_STRVAR(task_done_doc,
+"task_done($self, /)\n--\n\n"
+"What get() has returned is done with: one of the items that have been put, in\n"
+"whatever order, and whichever interpreter has got it. Whoever gets items for those\n"
+"who join() calls it once for each. Does not block. Raises ValueError if all items\n"
+"that have been put are done already.");
+
+static PyObject *
+queue_task_done(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    atoll_err err = atoll_chan_done(queue_chan_of(obj));
+    if (err == ATOLL_OK) {
+        Py_RETURN_NONE;
+    }
+    if (err == ATOLL_ERR_INVALID) {
+        PyErr_SetString(PyExc_ValueError, "task_done() called too many times");
+        return NULL;
+    }
+    return queue_raise((chanobj *)obj, err);
+}
+
+static atoll_err
+do_join(void *arg, const atoll_wait *wait)
+{
+    return atoll_chan_join(arg, wait);
+}
+
+PyDoc_STRVAR(join_doc,
+"join($self, /)\n--\n\n"
+"Wait until all items that have been put are done: task_done() has been called for\n"
+"each, or they have been dropped, by shutdown(immediate=True) or by their\n"
+"`unbounditems`. The GIL is released. It is over as soon as that is so, although\n"
+"more may be put before this thread runs. Can be interrupted by a signal.");
+
+static PyObject *
+queue_join(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    static const atoll_wait now = {.deadline = ATOLL_NOW};
+    chanobj *self = (chanobj *)obj;
+    atoll_err err = atoll_chan_join(self->chan, &now);
+    if (err == ATOLL_ERR_AGAIN &&
+        detach_wait_one(self->state, do_join, self->chan, ATOLL_FOREVER, NULL,
+                        &wait_join, self->chan, &err) < 0) {
+        return NULL;
+    }
+    if (err == ATOLL_OK) {
+        Py_RETURN_NONE;
+    }
+    return queue_raise(self, err);
+}
+
+PyDoc_STRVAR(join_async_doc,
+"join_async($self, /)\n--\n\n"
+"await queue.join_async(): as join(), for a coroutine of asyncio or Trio. If all is\n"
+"done it does not yield.");
+
+static PyObject *
+queue_join_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    return aio_call(((chanobj *)obj)->state, "join_async", obj, NULL, 0, NULL);
 }
 
 /* ---------------------------------------------------------------- coroutines */
@@ -229,8 +264,8 @@ PyDoc_STRVAR(shutdown_doc,
 "shutdown($self, /, immediate=False)\n--\n\n"
 "No more items: put() raises QueueShutDown, and so do those who wait to put.\n"
 "get() returns what was accepted and then raises QueueShutDown; with\n"
-"`immediate` what is left is dropped. Does not block. Calling it twice is\n"
-"allowed.");
+"`immediate` what is left is dropped, and so done (see task_done). Does not\n"
+"block. Calling it twice is allowed.");
 
 static PyObject *
 queue_shutdown(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
@@ -314,13 +349,16 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static PyMethodDef queue_methods[] = {
     {"put", (PyCFunction)(void *)queue_put, METH_FASTCALL | METH_KEYWORDS, put_doc},
-    {"put_nowait", (PyCFunction)(void *)queue_put_nowait, METH_FASTCALL | METH_KEYWORDS,
-     put_nowait_doc},
+    {"put_nowait", (PyCFunction)(void *)chanobj_send_nowait,
+     METH_FASTCALL | METH_KEYWORDS, put_nowait_doc},
     {"get", (PyCFunction)(void *)queue_get, METH_FASTCALL | METH_KEYWORDS, get_doc},
     {"get_nowait", queue_get_nowait, METH_NOARGS, get_nowait_doc},
     {"put_async", (PyCFunction)(void *)chanobj_send_async,
      METH_FASTCALL | METH_KEYWORDS, put_async_doc},
     {"get_async", chanobj_recv_async, METH_NOARGS, get_async_doc},
+    {"task_done", queue_task_done, METH_NOARGS, task_done_doc},
+    {"join", queue_join, METH_NOARGS, join_doc},
+    {"join_async", queue_join_async, METH_NOARGS, join_async_doc},
     {"qsize", queue_qsize, METH_NOARGS, qsize_doc},
     {"empty", queue_empty, METH_NOARGS, empty_doc},
     {"full", queue_full, METH_NOARGS, full_doc},

@@ -18,6 +18,13 @@ chan_describe_recv(const void *object, char *text, size_t size)
 }
 
 static void
+chan_describe_join(const void *object, char *text, size_t size)
+{
+    snprintf(text, size, "join of queue %llu",
+             (unsigned long long)atoll_chan_id(object));
+}
+
+static void
 chan_describe_send(const void *object, char *text, size_t size)
 {
     snprintf(text, size,
@@ -27,8 +34,10 @@ chan_describe_send(const void *object, char *text, size_t size)
 
 /* Those who have the other end can; and whoever has a reference that is no handle
  * of an interpreter's: a message that nobody has received, a timer, C code. */
+enum { CHAN_ANY = 2 }; /* of a queue, also when it has been shut down */
+
 static bool
-chan_other_end_lives(const void *object, atoll_end end, waits_view *view)
+chan_other_end_lives(const void *object, int end, waits_view *view)
 {
     union {
         const void *given;
@@ -36,7 +45,7 @@ chan_other_end_lives(const void *object, atoll_end end, waits_view *view)
     } u = {object};
     atoll_chan_facts facts;
     atoll_chan_look(u.chan, &facts);
-    if (facts.closed) {
+    if (facts.closed && end != CHAN_ANY) {
         return true; /* they are being told */
     }
     if (chan_is_queue(u.chan)) {
@@ -62,5 +71,12 @@ chan_send_may_end(const void *object, waits_view *view)
     return chan_other_end_lives(object, ATOLL_END_RECV, view);
 }
 
+static bool
+chan_join_may_end(const void *object, waits_view *view)
+{
+    return chan_other_end_lives(object, CHAN_ANY, view);
+}
+
+const wait_type wait_join = {chan_describe_join, chan_join_may_end, false};
 const wait_type wait_recv = {chan_describe_recv, chan_recv_may_end, false};
 const wait_type wait_send = {chan_describe_send, chan_send_may_end, false};

@@ -43,6 +43,19 @@ extern void _PyInterpreterState_SetNotRunningMain(PyInterpreterState *interp);
  * list until the last of its objects is gone. Takes a lock of CPython's. */
 extern PyInterpreterState *_PyInterpreterState_LookUpID(int64_t id);
 
+/* Is there something that CPython does in this thread at its next bytecode, and that
+ * may raise: a signal's handler, a pending call, an asynchronous exception? The bits of
+ * the word are the same in all versions; the others are about the GIL and the
+ * collector. Relaxed: who sets them orders nothing, and whoever looks too early looks
+ * again. */
+static inline bool
+compat_interrupt_due(void)
+{
+    return (_Py_atomic_load_uintptr_relaxed(
+                &PyThreadState_GetUnchecked()->eval_breaker) &
+            (1U << 1 | 1U << 2 | 1U << 3)) != 0;
+}
+
 /* Is there an interpreter with this id (still)? Keeps the exception that is set,
  * if any. */
 static inline bool

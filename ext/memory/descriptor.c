@@ -77,8 +77,17 @@ static PyObject *
 descriptor_decode(decoder *d, int Py_UNUSED(tag))
 {
     handle *h = &d->handles[dec_u32(d)];
-    PyObject *number = PyLong_FromLong((int)(intptr_t)h->ptr);
-    if (number != NULL) {
+    handle given = *h;
+    /* A message that may have to be as it was keeps its own: whoever reads it now has
+     * perhaps closed his before that is known. */
+    if (d->keep && wire_clone_handle(h, &given) != ATOLL_OK) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    PyObject *number = PyLong_FromLong((int)(intptr_t)given.ptr);
+    if (number == NULL && d->keep) {
+        xfer_handle_unref(given.kind, given.ptr);
+    }
+    else if (number != NULL && !d->keep) {
         h->kind = HANDLE_NONE; /* the receiver's now */
     }
     return number;

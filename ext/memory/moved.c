@@ -26,6 +26,7 @@ typedef struct cargo {
     cargo_kind kind;
     taken_memory memory;  /* its block is owned until LANDED */
     atoll_region *region; /* of a Buffer; counted */
+    PyObject *landed;     /* its new object, while it may have to go back; or NULL */
 } cargo;
 
 typedef struct movedobj {
@@ -67,6 +68,13 @@ moved_drop(void *ptr)
     cargo *c = ptr;
     cargo_step(c, SENT, WAITING); /* it was not received */
     cargo_unref(c);
+}
+
+/* The message has been received: it is as for a message that is not kept. */
+static void
+moved_received(void *ptr)
+{
+    Py_CLEAR(((cargo *)ptr)->landed);
 }
 
 /* ------------------------------------------------------------------ taking */
@@ -134,15 +142,46 @@ moved_decode(decoder *d, int Py_UNUSED(tag))
 {
     cargo *c = d->handles[dec_u32(d)].ptr;
     PyObject *obj = moved_land(d->state, c, SENT);
-    if (obj == NULL || c->kind != CARGO_NDARRAY) {
-        return obj;
+    if (obj != NULL && c->kind == CARGO_NDARRAY) {
+        Py_DECREF(obj);
+        obj = dec_object(d);
+        if (obj == NULL) {
+            cargo_step(c, LANDED, SENT); /* not lost: its Moved has it still */
+        }
     }
-    Py_DECREF(obj);
-    obj = dec_object(d);
-    if (obj == NULL) {
-        cargo_step(c, LANDED, SENT); /* not lost: its Moved has it still */
+    if (obj != NULL && d->keep) {
+        c->landed = Py_NewRef(obj);
     }
     return obj;
+}
+
+/* The message is to be as it was. False: there are views of the memory. */
+static bool
+moved_unread(core_state *state, void *ptr)
+{
+    cargo *c = ptr;
+    PyObject *obj = c->landed;
+    if (obj == NULL) {
+        return true; /* it has not been read */
+    }
+    int rc = 0;
+    switch (c->kind) {
+    case CARGO_BYTEARRAY:
+        rc = take_bytearray(state, obj, &c->memory);
+        break;
+    case CARGO_ARRAY:
+        rc = take_array(state, obj, &c->memory);
+        break;
+    case CARGO_BUFFER:
+        rc = load_buffer(c, obj);
+        break;
+    case CARGO_NDARRAY:
+        break; /* it is made of the encoding once more */
+    }
+    PyErr_Clear();
+    c->landed = NULL;
+    Py_DECREF(obj);
+    return rc == 0 && cargo_step(c, LANDED, SENT);
 }
 
 static int
@@ -241,7 +280,8 @@ static PyType_Spec moved_spec = {
     .slots = moved_slots,
 };
 
-static const wire_kind moved_kind = {.unref = moved_drop};
+static const wire_kind moved_kind = {
+    .unref = moved_drop, .received = moved_received, .unread = moved_unread};
 
 void
 moved_start(void)

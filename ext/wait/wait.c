@@ -140,21 +140,56 @@ wait_trace(const wait_record *record, int64_t end)
     atoll_trace_note(TRACE_WAIT, record->since, end, record->count, text);
 }
 
-/* One attempt. The record goes before the GIL comes back, since at the end of the
- * process it may not, and this thread's stack may go. */
+/* The state of a thread that has let go of its GIL; NULL while it has it. */
 static void
-wait_detached(detach_op op, void *arg, const atoll_wait *wait, wait_record *record,
+attach_early(void *arg)
+{
+    PyThreadState **detached = arg;
+    if (*detached != NULL) {
+        PyEval_RestoreThread(*detached);
+        *detached = NULL;
+    }
+}
+
+static void
+detach_late(void *arg)
+{
+    PyThreadState **detached = arg;
+    if (*detached == NULL) {
+        *detached = PyEval_SaveThread();
+    }
+}
+
+/* One attempt. The record goes before the GIL comes back, since at the end of the
+ * process it may not, and this thread's stack may go.
+ *
+ * Not so for the signal thread, which always gets it back. A signal comes, and it has
+ * to wait for the GIL before it can ask what the signal means: that may take as long as
+ * the interval of a timer. So it does that in its place in line, and leaves it only
+ * for the handlers. Afterwards it lets go of the GIL only when it is there again:
+ * others who wait for the GIL might take what comes before that. */
+static void
+wait_detached(detach_op op, void *arg, atoll_wait *wait, wait_record *record,
               atoll_err *err)
 {
     waits_enter(record);
     int64_t end = 0;
-    Py_BEGIN_ALLOW_THREADS
+    PyThreadState *detached = NULL;
+    bool again = wait->use_fds && *wait->place != 0;
+    wait->interrupted = wait->use_fds ? attach_early : NULL;
+    wait->standing = again ? detach_late : NULL;
+    wait->arg = &detached;
+    if (!again) {
+        detached = PyEval_SaveThread();
+    }
     *err = op(arg, wait);
     if (atoll_trace_on(ATOLL_TRACE_ON)) {
         end = atoll_now();
     }
     waits_leave(record);
-    Py_END_ALLOW_THREADS
+    if (detached != NULL) {
+        PyEval_RestoreThread(detached);
+    }
     if (end != 0) {
         wait_trace(record, end);
     }
@@ -213,7 +248,9 @@ detach_wait_for(core_state *state, detach_op op, void *arg, int64_t deadline,
     bool signals = detach_is_signal_thread(state);
     wait_host *host = signals ? NULL : wait_host_here(state);
     waits_init(&record, state, host, cases, count, deadline);
-    atoll_wait wait = {.deadline = deadline, .spin = spin, .kick = record.kick};
+    uint64_t place = 0;
+    atoll_wait wait = {
+        .deadline = deadline, .spin = spin, .kick = record.kick, .place = &place};
     for (;;) {
         if (host != NULL && host->take_interrupt(host)) {
             return -1;

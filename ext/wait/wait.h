@@ -38,6 +38,8 @@ wait_host *wait_host_here(const core_state *state);
 typedef atoll_err (*detach_op)(void *arg, const atoll_wait *wait);
 
 /* Run `op` until it ends with anything but INTERRUPTED, which goes to *err.
+ * It is called again after each interrupt that raised nothing, and keeps its place in
+ * line (atoll_wait.place).
  * Returns 0, or -1 with an exception that a signal handler or
  * Interpreter.interrupt() raised; then the operation has not happened.
  *

@@ -122,6 +122,7 @@ typedef struct wire_data {
     struct decoder *decoders; /* pickles being read */
     PyObject *constant, *by_value, *reduce, *exception_state, *traceback_text, *loads,
         *rebuild_exception;      /* of the package, on demand */
+    PyObject *look;              /* a code object that does nothing, likewise */
     PyObject *copyreg_table;     /* copyreg.dispatch_table, likewise */
     PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */
     PyObject *inherit;           /* atoll._cross.registry's, or NULL */
@@ -143,6 +144,13 @@ atoll_err wire_clone_handle(const handle *from, handle *to);
 
 /* Make the object of a handle: a new reference; NULL with an exception. */
 PyObject *wire_open_handle(core_state *state, const handle *h);
+
+/* The handles of a message that is kept, when it has been read: it is received, or it
+ * is to be as it was: can it? Attached. */
+void wire_received(block *b);
+
+/* Make the handles as they were; false if that cannot be. See wire_received. */
+bool wire_unread(core_state *state, block *b);
 
 /* Make the object after a tag that another room reads. As wire_open_handle. */
 PyObject *wire_decode_tag(struct decoder *d, int tag);

@@ -68,6 +68,62 @@ wire_open_handle(core_state *state, const handle *h)
     return kind_table[h->kind]->open(state, h->ptr);
 }
 
+void
+wire_received(block *b)
+{
+    for (size_t i = 0; i < b->nhandles; i++) {
+        handle *h = &b->handles[i];
+        if (h->kind == HANDLE_TAKEN) {
+            h->kind = HANDLE_NONE;
+            Py_DECREF((PyObject *)h->ptr);
+        }
+        else if (kind_table[h->kind]->received != NULL) {
+            kind_table[h->kind]->received(h->ptr);
+        }
+    }
+}
+
+/* A blob again, of what has been made of one. */
+static bool
+unread_blob(handle *h)
+{
+    PyObject *obj = h->ptr;
+    bool array = PyByteArray_CheckExact(obj);
+    adopt_blob *blob = PyUnicode_CheckExact(obj) ? adopt_copy_str(obj)
+                       : array
+                           ? adopt_copy_bytes(PyByteArray_AS_STRING(obj),
+                                              (size_t)PyByteArray_GET_SIZE(obj), true)
+                           : adopt_copy_bytes(PyBytes_AS_STRING(obj),
+                                              (size_t)PyBytes_GET_SIZE(obj), false);
+    if (blob == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    *h = (handle){.ptr = blob, .kind = HANDLE_BLOB};
+    Py_DECREF(obj);
+    return true;
+}
+
+bool
+wire_unread(core_state *state, block *b)
+{
+    bool whole = true;
+    for (size_t i = 0; i < b->nhandles && whole; i++) {
+        handle *h = &b->handles[i];
+        const wire_kind *kind = kind_table[h->kind];
+        if (h->kind == HANDLE_TAKEN) {
+            whole = unread_blob(h);
+        }
+        else if (kind->unread != NULL) {
+            whole = kind->unread(state, h->ptr);
+        }
+        else {
+            whole = h->kind != HANDLE_NONE && wire_has_copies(h->kind);
+        }
+    }
+    return whole;
+}
+
 /* ----------------------------------------------------------- kinds of the wire */
 
 static void
@@ -98,6 +154,7 @@ wire_start_kinds(void)
 {
     wire_set_kind(HANDLE_BLOB, &kind_blob);
     wire_set_kind(HANDLE_NONE, &kind_none);
+    wire_set_kind(HANDLE_TAKEN, &kind_none);
 }
 
 /* -------------------------------------------------------------------- types */

@@ -25,6 +25,11 @@ typedef struct wire_kind {
     /* Make the object that TAG_HANDLE stands for, attached: a new reference, which
      * counts for itself; NULL with an exception. NULL: it is not sent that way. */
     PyObject *(*open)(core_state *state, void *ptr);
+    /* Of what only one can have, and has been read in a message that is kept
+     * (decoder.keep): it is received, for good; or is to be as before, attached: can
+     * it? NULL: there is nothing to be done; it cannot. */
+    void (*received)(void *ptr);
+    bool (*unread)(core_state *state, void *ptr);
 } wire_kind;
 
 /* Tell what to do with handles of `kind`. In a room's `start`. */

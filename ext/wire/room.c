@@ -94,6 +94,7 @@ wire_visit(core_state *state, visitproc visit, void *arg)
     Py_VISIT(data->traceback_text);
     Py_VISIT(data->loads);
     Py_VISIT(data->rebuild_exception);
+    Py_VISIT(data->look);
     Py_VISIT(data->copyreg_table);
     Py_VISIT(data->reducers);
     Py_VISIT(data->inherit);
@@ -114,6 +115,7 @@ wire_clear(core_state *state)
     Py_CLEAR(data->traceback_text);
     Py_CLEAR(data->loads);
     Py_CLEAR(data->rebuild_exception);
+    Py_CLEAR(data->look);
     Py_CLEAR(data->copyreg_table);
     Py_CLEAR(data->reducers);
     Py_CLEAR(data->inherit);

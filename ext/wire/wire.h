@@ -27,8 +27,12 @@ int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc, atoll_ms
 /* Build the object of *msg, and drop the message in any case.
  * Returns a new reference, or NULL with an exception. */
 PyObject *xfer_decode(core_state *state, atoll_msg *msg);
-/* The same; but if KeyboardInterrupt comes, and the message has not yet lost what
- * only one can have, it is left as it was, to be decoded again: *kept says so. */
+/* The same; but if an interrupt comes, *kept is true, and the message is as it was, to
+ * be decoded again. An interrupt is KeyboardInterrupt, or whatever the handler of a
+ * signal raises; also one that comes when the object has been built, so that none is
+ * due in this thread when it returns an object. What the object's own code raises is
+ * none: then the message has been dropped. So it has, and *kept is false, if what only
+ * one can have is in use by now, or for lack of memory. */
 PyObject *xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept);
 
 /* A copy of *msg that is received or dropped on its own. NOMEM; CLOSED if there is
@@ -58,6 +62,7 @@ typedef enum xfer_handle_kind {
     HANDLE_ELEMENT, /* the same: its root, an XML element */
     HANDLE_SYNC,    /* atoll_sync *: a lock, or what is like one; counted */
     HANDLE_NONE,    /* taken out by the receiver */
+    HANDLE_TAKEN,   /* PyObject *: made of a blob, while the message is decoded */
     HANDLE_KINDS,
 } xfer_handle_kind;
 

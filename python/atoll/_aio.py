@@ -101,6 +101,8 @@ class _AsyncioHub:
         if seconds is None:
             await self.wait(op, token)
             return True
+        if op.done:
+            return True
         late = False
         loop = sys.modules["asyncio"].get_running_loop()
         end = monotonic() + seconds
@@ -111,13 +113,19 @@ class _AsyncioHub:
             left = end - monotonic()
             if left > 0:  # uvloop counts milliseconds, from a time that it has noted
                 timer = loop.call_later(max(left, 0.001), expire)
-            elif op.cancel() and not token.done():
+            elif not token.done() and op.cancel():
+                # A token that is done says that it has happened, in this turn of the
+                # loop, or that the task is being cancelled, who will see to it.
                 late = True
                 token.set_result(None)
 
         timer = loop.call_later(seconds, expire)
         try:
-            await self.wait(op, token)
+            await token
+        except BaseException as exc:
+            # If it was too late before it was cancelled, nothing has happened.
+            if late or op.cancel() or not _cancel_later(exc):
+                raise
         finally:
             timer.cancel()
         return not late
@@ -330,6 +338,15 @@ async def put_async(end: Any, obj: Any, *, unbounditems: Any = None) -> None:
     here = hub()
     token = here.future()
     here.cq.start(op, token)
+    await here.wait(op, token)
+    op.result()
+
+
+async def join_async(queue: Queue) -> None:
+    """Queue.join_async."""
+    here = hub()
+    token = here.future()
+    op = here.cq.join(queue, token)
     await here.wait(op, token)
     op.result()
 

@@ -216,6 +216,35 @@ test_barrier_with_a_leader(void)
     atoll_sync_unref(barrier);
 }
 
+/* Who comes early for the next round, and is late, breaks that one: those who were
+ * enough before, and whose leader is at work, pass. */
+static void
+test_barrier_early_and_late(void)
+{
+    atoll_sync *barrier = NULL;
+    atoll_turn a, b, early, beside;
+    bool led;
+    CHECK(atoll_barrier_new(2, true, ATOLL_FOREVER, &barrier) == ATOLL_OK);
+    for (int good = 0; good < 2; good++) {
+        CHECK(atoll_barrier_arrive(barrier, &a) == ATOLL_OK);
+        CHECK(atoll_barrier_arrive(barrier, &b) == ATOLL_OK);
+        CHECK(atoll_turn_wait(barrier, &b, &try_once) == ATOLL_OK && b.leads);
+        CHECK(atoll_barrier_arrive(barrier, &beside) == ATOLL_OK);
+        CHECK(atoll_barrier_arrive(barrier, &early) == ATOLL_OK);
+        CHECK(!atoll_barrier_leave(barrier, &early, true, &led) && !led);
+        CHECK(atoll_turn_wait(barrier, &beside, &try_once) == ATOLL_OK);
+        CHECK(atoll_barrier_passed(&beside) == ATOLL_ERR_BROKEN);
+        CHECK(atoll_barrier_arrive(barrier, &early) == ATOLL_ERR_BROKEN);
+        CHECK(atoll_turn_wait(barrier, &a, &try_once) == ATOLL_ERR_AGAIN);
+        CHECK(atoll_barrier_lead(barrier, &b, good) == ATOLL_OK);
+        CHECK(atoll_turn_wait(barrier, &a, &for_ever) == ATOLL_OK);
+        CHECK(atoll_barrier_passed(&a) == (good ? ATOLL_OK : ATOLL_ERR_BROKEN));
+        CHECK(atoll_barrier_arrive(barrier, &early) == ATOLL_ERR_BROKEN);
+        CHECK(atoll_barrier_reset(barrier) == ATOLL_OK);
+    }
+    atoll_sync_unref(barrier);
+}
+
 /* Arrivals whose deadline comes as the last one does: all pass, or all are told that
  * it is broken. */
 static void *
@@ -350,6 +379,7 @@ main(void)
     RUN(test_barrier_again_and_again);
     RUN(test_barrier_breaks);
     RUN(test_barrier_with_a_leader);
+    RUN(test_barrier_early_and_late);
     RUN(test_barrier_deadlines_race);
     RUN(test_counter);
     RUN(test_cell);

@@ -1,6 +1,6 @@
 /* atoll: waiting, channels and counted messages, in plain C11.
  *
- * This is the only public header of the core. Nothing here needs Python: a C
+ * The public header of the core, with those beside it. Nothing here needs Python: a C
  * thread may send and receive with no interpreter and no GIL.
  *
  * Conventions
@@ -199,6 +199,20 @@ typedef struct atoll_wait {
      * writing to intr_fd: there is no moment at which that gets lost. */
     bool use_fds;
     int event_fd, intr_fd;
+    /* Called by the waiting thread once intr_fd is readable and before the wait ends
+     * with that, with no lock held, or NULL. Until it returns the wait can still be
+     * served, and is OK then: so what may take long before the interrupt can be looked
+     * at (taking a GIL) costs nobody a turn. */
+    void (*interrupted)(void *arg);
+    /* Called when the wait stands in line, before it spins or sleeps, likewise, or
+     * NULL: what may let others run (releasing a GIL) is better done then than before.
+     */
+    void (*standing)(void *arg);
+    void *arg; /* of both */
+    /* Where a wait that is begun again after an interrupt keeps its place in line, or
+     * NULL: 0 before the first time, then the core's. Meant for one call of one object
+     * (or of the same cases), with the same arguments each time. */
+    uint64_t *place;
     /* Spin history for atoll_event_wait; a channel has its own. May be NULL:
      * then the wait spins once. */
     atoll_spin *spin;
@@ -340,6 +354,22 @@ ATOLL_API atoll_err atoll_chan_recv(atoll_chan *chan, atoll_msg *msg,
 ATOLL_API atoll_err atoll_chan_unrecv(atoll_chan *chan,
                                       atoll_msg *msg) ATOLL_MUST_CHECK;
 
+/* Something that has been received is done with, as the receiver says: one of those
+ * that have been accepted, in whatever order. A message that the channel drops (by
+ * closing it, or by an orphan rule) is done with by that.
+ * Returns OK; INVALID: all are done already; FORKED. Does not block. */
+ATOLL_API atoll_err atoll_chan_done(atoll_chan *chan) ATOLL_MUST_CHECK;
+
+/* Count the messages that have been accepted and are not done: a hint once other
+ * threads run. */
+ATOLL_API size_t atoll_chan_unfinished(atoll_chan *chan);
+
+/* Wait until all that has been accepted is done; whoever waits when it is, has waited
+ * with success, although more may have been sent since.
+ * Returns OK; TIMEOUT (AGAIN with ATOLL_NOW); INTERRUPTED; FORKED. */
+ATOLL_API atoll_err atoll_chan_join(atoll_chan *chan,
+                                    const atoll_wait *wait) ATOLL_MUST_CHECK;
+
 /* No more sends. Waiting senders get CLOSED and keep their messages. With
  * `discard` the buffered messages are dropped as well, otherwise receivers
  * get them first. Returns false if it was closed before (discard still
@@ -453,6 +483,7 @@ typedef struct at_node {
     struct at_node *prev, *next;
     at_waiter *waiter;
     atoll_msg *msg;
+    uint64_t ticket;
     atoll_err err;
     bool queued;
 } at_node;
@@ -486,6 +517,10 @@ ATOLL_API atoll_err atoll_chan_recv_start(atoll_chan *chan, atoll_op *op,
 
 /* Start to send op->msg; as atoll_chan_recv_start. */
 ATOLL_API atoll_err atoll_chan_send_start(atoll_chan *chan, atoll_op *op,
+                                          atoll_cq *cq) ATOLL_MUST_CHECK;
+
+/* Start to wait until all is done, as atoll_chan_join; as atoll_chan_recv_start. */
+ATOLL_API atoll_err atoll_chan_join_start(atoll_chan *chan, atoll_op *op,
                                           atoll_cq *cq) ATOLL_MUST_CHECK;
 
 /* Start to wait for an event; as atoll_chan_recv_start. */
@@ -523,6 +558,7 @@ typedef struct atoll_case {
     } of;
     atoll_msg msg;             /* of a TAKE: see atoll_sync_introduce */
     uint32_t at_turn, at_lock; /* the rest is private: see at_select.c */
+    uint64_t at_place;
     at_node at_node;
 } atoll_case;
 
@@ -644,55 +680,6 @@ ATOLL_API int atoll_tls_key_free(atoll_tls_key key);
 /* The calling thread's value for the key. */
 ATOLL_API int atoll_tls_set(atoll_tls_key key, const void *value);
 
-/* ---------------------------------------------------------------- timers */
-
-/* Something to do at a certain time. Caller's storage; zero-initialised means
- * idle, then set `fire`. One thread serves all timers of the process. It is
- * started when it is needed, sleeps until the nearest deadline, and ends when
- * nothing has been pending for a second. */
-typedef struct atoll_timer {
-    int64_t deadline; /* set by atoll_timer_start */
-    /* Called on that thread with no lock held, as soon as possible after the
-     * deadline; what was written before the start is visible to it. The timer
-     * is idle by then and not touched any more: `fire` may free it or start it
-     * again. It holds up all other timers, so it must not block for long. */
-    void (*fire)(struct atoll_timer *timer);
-    /* The rest is private, and guarded by the lock of at_timer.c. */
-    struct atoll_timer *at_child, *at_next, *at_prev;
-    uint64_t at_order;
-    uint32_t at_armed;
-} atoll_timer;
-
-/* Fire at `deadline`; ATOLL_FOREVER is never, what has passed is at once. A
- * timer that is pending already is moved there. Timers with the same deadline
- * fire in the order of their starts. Needs no memory. Any thread.
- * Returns OK; SYSTEM when the thread is refused, CLOSED after atoll_timers_end:
- *   then it is idle. */
-ATOLL_API atoll_err atoll_timer_start(atoll_timer *timer,
-                                      int64_t deadline) ATOLL_MUST_CHECK;
-/* True: it was pending, and will not fire. False: it was idle, has fired, or is
- * firing at this moment, which is not waited for: whoever frees what `fire`
- * uses counts references. Any thread. */
-ATOLL_API bool atoll_timer_stop(atoll_timer *timer);
-/* At process exit: let a `fire` that runs come to its end, and join the thread.
- * What is pending will not fire; later starts return CLOSED. Once, not from
- * `fire`, and holding nothing that a `fire` may wait for. */
-ATOLL_API void atoll_timers_end(void);
-
-/* A channel of capacity 1 into which the timer thread sends: at `first`, and then,
- * if `period` (nanoseconds) is not 0, at each further multiple of it; with a
- * `period` of 0 it is closed after the one message. What finds the place taken
- * is dropped, and times that have passed unused are skipped: so nothing piles
- * up, and nothing drifts. Closing the channel, or giving back its last receiving
- * end, ends it at once, and nothing of it is left. Until then it holds a
- * reference to the channel: take a receiving end, or close it.
- * `fill(now, msg)` makes a message, on the timer thread: it must not block or
- * allocate. `kind` as in atoll_chan_new. The caller owns one reference.
- * Returns OK; NOMEM; INVALID (period < 0); SYSTEM, CLOSED as atoll_timer_start. */
-ATOLL_API atoll_err atoll_chan_timer(int64_t first, int64_t period, int kind,
-                                     void (*fill)(int64_t now, atoll_msg *msg),
-                                     atoll_chan **out) ATOLL_MUST_CHECK;
-
 /* --------------------------------------------------------------- signals */
 
 struct sigaction;
@@ -767,5 +754,7 @@ ATOLL_API void atoll_stats_get(atoll_stats *out);
 #ifdef __cplusplus
 }
 #endif
+
+#include "atoll/timer.h"
 
 #endif /* ATOLL_H */

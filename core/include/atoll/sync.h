@@ -200,10 +200,12 @@ atoll_barrier_passed(const atoll_turn *turn)
  * been broken or reset meanwhile. */
 ATOLL_API atoll_err atoll_barrier_lead(atoll_sync *barrier, atoll_turn *turn,
                                        bool good) ATOLL_MUST_CHECK;
-/* Leave after a wait that was not OK. With `late` this breaks the barrier for all,
- * else it is as if one had not come. True: too late, one's turn has come: go on as
- * after a wait that was OK. Blocks for a moment at most; or, if `late` and the leader
- * is at work (*led is true then), does nothing and returns false: wait on. */
+/* Leave after a wait that was not OK. With `late` this breaks the barrier for all who
+ * stand there and all who come, but not for those who were enough before, and whose
+ * leader is at work; else it is as if one had not come. True: too late, one's turn has
+ * come: go on as after a wait that was OK. Blocks for a moment at most; or, if `late`
+ * and the leader is at work for the caller (*led is true then), does nothing and
+ * returns false: wait on. */
 ATOLL_API bool atoll_barrier_leave(atoll_sync *barrier, atoll_turn *turn, bool late,
                                    bool *led);
 /* Broken: all who wait, and all who come, are told BROKEN. */

@@ -89,7 +89,11 @@ dec_blob(decoder *d)
 {
     handle *h = &d->handles[dec_u32(d)];
     h->kind = HANDLE_NONE; /* used up in any case */
-    return adopt_take(d->state, h->ptr);
+    PyObject *obj = adopt_take(d->state, h->ptr);
+    if (d->keep && obj != NULL) {
+        *h = (handle){.ptr = Py_NewRef(obj), .kind = HANDLE_TAKEN};
+    }
+    return obj;
 }
 
 /* ------------------------------------------------------------- any object */
@@ -205,24 +209,10 @@ dec_object(decoder *d)
     return obj;
 }
 
-/* Is all that was in the message still there? */
-static bool
-is_whole(const atoll_msg *msg)
-{
-    bool whole = true;
-    if (msg->drop == wire_drop_block) {
-        const block *b = msg->u.heap.ptr;
-        for (size_t i = 0; i < b->nhandles; i++) {
-            whole = whole && b->handles[i].kind != HANDLE_NONE &&
-                    wire_has_copies(b->handles[i].kind);
-        }
-    }
-    return whole;
-}
-
-/* `kept`: see xfer_decode_kept; or NULL. */
+/* The object of *msg, which stays, but for what has been taken out of it. NULL with an
+ * exception. `keep`: see xfer_decode_kept. */
 static PyObject *
-dec_decode(core_state *state, atoll_msg *msg, bool *kept)
+dec_build(core_state *state, atoll_msg *msg, bool keep)
 {
     switch (msg->tag) {
     case TAG_NONE:
@@ -246,6 +236,7 @@ dec_decode(core_state *state, atoll_msg *msg, bool *kept)
     d.nshapes = 0;
     d.shape_room = DEC_SHAPES;
     d.linked = false;
+    d.keep = keep;
     if (msg->tag == TAG_FLAT) {
         d.at = msg->u.bytes;
         d.end = d.at + msg->len;
@@ -260,32 +251,115 @@ dec_decode(core_state *state, atoll_msg *msg, bool *kept)
     PyObject *obj = dec_object(&d);
     PyObject *exc = obj == NULL ? PyErr_GetRaisedException() : NULL;
     decoder_fini(&d);
-    if (kept != NULL && exc != NULL) {
-        *kept =
-            PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) && is_whole(msg);
-    }
-    if (msg->drop == wire_drop_block && (kept == NULL || !*kept)) {
-        wire_drop_handles(msg->u.heap.ptr);
-        block_give(state, msg->u.heap.ptr);
-        msg->drop = NULL;
-    }
     if (exc != NULL) {
         PyErr_SetRaisedException(exc);
     }
     return obj;
 }
 
+/* Done with the message. */
+static inline void
+dec_drop(core_state *state, atoll_msg *msg)
+{
+    if (msg->drop == wire_drop_block) {
+        wire_drop_handles(msg->u.heap.ptr);
+        block_give(state, msg->u.heap.ptr);
+        msg->drop = NULL;
+    }
+}
+
 PyObject *
 xfer_decode(core_state *state, atoll_msg *msg)
 {
-    return dec_decode(state, msg, NULL);
+    PyObject *obj = dec_build(state, msg, false);
+    PyObject *exc = obj == NULL ? PyErr_GetRaisedException() : NULL;
+    dec_drop(state, msg);
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+    return obj;
+}
+
+/* ------------------------------------------------------------------ interrupts */
+
+/* Have CPython do what it would do at this thread's next bytecode: 0; or -1 with what
+ * came of it. */
+static int
+dec_look(core_state *state)
+{
+    wire_data *data = state->wire;
+    if (data->look == NULL) {
+        data->look = Py_CompileString("", "<atoll>", Py_file_input);
+    }
+    PyObject *names = data->look == NULL ? NULL : PyDict_New();
+    PyObject *done = names == NULL ? NULL : PyEval_EvalCode(data->look, names, names);
+    bool raised = done == NULL;
+    Py_XDECREF(done);
+    Py_XDECREF(names);
+    if (raised && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear(); /* it comes when the caller goes on */
+        return 0;
+    }
+    return raised ? -1 : 0;
+}
+
+/* Is it no doing of the object's? */
+static bool
+dec_is_interrupt(PyObject *exc)
+{
+    if (PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt)) {
+        return true;
+    }
+    PyObject *answer = package_call(PACKAGE_INTERRUPT, "from_handler", "(O)", exc);
+    /* One that comes now is one as well. */
+    bool is = answer == Py_True ||
+              (answer == NULL && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt));
+    PyErr_Clear();
+    Py_XDECREF(answer);
+    return is;
+}
+
+/* Building has failed, with an exception; or has not, and there is something to be
+ * looked at. */
+__attribute__((noinline)) static PyObject *
+dec_not_smooth(core_state *state, atoll_msg *msg, PyObject *obj, bool *kept)
+{
+    block *b = msg->drop == wire_drop_block ? msg->u.heap.ptr : NULL;
+    if (obj == NULL || dec_look(state) < 0) {
+        PyObject *exc = PyErr_GetRaisedException();
+        *kept = obj != NULL || dec_is_interrupt(exc);
+        Py_CLEAR(obj);
+        *kept = *kept && (b == NULL || wire_unread(state, b));
+        PyErr_SetRaisedException(exc);
+    }
+    if (*kept) {
+        return NULL;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    if (b != NULL) {
+        wire_received(b);
+    }
+    dec_drop(state, msg);
+    PyErr_SetRaisedException(exc);
+    return obj;
 }
 
 PyObject *
 xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept)
 {
     *kept = false;
-    return dec_decode(state, msg, kept);
+    PyObject *obj = dec_build(state, msg, true);
+    if (obj == NULL || compat_interrupt_due()) {
+        return dec_not_smooth(state, msg, obj, kept);
+    }
+    if (msg->drop == wire_drop_block) {
+        block *b = msg->u.heap.ptr;
+        if (b->nhandles > 0) {
+            wire_received(b);
+        }
+        dec_drop(state, msg);
+    }
+    return obj;
 }
 
 void *

@@ -46,6 +46,7 @@ typedef struct decoder {
     struct decoder *outer; /* in state->wire->decoders, once linked */
     unsigned long thread;
     bool linked;
+    bool keep; /* the message may have to be as it was: see xfer_decode_kept */
     PyObject *memo_small[DEC_MEMO];
     dict_form forms_small[DEC_FORMS];
     shape shapes_small[DEC_SHAPES];

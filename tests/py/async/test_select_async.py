@@ -229,3 +229,118 @@ def test_thousands(queue):
         assert sorted(got) == sorted((i, n) for i in range(2) for n in range(1000))
 
     go(main)
+
+
+ROUNDS = 200
+
+
+def test_a_message_and_the_deadline_in_one_turn(run, queue):  # noqa: F811
+    """One of the two, and the message is received or where it was."""
+
+    async def main():
+        answers = set()
+        for i in range(ROUNDS):
+            result = []
+
+            async def choose(result=result):
+                try:
+                    result.append(await atoll.select_async(queue, timeout=0.001))
+                except atoll.ChannelTimeout:
+                    result.append("late")
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(choose)
+                await anyio.sleep(0)
+                if i % 2:
+                    queue.put(i)
+                time.sleep(0.002)  # the loop is busy
+                if not i % 2:
+                    queue.put(i)
+            (answer,) = result
+            answers.add(answer if answer == "late" else "message")
+            if answer == "late":
+                assert queue.get_nowait() == i
+            else:
+                assert answer == (0, i)
+            assert queue.empty()
+        return answers
+
+    assert run(main) <= {"late", "message"}
+
+
+def test_a_lock_and_the_deadline_in_one_turn(run):  # noqa: F811
+    async def main():
+        lock = atoll.Lock()
+        for _ in range(ROUNDS // 4):
+            lock.acquire()
+            result = []
+
+            async def choose(result=result):
+                result.append(await atoll.select_async(lock, timeout=0.001, default="late"))
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(choose)
+                await anyio.sleep(0)
+                time.sleep(0.002)
+                lock.release()
+            assert lock.locked() == (result[0] == (0, lock)), result
+            if lock.locked():
+                lock.release()
+
+    run(main)
+
+
+@pytest.mark.parametrize("own", [0.001, 0.0011])
+def test_two_deadlines_in_one_turn(run, queue, own):  # noqa: F811
+    """The outer one cancels, or the inner one is late: nothing else."""
+
+    async def main():
+        for _ in range(ROUNDS // 4):
+            reached = False
+            with anyio.move_on_after(0.001) as scope:
+                try:
+                    await anyio.lowlevel.checkpoint()
+                    await atoll.select_async(queue, timeout=own)
+                except atoll.ChannelTimeout:
+                    reached = True
+                await anyio.lowlevel.checkpoint()
+            assert reached or scope.cancelled_caught
+            queue.put(1)
+            assert await atoll.select_async(queue, timeout=1) == (0, 1)
+
+    run(main)
+
+
+def test_cancelled_as_the_deadline_comes(queue):
+    """By asyncio's own hands, before and after the deadline is noticed."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for i in range(ROUNDS):
+            task = asyncio.create_task(atoll.select_async(queue, timeout=0.001, default=0))
+            await asyncio.sleep(0)
+            if i % 2:
+                time.sleep(0.002)
+                task.cancel()
+            else:
+                loop.call_later(0.001, task.cancel)
+                time.sleep(0.002)
+            try:
+                assert await task == (None, 0)
+            except asyncio.CancelledError:
+                assert task.cancelled()
+            assert asyncio.current_task().cancelling() == 0
+            await asyncio.sleep(0)
+
+    go(main)
+
+
+def test_a_timeout_around_it_is_told_as_such(queue):
+    async def main():
+        for _ in range(ROUNDS // 4):
+            with pytest.raises(TimeoutError) as caught:
+                async with asyncio.timeout(0.001):
+                    await atoll.select_async(queue, timeout=0.001)
+            assert type(caught.value) in (TimeoutError, atoll.ChannelTimeout)
+
+    go(main)

@@ -260,3 +260,14 @@ def interrupting_with_memory():
 
 def raise_interrupting():
     raise ValueError(interrupting())
+
+
+def drain_and_be_done(queue):
+    """What has been got until the queue is shut down; each item is done."""
+    got = []
+    while True:
+        try:
+            got.append(queue.get())
+        except Exception:  # atoll's QueueShutDown, or the standard library's
+            return got
+        queue.task_done()
