@@ -514,6 +514,7 @@ home_make(const char *name, const home_plan *plan, home **out)
     h->id = -1;
     h->handles = 1;
     h->isolated = plan->isolated;
+    h->depth = plan->depth;
     h->refs = 3; /* the caller's, the thread's, the table's */
     h->name = core_copy_text(name);
     atoll_err err =

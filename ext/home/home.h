@@ -76,6 +76,7 @@ typedef struct home {
     atoll_msg setup;              /* for job_boot; owned until started */
     char *start_error;            /* written before `started` is set */
     char *name;                   /* UTF-8; constant once it is no spare */
+    unsigned depth;               /* of its plan; likewise */
     atoll_event started;
     atoll_event created; /* CPython has made the interpreter, or has not */
     atoll_event ended;   /* or it is left to itself, or lingers at process exit */
@@ -84,6 +85,7 @@ typedef struct home {
 
     /* Of the home thread alone. */
     int nice;           /* its niceness */
+    bool decoding;      /* it makes the objects of a request */
     const void *raised; /* the last KeyboardInterrupt of ours; only to be compared */
 
     /* Guarded by the table's lock. */
@@ -210,11 +212,17 @@ typedef struct home_plan {
     atoll_msg setup; /* owned: see make_setup in atoll/interpreter.py */
     char *key;       /* owned: the same for plans that come to the same */
     size_t key_size;
-    bool isolated; /* its extension modules are private copies */
+    bool isolated;  /* its extension modules are private copies */
+    unsigned depth; /* interpreters that have started one another, with this one */
 } home_plan;
 
 /* Make one of the tuple (setup, key) that Python has. -1 with an exception. */
 int plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan);
+
+/* May the calling thread start interpreters as planned, or give a pool of such a task?
+ * Not on behalf of what an interpreter of atoll's imports or decodes: it would be done
+ * again in each interpreter that is started. -1 with RuntimeError. */
+int plan_check(core_state *state, const home_plan *plan);
 
 /* Copy one. NOMEM, or as xfer_clone. */
 atoll_err plan_clone(const home_plan *plan, home_plan *copy);
@@ -442,6 +450,20 @@ typedef enum interrupt_place {
 
 /* Find out. Called attached, with no exception set. */
 interrupt_place interrupt_find_place(void);
+
+/* Describe the import of a module that the calling thread is in, the innermost one; or
+ * that had the thread started, and maybe is over: then *in_thread. A new reference, a
+ * str; NULL if there is none, or with an exception. Called with none set. */
+PyObject *place_find_import(bool *in_thread);
+
+/* Describe where the calling thread's code is: a new reference, a str; NULL with an
+ * exception. */
+PyObject *place_describe(void);
+
+/* Have the functions of the module _thread remember, in the threads that they start,
+ * the import that has started them. Before threading is imported. -1 with an exception.
+ */
+int place_mend_threads(PyObject *thread);
 
 /* ----------------------------------------- what is SIGINT there (home/signal.c) */
 

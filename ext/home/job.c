@@ -121,6 +121,9 @@ claim_main_thread(home *h)
     int rc = thread == NULL || get == NULL
                  ? -1
                  : PyObject_SetAttrString(thread, "_get_main_thread_ident", get);
+    if (rc == 0) {
+        rc = place_mend_threads(thread);
+    }
     Py_XDECREF(get);
     Py_XDECREF(ident);
     Py_XDECREF(thread);
@@ -410,8 +413,10 @@ job_trace_run(const job *j, int64_t start, PyObject *function)
 static PyObject *
 job_run_code(home *h, core_state *state, job *j)
 {
+    h->decoding = true;
     PyObject *request = xfer_decode(state, &j->request);
     PyObject *result = NULL;
+    h->decoding = false;
     if (request == NULL || !home_begin_code(h)) {
         Py_XDECREF(request);
         return NULL;

@@ -1,5 +1,5 @@
-/* How interpreters are to be made, and the functions of atoll._core about them: making,
- * finding and keeping ready. */
+/* How interpreters are to be made, and whether; and the functions of atoll._core about
+ * them: making, finding and keeping ready. */
 #include "home/home.h"
 
 #include <string.h>
@@ -15,7 +15,9 @@ plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan)
     PyObject *tuple;
     const char *key;
     Py_ssize_t size;
-    *plan = (home_plan){.isolated = isolated};
+    const home *self = state->home->self;
+    *plan =
+        (home_plan){.isolated = isolated, .depth = self == NULL ? 1 : self->depth + 1};
     if (!PyArg_ParseTuple(setup, "O!y#", &PyTuple_Type, &tuple, &key, &size)) {
         return -1;
     }
@@ -31,6 +33,91 @@ plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan)
         return -1;
     }
     return 0;
+}
+
+/* So many interpreters may have started one another. Nobody has need of it; but a
+ * function that has itself called in a new interpreter, and that one again, comes to an
+ * end while there is memory to say so. */
+#define DEPTH_MAX 16
+
+#define ADVICE                                                                         \
+    "An interpreter imports the modules of all functions and classes that it is "      \
+    "given, and each one would start others in turn, without end. Start interpreters " \
+    "and give them work in functions only; or where a file is run as a program and "   \
+    "not imported, under `if __name__ == '__main__':`. A pool may be made at the top " \
+    "level of a module, if only functions use it."
+
+static int
+refuse_import(const home *self, PyObject *where, bool in_thread)
+{
+    PyObject *id = PyLong_FromLongLong(self->id);
+    if (id != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     in_thread ? "%U has started a thread, when interpreter %S "
+                                 "imported it, that starts interpreters. " ADVICE
+                               : "%U starts interpreters when it is imported, here by "
+                                 "interpreter %S. " ADVICE,
+                     where, id);
+        Py_DECREF(id);
+    }
+    return -1;
+}
+
+static int
+refuse_decoding(const home *self)
+{
+    PyObject *where = place_describe();
+    PyObject *id = PyLong_FromLongLong(self->id);
+    if (where != NULL && id != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%U starts interpreters while interpreter %S makes the objects of "
+                     "a call that it has been given. Where these are given to an "
+                     "interpreter, that would start others in turn, without end. Start "
+                     "interpreters in the function that is called.",
+                     where, id);
+    }
+    Py_XDECREF(where);
+    Py_XDECREF(id);
+    return -1;
+}
+
+static int
+refuse_depth(const home *self)
+{
+    PyObject *where = place_describe();
+    if (where != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%U starts an interpreter in an interpreter that was started by "
+                     "another one, and so on, %u deep, which is the limit: does a "
+                     "function have itself called in new interpreters, without end?",
+                     where, self->depth);
+        Py_DECREF(where);
+    }
+    return -1;
+}
+
+int
+plan_check(core_state *state, const home_plan *plan)
+{
+    const home *self = state->home->self;
+    bool in_thread;
+    if (self == NULL) { /* what main imports is imported once */
+        return 0;
+    }
+    PyObject *where = place_find_import(&in_thread);
+    if (where != NULL) {
+        int rc = refuse_import(self, where, in_thread);
+        Py_DECREF(where);
+        return rc;
+    }
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    /* The flag is its own thread's. */
+    if (atoll_thread_self() == self->host.thread && self->decoding) {
+        return refuse_decoding(self);
+    }
+    return plan->depth > DEPTH_MAX ? refuse_depth(self) : 0;
 }
 
 atoll_err
@@ -102,6 +189,10 @@ core_create(PyObject *module, PyObject *args)
         plan_parse(state, setup, isolated, &plan) < 0) {
         return NULL;
     }
+    if (plan_check(state, &plan) < 0) {
+        plan_drop(&plan);
+        return NULL;
+    }
     atoll_err err = ATOLL_OK;
     Py_BEGIN_ALLOW_THREADS
     while ((h = spare_take(&plan)) != NULL && home_unspare(h, name) != ATOLL_OK) {
@@ -144,6 +235,10 @@ core_warm(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "IpO!p:_warm", &count, &isolated, &PyTuple_Type, &setup,
                           &wait) ||
         plan_parse(state, setup, isolated, &plan) < 0) {
+        return NULL;
+    }
+    if (count > 0 && plan_check(state, &plan) < 0) {
+        plan_drop(&plan);
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS

@@ -1,5 +1,6 @@
-/* Where a KeyboardInterrupt would break more than the task that it is meant for. How
- * long it is put off there: see home/interrupt.c.
+/* Where the calling thread's code is: where a KeyboardInterrupt would break more than
+ * the task that it is meant for, and whether a module is being imported. How long an
+ * interrupt is put off: see home/interrupt.c.
  *
  * Between `with` and its body. CPython looks for pending calls after the call of
  * __enter__, when the lock has been taken and the body, whose end lets go of it, has
@@ -177,4 +178,271 @@ interrupt_find_place(void)
     interrupt_place place = place_of(frame);
     Py_DECREF(frame);
     return place;
+}
+
+/* ------------------------------------------------------------------ imports */
+
+/* In the dict of a thread state: for which module's import its thread works. */
+static const char on_behalf[] = "atoll.importing";
+
+/* Is it the importer's own code? */
+static bool
+is_importer(PyCodeObject *code)
+{
+    static const char file[] = "<frozen importlib._bootstrap";
+    const char *name = PyUnicode_AsUTF8(code->co_filename);
+    PyErr_Clear(); /* no UTF-8: then it is not */
+    return name != NULL && strncmp(name, file, sizeof(file) - 1) == 0;
+}
+
+/* Does this function of the importer's run modules? */
+static bool
+runs_modules(PyCodeObject *code)
+{
+    return PyUnicode_EqualToUTF8(code->co_name, "_load_unlocked") ||
+           PyUnicode_EqualToUTF8(code->co_name, "exec_module") ||
+           PyUnicode_EqualToUTF8(code->co_name, "_exec");
+}
+
+/* The name of the module that the importer runs in `frame`: a new reference; NULL if it
+ * does not say, with no exception. */
+static PyObject *
+module_of_importer(PyFrameObject *frame)
+{
+    PyObject *name = NULL;
+    PyObject *spec = PyFrame_GetVarString(frame, "spec"), *module = NULL;
+    if (spec != NULL) {
+        name = PyObject_GetAttrString(spec, "name");
+    }
+    else {
+        PyErr_Clear();
+        module = PyFrame_GetVarString(frame, "module");
+        name = module == NULL || !PyModule_Check(module)
+                   ? NULL
+                   : PyModule_GetNameObject(module);
+    }
+    PyErr_Clear();
+    Py_XDECREF(module);
+    Py_XDECREF(spec);
+    return name;
+}
+
+/* Say which module the importer runs in `frame`, and where that is (`body`, or NULL). A
+ * new reference; NULL with an exception. */
+static PyObject *
+describe_import(PyFrameObject *frame, PyFrameObject *body)
+{
+    PyObject *name = module_of_importer(frame), *text;
+    if (name == NULL) {
+        name = PyUnicode_FromString("?");
+    }
+    if (name == NULL || body == NULL) {
+        text = name == NULL ? NULL : PyUnicode_FromFormat("module %R", name);
+    }
+    else {
+        PyCodeObject *code = PyFrame_GetCode(body);
+        text = PyUnicode_FromFormat("module %R (%U, line %d)", name, code->co_filename,
+                                    PyFrame_GetLineNumber(body));
+        Py_DECREF(code);
+    }
+    Py_XDECREF(name);
+    return text;
+}
+
+static bool
+is_body(PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    bool is = PyUnicode_EqualToUTF8(code->co_name, "<module>");
+    Py_DECREF(code);
+    return is;
+}
+
+/* The innermost import on the stack, described; NULL without an exception if there is
+ * none. */
+static PyObject *
+import_on_stack(void)
+{
+    PyFrameObject *at = PyThreadState_GetFrame(PyThreadState_Get());
+    PyFrameObject *body = NULL; /* the module's code; until that is found, any code */
+    PyObject *text = NULL;
+    bool found = false;
+    while (at != NULL && !found) {
+        PyCodeObject *code = PyFrame_GetCode(at);
+        bool importer = is_importer(code);
+        found = importer && runs_modules(code);
+        Py_DECREF(code);
+        if (found) {
+            text = describe_import(at, body);
+        }
+        else if (!importer && (body == NULL || is_body(at) || !is_body(body))) {
+            Py_XSETREF(body, (PyFrameObject *)Py_NewRef(at));
+        }
+        Py_SETREF(at, PyFrame_GetBack(at));
+    }
+    Py_XDECREF(at);
+    Py_XDECREF(body);
+    return text;
+}
+
+PyObject *
+place_find_import(bool *in_thread)
+{
+    PyObject *text = import_on_stack();
+    *in_thread = false;
+    if (text == NULL && !PyErr_Occurred()) {
+        PyObject *dict = PyThreadState_GetDict(); /* borrowed */
+        if (dict != NULL && PyDict_GetItemStringRef(dict, on_behalf, &text) > 0) {
+            *in_thread = true;
+        }
+    }
+    return text;
+}
+
+/* Is it the package's own code? */
+static bool
+is_ours(PyFrameObject *frame)
+{
+    PyObject *globals = PyFrame_GetGlobals(frame), *name = NULL;
+    bool has = PyDict_GetItemStringRef(globals, "__name__", &name) > 0 &&
+               PyUnicode_Check(name);
+    const char *text = has ? PyUnicode_AsUTF8(name) : NULL;
+    bool ours =
+        text != NULL && (strncmp(text, "atoll.", 6) == 0 || strcmp(text, "atoll") == 0);
+    PyErr_Clear();
+    Py_XDECREF(name);
+    Py_DECREF(globals);
+    return ours;
+}
+
+PyObject *
+place_describe(void)
+{
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    while (frame != NULL && is_ours(frame)) {
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    if (frame == NULL) {
+        return PyUnicode_FromString("code");
+    }
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    PyObject *text =
+        PyUnicode_FromFormat("%U (%U, line %d)", code->co_qualname, code->co_filename,
+                             PyFrame_GetLineNumber(frame));
+    Py_DECREF(code);
+    Py_DECREF(frame);
+    return text;
+}
+
+/* ------------------------------------------------------- threads of an import */
+
+/* What such a thread runs: self is (description, function). */
+static PyObject *
+run_on_behalf(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *dict = PyThreadState_GetDict(); /* borrowed */
+    if (dict == NULL) {
+        return PyErr_NoMemory();
+    }
+    return PyDict_SetItemString(dict, on_behalf, PyTuple_GET_ITEM(self, 0)) < 0
+               ? NULL
+               : PyObject_Call(PyTuple_GET_ITEM(self, 1), args, kwargs);
+}
+
+#define WITH_KEYWORDS(f) ((PyCFunction)(void (*)(void))(f))
+
+static PyMethodDef on_behalf_def = {"run", WITH_KEYWORDS(run_on_behalf),
+                                    METH_VARARGS | METH_KEYWORDS, NULL};
+
+/* The function that `function` becomes. */
+static PyObject *
+marked(PyObject *description, PyObject *function)
+{
+    PyObject *pair = PyTuple_Pack(2, description, function);
+    PyObject *made = pair == NULL ? NULL : PyCFunction_New(&on_behalf_def, pair);
+    Py_XDECREF(pair);
+    return made;
+}
+
+/* Call `original` with the thread's function marked; it is the first argument, or has
+ * the name `function`. */
+static PyObject *
+start_marked(PyObject *original, PyObject *description, PyObject *args,
+             PyObject *kwargs)
+{
+    static const char by_name[] = "function";
+    PyObject *function = NULL, *result = NULL, *made = NULL;
+    bool first = PyTuple_GET_SIZE(args) > 0;
+    if (first) {
+        function = PyTuple_GET_ITEM(args, 0);
+    }
+    else if (kwargs != NULL) {
+        function = PyDict_GetItemString(kwargs, by_name);
+    }
+    if (function == NULL || !PyCallable_Check(function)) {
+        return PyObject_Call(original, args, kwargs); /* which says what is wrong */
+    }
+    made = marked(description, function);
+    if (made == NULL) {
+        return NULL;
+    }
+    if (first) {
+        PyObject *rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
+        PyObject *head = rest == NULL ? NULL : PyTuple_Pack(1, made);
+        PyObject *all = head == NULL ? NULL : PySequence_Concat(head, rest);
+        result = all == NULL ? NULL : PyObject_Call(original, all, kwargs);
+        Py_XDECREF(all);
+        Py_XDECREF(head);
+        Py_XDECREF(rest);
+    }
+    else {
+        PyObject *names = PyDict_Copy(kwargs);
+        if (names != NULL && PyDict_SetItemString(names, by_name, made) == 0) {
+            result = PyObject_Call(original, args, names);
+        }
+        Py_XDECREF(names);
+    }
+    Py_DECREF(made);
+    return result;
+}
+
+/* One of _thread's functions that start threads; self is CPython's own. */
+static PyObject *
+place_start_thread(PyObject *original, PyObject *args, PyObject *kwargs)
+{
+    bool in_thread;
+    PyObject *description = place_find_import(&in_thread);
+    if (description == NULL) {
+        return PyErr_Occurred() ? NULL : PyObject_Call(original, args, kwargs);
+    }
+    PyObject *result = start_marked(original, description, args, kwargs);
+    Py_DECREF(description);
+    return result;
+}
+
+static PyMethodDef start_defs[] = {
+    {"start_new_thread", WITH_KEYWORDS(place_start_thread),
+     METH_VARARGS | METH_KEYWORDS, "See CPython's own."},
+    {"start_new", WITH_KEYWORDS(place_start_thread), METH_VARARGS | METH_KEYWORDS,
+     "See CPython's own."},
+    {"start_joinable_thread", WITH_KEYWORDS(place_start_thread),
+     METH_VARARGS | METH_KEYWORDS, "See CPython's own."},
+};
+
+int
+place_mend_threads(PyObject *thread)
+{
+    PyObject *name = PyModule_GetNameObject(thread);
+    int rc = name == NULL ? -1 : 0;
+    for (size_t i = 0; rc == 0 && i < sizeof(start_defs) / sizeof(*start_defs); i++) {
+        PyObject *original = PyObject_GetAttrString(thread, start_defs[i].ml_name);
+        PyObject *ours =
+            original == NULL ? NULL : PyCFunction_NewEx(&start_defs[i], original, name);
+        rc = ours == NULL ? -1
+                          : PyObject_SetAttrString(thread, start_defs[i].ml_name, ours);
+        Py_XDECREF(ours);
+        Py_XDECREF(original);
+    }
+    Py_XDECREF(name);
+    return rc;
 }

@@ -185,6 +185,7 @@ spare_take(const home_plan *plan)
     for (uint32_t i = 0; k != NULL && i < k->count; i++) {
         if (home_state_now(k->homes[i]) == HOME_IDLE) {
             h = k->homes[i];
+            h->depth = plan->depth; /* nothing runs in it */
             k->homes[i] = k->homes[--k->count];
             make_soon();
             break;

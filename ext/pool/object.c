@@ -186,6 +186,9 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
     if (poolobj_parse_seconds(args[4], &limit) < 0) {
         return NULL;
     }
+    if (!p->fixed && plan_check(state, &p->plan) < 0) {
+        return NULL;
+    }
     PyObject *future;
     if (PyType_Check(args[0])) {
         future = jobobj_new(state, (PyTypeObject *)args[0]);
@@ -293,7 +296,7 @@ poolobj_grow(PyObject *obj, PyObject *arg)
 {
     pool *p = pool_of(obj);
     unsigned long count = p == NULL ? 0 : PyLong_AsUnsignedLong(arg);
-    if (PyErr_Occurred()) {
+    if (PyErr_Occurred() || plan_check(((poolobj *)obj)->state, &p->plan) < 0) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS

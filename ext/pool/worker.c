@@ -175,7 +175,7 @@ worker_next(home *h, job *j, job_status status, uint64_t printed)
     worker *vacant = NULL;
     bool dropped = false;
     if (j->init && status != JOB_RETURNED) {
-        char why[256];
+        char why[1024];
         snprintf(why, sizeof(why), "the initializer failed: %s",
                  h->start_error == NULL ? "no memory" : h->start_error);
         pool_break(p, why, printed);

@@ -175,7 +175,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         """Queue ``fn(*args, **kwargs)`` and return its Future. Does not block.
 
         Raises NotShareableError if something in the call cannot be sent;
-        RuntimeError after shutdown(); BrokenInterpreterPool.
+        RuntimeError after shutdown(), and as create() does; BrokenInterpreterPool.
         """
         return self._pool.submit(Future, fn, args, kwargs, None)
 

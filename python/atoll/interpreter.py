@@ -368,6 +368,8 @@ def create(
       ValueError: `extensions` is neither.
       InterpreterError: CPython or the operating system refused, or a module of
         `preload` cannot be imported.
+      RuntimeError: an interpreter of atoll's is importing the module that asks, or
+        too many have started one another.
     """
     # Not with the module: `import atoll` would take a twentieth longer.
     from ._plan import check_name, is_isolated, make_setup
@@ -397,7 +399,7 @@ def warm(
       preload, extensions: as of create().
       wait (bool): until they are ready.
 
-    Returns how many there are (int).
+    Returns how many there are (int). Raises RuntimeError as create() does.
     """
     if count < 0:
         raise ValueError(f"count must be 0 or more, not {count}")

@@ -18,29 +18,11 @@ enc_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname)
     return enc_number(e, obj);
 }
 
-/* Does `module` hold `obj` under this name, in a place that every interpreter
- * has? 1, 0, or -1 with an exception. */
-int
-enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname)
+/* Does `at`, a module (stolen), hold `obj` under this name? 1, 0, or -1 with an
+ * exception. */
+static int
+name_leads_to(PyObject *at, PyObject *qualname, PyObject *obj)
 {
-    if (!PyUnicode_CheckExact(module) || !PyUnicode_CheckExact(qualname) ||
-        PyUnicode_EqualToUTF8(module, "__main__")) {
-        return 0;
-    }
-    PyObject *at = PyImport_GetModule(module);
-    if (at == NULL) {
-        if (PyErr_Occurred()) {
-            return -1;
-        }
-        at = PyImport_Import(module);
-        if (at == NULL) {
-            if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-                return -1; /* an interrupt is not an answer */
-            }
-            PyErr_Clear();
-            return 0;
-        }
-    }
     Py_ssize_t length = PyUnicode_GET_LENGTH(qualname), from = 0;
     while (at != NULL && from <= length) {
         Py_ssize_t dot = PyUnicode_FindChar(qualname, '.', from, length, 1);
@@ -60,6 +42,42 @@ enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname)
     int found = at == obj;
     Py_XDECREF(at);
     return PyErr_Occurred() ? -1 : found;
+}
+
+/* Does `module` hold `obj` under this name, in a place that every interpreter
+ * has? 1, 0, or -1 with an exception. */
+int
+enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname)
+{
+    if (!PyUnicode_CheckExact(module) || !PyUnicode_CheckExact(qualname) ||
+        PyUnicode_EqualToUTF8(module, "__main__")) {
+        return 0;
+    }
+    /* First as it is now. CPython waits until it has been imported in whole, and the
+     * thread that does so may be waiting for this one. */
+    PyObject *modules = PyImport_GetModuleDict(), *at = NULL; /* borrowed */
+    if (PyDict_Check(modules) && PyDict_GetItemRef(modules, module, &at) < 0) {
+        return -1;
+    }
+    int found = at == NULL ? 0 : name_leads_to(at, qualname, obj);
+    if (found != 0) {
+        return found;
+    }
+    at = PyImport_GetModule(module);
+    if (at == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    if (at == NULL) {
+        at = PyImport_Import(module);
+    }
+    if (at == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1; /* an interrupt is not an answer */
+        }
+        PyErr_Clear();
+        return 0;
+    }
+    return name_leads_to(at, qualname, obj);
 }
 
 /* The pure-Python datetime says that its classes are those of _pydatetime. By

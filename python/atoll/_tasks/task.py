@@ -124,7 +124,7 @@ def spawn(fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Task:
 
     Arguments and result are copied, as through a queue. Does not block, nor wait for
     the interpreter to be made. Raises NotShareableError if something in the call
-    cannot be sent.
+    cannot be sent; RuntimeError as create() does.
     """
     return Task(fn, args, kwargs).start()
 

@@ -120,3 +120,31 @@ def keep(obj):
     """Keep it; tells whether it is the object that was kept last."""
     kept.append(obj)
     return len(kept) > 1 and kept[-2] is obj
+
+
+def in_another(code):
+    """Run code in an interpreter that this one makes."""
+    with atoll.create() as interp:
+        try:
+            interp.call(exec, code)
+        except atoll.ExecutionFailed as exc:
+            raise exc.__cause__ from None
+
+
+def ask_module(name):
+    """Call ask() of a module that has been imported."""
+    return sys.modules[name].ask()
+
+
+def deeper(level):
+    """In interpreters that start one another, without end."""
+    with atoll.create() as interp:
+        try:
+            interp.call(deeper, level + 1)
+        except atoll.ExecutionFailed as exc:
+            raise exc.__cause__ from None
+
+
+def down(levels):
+    """Through so many interpreters that start one another."""
+    return 1 if levels == 1 else 1 + atoll.spawn(down, levels - 1).result()
