@@ -679,6 +679,17 @@ atoll_elf_space_keeps(const atoll_elf_space *space, const void *address)
     return false;
 }
 
+bool
+atoll_elf_space_has(const atoll_elf_space *space, size_t count, const void *address)
+{
+    Dl_info info;
+    const member *m = dladdr(address, &info) != 0 ? space->members : NULL;
+    while (m != NULL && (uintptr_t)info.dli_fbase != (uintptr_t)m->map->l_addr) {
+        m = m->next;
+    }
+    return m != NULL && m->number > count;
+}
+
 size_t
 atoll_elf_space_count(const atoll_elf_space *space)
 {

@@ -10,6 +10,9 @@ cpython_begin(core_state *state)
 {
     state->cpython->can_adopt = adopt_possible();
     layout_init(state);
+    if (state->is_main) {
+        (void)runtime_find_parsers(); /* elsewhere CPython would wait for main's GIL */
+    }
     return runtime_init() < 0 || sys_mend_frames() < 0
                ? -1
                : PyModule_AddFunctions(state->module, layout_functions);

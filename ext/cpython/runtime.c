@@ -1,4 +1,4 @@
-/* CPython's list of interpreters.
+/* Two lists of CPython's: of interpreters, and of the parsers of arguments.
  *
  * CPython aborts in the child of a fork while any sub-interpreter lives
  * (gh-139759, gh-101437), and crashes at process exit if one still runs. Both
@@ -7,9 +7,11 @@
  * from the table of offsets that CPython keeps for debuggers at the start of
  * _PyRuntime; it exists for readers that do not know the build, and its head
  * is the same in 3.13, 3.14 and 3.15. */
+#include <stddef.h>
 #include <string.h>
 
 #include "cpython/runtime.h"
+#include "cpython/version.h"
 
 /* The head of CPython's table, as far as we use it. */
 typedef struct debug_offsets {
@@ -27,6 +29,8 @@ typedef struct debug_offsets {
 extern char _PyRuntime[]; /* exported by CPython; its table is at the start */
 
 static uint64_t head_offset, next_offset; /* constant after runtime_init */
+
+static atoll_lock parsers_lock; /* of the second list: see below */
 
 static PyInterpreterState **
 runtime_head(void)
@@ -104,6 +108,7 @@ runtime_unlink(PyInterpreterState *interp)
 void
 runtime_unlink_all(void)
 {
+    parsers_lock.word = 0; /* whoever had it is not here */
     PyInterpreterState *main = PyInterpreterState_Main();
     if (main != NULL) {
         *next_of(main) = NULL;
@@ -122,6 +127,172 @@ find_list(void)
     PyInterpreterState *first = PyInterpreterState_Head();
     return memcmp(offsets.cookie, "xdebugpy", 8) == 0 && *runtime_head() == first &&
            *next_of(first) == PyInterpreterState_Next(first);
+}
+
+/* ------------------------------------------------------- parsers of arguments */
+
+/* Functions that Argument Clinic has written have a static struct each, which CPython
+ * fills in when it is first used, and puts in a list of the process: at its end it goes
+ * through that, to drop the tuples of names. A private copy of an extension module has
+ * such structs of its own, so they have to leave the list before it is unmapped.
+ *
+ * Nobody but the end takes anything out, and what is new comes in front by a
+ * compare-and-swap, without a lock. The list is where a struct of ours turns up that we
+ * have had filled in: with the one before it behind it, which is the check of all that
+ * is known here of the struct. */
+typedef struct _PyArg_Parser arg_parser;
+
+_Static_assert(offsetof(arg_parser, next) == sizeof(arg_parser) - sizeof(void *) &&
+                   offsetof(arg_parser, kwtuple) ==
+                       offsetof(arg_parser, next) - sizeof(void *),
+               "the parsers of CPython 3.13 to 3.15");
+
+#define PROBES 4
+
+static arg_parser **parsers_first; /* guarded by parsers_lock; NULL: not known */
+static bool parsers_sought;        /* guarded by parsers_lock */
+
+/* Where in _PyRuntime is a pointer to `probe`? NULL: nowhere, or it may be chance. */
+static arg_parser **
+parsers_find(const arg_parser *probe)
+{
+    size_t size;
+    const char *memory = runtime_memory(&size);
+    arg_parser **found = NULL;
+    for (size_t i = 0; i + sizeof(void *) <= size; i += sizeof(void *)) {
+        if (*(void *const volatile *)(const void *)(memory + i) == probe) {
+            if (found != NULL) {
+                return NULL;
+            }
+            found = (arg_parser **)(void *)(_PyRuntime + i);
+        }
+    }
+    return found;
+}
+
+bool
+runtime_find_parsers(void)
+{
+    static const char *const names[] = {"object", NULL};
+    static arg_parser probes[PROBES] = {
+        {.format = "O:probe", .keywords = names},
+        {.format = "O:probe", .keywords = names},
+        {.format = "O:probe", .keywords = names},
+        {.format = "O:probe", .keywords = names},
+    };
+    atoll_lock_acquire(&parsers_lock);
+    bool sought = parsers_sought, known = parsers_first != NULL;
+    parsers_sought = true;
+    atoll_lock_release(&parsers_lock);
+    if (sought) {
+        return known;
+    }
+    PyObject *exc = PyErr_GetRaisedException(), *parsed;
+    PyObject *args = PyTuple_Pack(1, Py_None);
+    arg_parser **first = NULL;
+    /* Others may come between two of them, but not each time. */
+    for (int i = 0; args != NULL && first == NULL && i < PROBES; i++) {
+        if (!_PyArg_ParseTupleAndKeywordsFast(args, NULL, &probes[i], &parsed)) {
+            break;
+        }
+        if (i > 0 && probes[i].next == &probes[i - 1]) {
+            first = parsers_find(&probes[i]);
+        }
+    }
+    Py_XDECREF(args);
+    PyErr_SetRaisedException(exc); /* in place of any of these */
+    atoll_lock_acquire(&parsers_lock);
+    parsers_first = first;
+    atoll_lock_release(&parsers_lock);
+    return first != NULL;
+}
+
+/* Tuples of names on their way to main, whose they are. */
+typedef struct main_tuples {
+    size_t count, room;
+    PyObject *tuples[];
+} main_tuples;
+
+static int
+release_tuples(void *arg)
+{
+    main_tuples *list = arg;
+    for (size_t i = 0; i < list->count; i++) {
+        Py_DECREF(list->tuples[i]);
+    }
+    atoll_free(list);
+    return 0;
+}
+
+/* Add the tuple of `p`, if it has one of its own. Without memory it stays for ever. */
+static main_tuples *
+add_tuple(main_tuples *list, const arg_parser *p)
+{
+    if (!p->is_kwtuple_owned || p->kwtuple == NULL) {
+        return list;
+    }
+    if (list == NULL || list->count == list->room) {
+        size_t room = list == NULL ? 8 : 2 * list->room;
+        main_tuples *more =
+            atoll_realloc(list, sizeof(*list) + room * sizeof(list->tuples[0]));
+        if (more == NULL) {
+            return list;
+        }
+        more->count = list == NULL ? 0 : more->count;
+        more->room = room;
+        list = more;
+    }
+    list->tuples[list->count++] = p->kwtuple;
+    return list;
+}
+
+/* Take `p` out; `before` was in front of it, or NULL. Returns what is in front of the
+ * next one now. Called with the lock held. */
+static arg_parser *
+take_parser(arg_parser *p, arg_parser *before)
+{
+    arg_parser *first = p;
+    /* If it was the first one and is not any more, others have come before it. What
+     * they have written is seen, since the list has been read with acquire order. */
+    if (before == NULL &&
+        !_Py_atomic_compare_exchange_ptr(parsers_first, &first, p->next)) {
+        before = first;
+        while (before->next != p) {
+            before = before->next;
+        }
+    }
+    if (before != NULL) {
+        before->next = p->next; /* nobody reads it before the end, but under the lock */
+    }
+    return before;
+}
+
+void
+runtime_forget_parsers(bool (*goes)(const void *parser, void *arg), void *arg)
+{
+    main_tuples *list = NULL;
+    atoll_lock_acquire(&parsers_lock);
+    arg_parser *before = NULL;
+    /* Pairs with CPython's compare-and-swap: what is in the list is filled in. */
+    arg_parser *p =
+        parsers_first == NULL ? NULL : _Py_atomic_load_ptr_acquire(parsers_first);
+    while (p != NULL) {
+        arg_parser *next = p->next;
+        if (goes(p, arg)) {
+            list = add_tuple(list, p);
+            before = take_parser(p, before);
+        }
+        else {
+            before = p;
+        }
+        p = next;
+    }
+    atoll_lock_release(&parsers_lock);
+    PyInterpreterState *main = PyInterpreterState_Main();
+    if (list != NULL &&
+        (main == NULL || compat_add_pending_call(main, release_tuples, list) != 0)) {
+        atoll_free(list); /* too much is pending there: the tuples stay */
+    }
 }
 
 static atoll_lock once_lock;

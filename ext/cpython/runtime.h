@@ -1,5 +1,5 @@
-/* CPython's list of interpreters, its lock of thread states, and the arenas of its
- * allocator. */
+/* CPython's lists of interpreters and of parsers, its lock of thread states, and the
+ * arenas of its allocator. */
 #ifndef EXT_CPYTHON_RUNTIME_H
 #define EXT_CPYTHON_RUNTIME_H
 
@@ -31,6 +31,15 @@ void runtime_unlink(PyInterpreterState *interp);
 
 /* Leave only the main interpreter in it, in a forked child. */
 void runtime_unlink_all(void);
+
+/* Find the list of the parsers that Argument Clinic's functions have, if it has not
+ * been looked for. Attached; keeps the exception that is set. False: it is not known.
+ */
+bool runtime_find_parsers(void);
+
+/* Take out of that list the parsers that go() says are about to be unmapped; if the
+ * list is known. It must not take one of our locks. No GIL needed. */
+void runtime_forget_parsers(bool (*goes)(const void *parser, void *arg), void *arg);
 
 /* Find all that CPython has in its one static struct: the address, and how much. */
 const char *runtime_memory(size_t *size);

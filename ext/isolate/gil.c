@@ -114,7 +114,8 @@ api_gilstate_release(PyGILState_STATE old, isolate *iso)
     if (v == NULL) {
         PyGILState_Release(old);
     }
-    else if (--v->depth > 0) {
+    else if (v->depth > 1) {
+        v->depth--;
         if (old == PyGILState_UNLOCKED) {
             PyEval_SaveThread();
         }
@@ -125,6 +126,8 @@ api_gilstate_release(PyGILState_STATE old, isolate *iso)
             PyEval_SaveThread(); /* what else it takes is gone, or going */
         }
         else {
+            /* With its depth still 1: this calls the ends of thread-local objects,
+             * which may take the GIL in turn, and are not to come here again. */
             PyThreadState_Clear(v->state);
             PyThreadState_DeleteCurrent();
         }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cpython/runtime.h"
 #include "wait/wait.h"
 
 static void
@@ -34,6 +35,7 @@ isolate_new(void)
     iso->id = PyInterpreterState_GetID(iso->interp);
     iso->process = getpid();
     iso->home = atoll_thread_self();
+    iso->parsers_known = runtime_find_parsers();
     if (isolate_redirect(iso) < 0) {
         isolate_free(iso);
         return NULL;
@@ -115,6 +117,36 @@ delete_keys(isolate *iso)
     iso->tss_count = iso->key_count = 0;
 }
 
+/* Copies that are about to be unmapped: all but the first `count`. */
+typedef struct goers {
+    const isolate *iso;
+    size_t count;
+} goers;
+
+static bool
+goes_last(const void *address, void *arg)
+{
+    const goers *g = arg;
+    return atoll_elf_space_has(g->iso->space, g->count, address);
+}
+
+static bool
+goes_at_the_end(const void *address, void *arg)
+{
+    const goers *g = arg;
+    return goes_last(address, arg) && !atoll_elf_space_keeps(g->iso->space, address);
+}
+
+void
+isolate_drop_last(isolate *iso, size_t count)
+{
+    goers last = {iso, count};
+    if (runtime_find_parsers()) {
+        runtime_forget_parsers(goes_last, &last);
+        atoll_elf_space_drop_last(iso->space, count);
+    }
+}
+
 void
 isolate_end(isolate *iso)
 {
@@ -125,6 +157,9 @@ isolate_end(isolate *iso)
     iso->closing = iso->ended = true;
     bool unload = iso->threads == 0 && iso->visitors == NULL && iso->late == 0;
     atoll_lock_release(&iso->lock);
+    /* If it is not known where CPython keeps the addresses of parsers, it may go to
+     * them when the copies are gone. */
+    unload &= iso->parsers_known;
     unload &= isolate_silence(iso);
     threads_end(iso);
     forks_forget(iso);
@@ -132,7 +167,9 @@ isolate_end(isolate *iso)
         e->func();
     }
     if (unload) {
+        goers all = {iso, 0};
         delete_keys(iso);
+        runtime_forget_parsers(goes_at_the_end, &all);
     }
     if (atoll_elf_space_free(iso->space, unload)) {
         isolate_free(iso);

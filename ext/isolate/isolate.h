@@ -51,8 +51,9 @@ typedef struct isolate_memory {
 typedef struct isolate {
     PyInterpreterState *interp; /* constant; dangling once it has ended */
     int64_t id;
-    int process;       /* constant: getpid() */
-    atoll_thread home; /* constant: the interpreter's own thread */
+    int process;        /* constant: getpid() */
+    atoll_thread home;  /* constant: the interpreter's own thread */
+    bool parsers_known; /* constant: see runtime_find_parsers */
     atoll_elf_space *space;
     atoll_thunks *thunks;
     atoll_elf_redirect redirects[ISOLATE_REDIRECTS];
@@ -125,6 +126,10 @@ void isolate_abandon(isolate *iso);
 /* The interpreter has ended. No GIL. Unloads what can be unloaded; frees `iso`
  * if that is all. NULL is allowed. */
 void isolate_end(isolate *iso);
+
+/* Unload the copies that came last, until `count` are left, whose module is not wanted.
+ */
+void isolate_drop_last(isolate *iso, size_t count);
 
 /* --- isolate/api.c */
 

@@ -9,18 +9,19 @@
 
 #include "cpython/version.h"
 
-/* Files of which it is known that CPython can load them here: they declare
+/* Modules of which it is known that CPython can load them here: they declare
  * support for own GILs, and use no other extension's C API. Those that do keep
  * what it gave them in static data (SciPy's modules have a pointer to NumPy's
  * functions), which is wrong as soon as a second interpreter has its own copy of
- * the other extension, whatever they declare. */
+ * the other extension, whatever they declare. A file may have several modules. */
 typedef struct declared {
     struct declared *next;
     uint64_t device, inode;
+    char name[]; /* UTF-8, in full */
 } declared;
 
 static atoll_lock declared_lock;
-static declared *declared_files; /* guarded by declared_lock */
+static declared *declared_modules; /* guarded by declared_lock */
 
 void
 isolate_declared_fork_child(void)
@@ -29,11 +30,12 @@ isolate_declared_fork_child(void)
 }
 
 static bool
-is_known_declared(const struct stat *st)
+is_known_declared(const struct stat *st, const char *name)
 {
     atoll_lock_acquire(&declared_lock);
-    declared *d = declared_files;
-    while (d != NULL && (d->device != st->st_dev || d->inode != st->st_ino)) {
+    declared *d = declared_modules;
+    while (d != NULL && (d->device != st->st_dev || d->inode != st->st_ino ||
+                         strcmp(d->name, name) != 0)) {
         d = d->next;
     }
     atoll_lock_release(&declared_lock);
@@ -41,15 +43,17 @@ is_known_declared(const struct stat *st)
 }
 
 static void
-note_declared(const struct stat *st)
+note_declared(const struct stat *st, const char *name)
 {
-    declared *d = atoll_alloc(sizeof(*d));
+    size_t size = strlen(name) + 1;
+    declared *d = atoll_alloc(sizeof(*d) + size);
     if (d != NULL) { /* else it is looked at again */
         d->device = st->st_dev;
         d->inode = st->st_ino;
+        memcpy(d->name, name, size);
         atoll_lock_acquire(&declared_lock);
-        d->next = declared_files;
-        declared_files = d;
+        d->next = declared_modules;
+        declared_modules = d;
         atoll_lock_release(&declared_lock);
     }
 }
@@ -320,14 +324,15 @@ load_load(request *r)
         return NULL;
     }
     const char *origin = PyUnicode_AsUTF8(r->origin);
-    if (origin == NULL) {
+    const char *name = origin == NULL ? NULL : PyUnicode_AsUTF8(r->name);
+    if (name == NULL) {
         return NULL;
     }
     if (realpath(origin, r->path) == NULL || stat(r->path, &r->st) < 0) {
         PyErr_SetFromErrnoWithFilenameObject(PyExc_ImportError, r->origin);
         return NULL;
     }
-    if (is_known_declared(&r->st) ||
+    if (is_known_declared(&r->st, name) ||
         datetime_prepare(r->state, r->path, (size_t)r->st.st_size) < 0) {
         return NULL;
     }
@@ -345,9 +350,9 @@ load_load(request *r)
         forks_found(handle, r->path);
     }
     if (theirs) {
-        note_declared(&r->st);
+        note_declared(&r->st, name);
         if (fresh) {
-            atoll_elf_space_drop_last(r->iso->space, before);
+            isolate_drop_last(r->iso, before);
         }
     }
     return module;

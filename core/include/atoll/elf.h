@@ -169,6 +169,10 @@ void *atoll_elf_space_load(atoll_elf_space *space, const char *path, int mode,
  * an address in no object, or NULL: does any? */
 bool atoll_elf_space_keeps(const atoll_elf_space *space, const void *address);
 
+/* Is `address` in one of the copies, but for the first `count` of them? */
+bool atoll_elf_space_has(const atoll_elf_space *space, size_t count,
+                         const void *address);
+
 /* How many files have been copied. */
 size_t atoll_elf_space_count(const atoll_elf_space *space);
 

@@ -122,11 +122,15 @@ def keep(obj):
     return len(kept) > 1 and kept[-2] is obj
 
 
+def run_code(code):
+    exec(code, {})
+
+
 def in_another(code):
     """Run code in an interpreter that this one makes."""
     with atoll.create() as interp:
         try:
-            interp.call(exec, code)
+            interp.call(run_code, code)
         except atoll.ExecutionFailed as exc:
             raise exc.__cause__ from None
 

@@ -161,17 +161,19 @@ def test_also_when_code_that_runs_there_imports_it(module, how):
     if how == "task":
         with atoll.InterpreterPoolExecutor(1) as pool:
             with pytest.raises(RuntimeError) as caught:
-                pool.submit(exec, code).result(SLACK)
+                pool.submit(workers.run_code, code).result(SLACK)
     elif how == "second level":
         with atoll.InterpreterPoolExecutor(1) as pool, pytest.raises(RuntimeError) as caught:
             pool.submit(workers.in_another, code).result(SLACK)
     elif how == "initializer":
-        with atoll.InterpreterPoolExecutor(1, initializer=exec, initargs=(code,)) as pool:
+        with atoll.InterpreterPoolExecutor(
+            1, initializer=workers.run_code, initargs=(code,)
+        ) as pool:
             with pytest.raises(atoll.BrokenInterpreterPool) as caught:
                 pool.submit(abs, -1).result(SLACK)
     else:
         with atoll.create() as interp, pytest.raises(atoll.ExecutionFailed) as caught:
-            interp.exec(code) if how == "exec" else interp.call(exec, code)
+            interp.exec(code) if how == "exec" else interp.call(workers.run_code, code)
     assert refused(name, 6, text_of(caught.value)), text_of(caught.value)
     with atoll.create():  # main may
         importlib.import_module(name)
