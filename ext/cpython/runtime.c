@@ -96,6 +96,7 @@ runtime_thread_dict(PyThreadState *ts)
 void
 runtime_unlink(PyInterpreterState *interp)
 {
+    runtime_lock_threads();
     PyInterpreterState **link = runtime_head();
     while (*link != NULL && *link != interp) {
         link = next_of(*link);
@@ -103,12 +104,15 @@ runtime_unlink(PyInterpreterState *interp)
     if (*link == interp) {
         *link = *next_of(interp);
     }
+    runtime_unlock_threads();
 }
 
 void
 runtime_unlink_all(void)
 {
     parsers_lock.word = 0; /* whoever had it is not here */
+    /* Nobody else is here, and CPython, which has its lock while it forks, makes that
+     * anew afterwards: so it is not taken. */
     PyInterpreterState *main = PyInterpreterState_Main();
     if (main != NULL) {
         *next_of(main) = NULL;

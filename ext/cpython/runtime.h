@@ -26,7 +26,9 @@ void runtime_unlock_threads(void);
  * thread leaves the interpreter. */
 PyObject *runtime_thread_dict(PyThreadState *ts);
 
-/* Take one interpreter out of the list; what it owns is leaked. */
+/* Take one interpreter out of the list, if it is still there; what it owns is leaked.
+ * Takes CPython's lock of the list, so that none of ours may be held that is taken
+ * around a fork, nor one that is taken inside of such a lock. */
 void runtime_unlink(PyInterpreterState *interp);
 
 /* Leave only the main interpreter in it, in a forked child. */

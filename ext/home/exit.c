@@ -26,19 +26,22 @@ exit_abandon(home *h, bool force)
     atoll_lock_acquire(&h->lock);
     bool can = h->state != HOME_ENDED && (force || !h->ending);
     bool closing = h->state == HOME_CLOSING && !h->left;
+    PyInterpreterState *listed = can ? h->listed : NULL;
     if (can) {
         h->abandoned = true;
         if (h->mailbox != NULL) {
             mailbox_kill(h->mailbox);
-        }
-        if (h->listed != NULL) {
-            runtime_unlink(h->listed);
         }
         if (h->isolate != NULL) {
             isolate_abandon(h->isolate); /* there until it has ended */
         }
     }
     atoll_lock_release(&h->lock);
+    /* Not with our lock: the list has one of CPython's, which a thread that forks has
+     * when it wants ours. */
+    if (listed != NULL) {
+        runtime_unlink(listed);
+    }
     if (can && closing && !hurry) {
         home_say_left(h);
     }

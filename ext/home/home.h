@@ -75,8 +75,8 @@ typedef struct home {
     struct output_source *output; /* counted; constant once booted */
     atoll_msg setup;              /* for job_boot; owned until started */
     char *start_error;            /* written before `started` is set */
-    char *name;                   /* UTF-8; constant once it is no spare */
-    unsigned depth;               /* of its plan; likewise */
+    char *name;     /* UTF-8; guarded by `lock`; constant once it is no spare */
+    unsigned depth; /* of its plan; likewise */
     atoll_event started;
     atoll_event created; /* CPython has made the interpreter, or has not */
     atoll_event ended;   /* or it is left to itself, or lingers at process exit */
@@ -356,6 +356,10 @@ bool close_run(home *h, core_state *state, outcome *out);
 /* Find the home of interpreter `id`, with a reference and a handle, or NULL. With
  * `any` also one that is being made, closed, or a spare. */
 home *home_find(int64_t id, bool any);
+
+/* Copy its name, shortened to `size`; "" if it has none, or is a spare. Its lock must
+ * not be held. */
+void home_read_name(home *h, char *text, size_t size);
 
 /* Copy the name of the home of interpreter `id`, shortened to `size`; "" if it has
  * none. */

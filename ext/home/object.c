@@ -476,7 +476,14 @@ homeobj_get_id(PyObject *obj, void *Py_UNUSED(closure))
 static PyObject *
 homeobj_get_name(PyObject *obj, void *Py_UNUSED(closure))
 {
-    return PyUnicode_FromString(((homeobj *)obj)->home->name);
+    home *h = ((homeobj *)obj)->home;
+    /* A spare is given another one when it is taken. */
+    atoll_lock_acquire(&h->lock);
+    char *copy = core_copy_text(h->name);
+    atoll_lock_release(&h->lock);
+    PyObject *name = copy == NULL ? PyErr_NoMemory() : PyUnicode_FromString(copy);
+    atoll_free(copy);
+    return name;
 }
 
 PyDoc_STRVAR(note_doc,

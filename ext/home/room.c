@@ -11,8 +11,10 @@
 static void
 home_describe_home_job(const void *object, char *text, size_t size)
 {
-    const home *h = object;
-    snprintf(text, size, "what interpreter %lld '%s' runs", (long long)h->id, h->name);
+    home *h = (home *)(uintptr_t)object;
+    char name[80];
+    home_read_name(h, name, sizeof(name));
+    snprintf(text, size, "what interpreter %lld '%s' runs", (long long)h->id, name);
 }
 
 static bool

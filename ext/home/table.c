@@ -79,17 +79,28 @@ home_reap(void)
 }
 
 void
+home_read_name(home *h, char *text, size_t size)
+{
+    text[0] = '\0';
+    atoll_lock_acquire(&h->lock);
+    if (!h->spare) {
+        strncpy(text, h->name, size - 1);
+        text[size - 1] = '\0';
+    }
+    atoll_lock_release(&h->lock);
+}
+
+void
 home_copy_name(int64_t id, char *text, size_t size)
 {
     text[0] = '\0';
     atoll_lock_acquire(&table_lock);
-    const home *h = table;
+    home *h = table;
     while (h != NULL && h->id != id) {
         h = h->next;
     }
-    if (h != NULL && h->name != NULL && !h->spare) {
-        strncpy(text, h->name, size - 1);
-        text[size - 1] = '\0';
+    if (h != NULL) {
+        home_read_name(h, text, size);
     }
     atoll_lock_release(&table_lock);
 }

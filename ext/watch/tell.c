@@ -110,8 +110,12 @@ add_record(text *t, const view *v, const party_look *l, const wait_record *r, bo
     if (p->is_main) {
         tell_add(t, " (main)");
     }
-    else if (p->host != NULL && home_of_host(p->host)->name[0] != '\0') {
-        tell_add(t, " '%s'", home_of_host(p->host)->name);
+    else if (p->host != NULL) {
+        char name[80];
+        home_read_name(home_of_host(p->host), name, sizeof(name));
+        if (name[0] != '\0') {
+            tell_add(t, " '%s'", name);
+        }
     }
     if (thread != NULL && thread->name[0] != '\0') {
         tell_add(t, ", thread %s", thread->name);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import json
 import os
 import resource
@@ -17,12 +18,21 @@ from .. import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 __all__ = ["StatsServer", "serve_stats"]
 
 _MOST_CLIENTS = 8
+
+#: What the system lacks only for the moment: above all, descriptors.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPROTO}
+#: Seconds until it is tried again: at first, and at the most. Nobody is told when a
+#: descriptor can be had again.
+_SOON, _LATE = 0.02, 1.0
 
 
 def directory() -> str:
@@ -112,6 +122,7 @@ class StatsServer:
             self._socket.close()
             raise
         self._places = threading.Semaphore(_MOST_CLIENTS)
+        self._closed = threading.Event()
         threading.Thread(target=self._serve, name="atoll-top", daemon=True).start()
 
     def close(self) -> None:
@@ -119,6 +130,7 @@ class StatsServer:
         if self._socket.fileno() < 0:
             return
         if self._pid == os.getpid():  # not what a fork has inherited
+            self._closed.set()
             try:
                 self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
             except OSError:
@@ -143,25 +155,51 @@ class StatsServer:
     def _serve(self) -> None:
         while True:
             try:
-                client, _ = self._socket.accept()
+                client, _ = self._patiently(lambda: self._socket.accept())
+            except ConnectionAbortedError:
+                continue  # that one has gone; the next is in line
             except OSError:
                 return  # closed
+            if not self._begin(client):
+                client.close()
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Call until the system has what that takes, or the server is closed."""
+        delay = _SOON
+        while True:
+            try:
+                return call()
+            except OSError as exc:
+                if exc.errno not in _PASSING or self._closed.wait(delay):
+                    raise
+            delay = min(2 * delay, _LATE)
+
+    def _begin(self, client: socket.socket) -> bool:
+        """Have a thread answer, if it is the user who asks, and not too many do."""
+        try:
             _, uid, _ = struct.unpack(
                 "iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             )
-            if uid not in (os.geteuid(), 0) or not self._places.acquire(blocking=False):
-                client.close()
-                continue
+        except OSError:
+            return False
+        if uid not in (os.geteuid(), 0) or not self._places.acquire(blocking=False):
+            return False
+        try:
             threading.Thread(
                 target=self._answer, args=(client,), name="atoll-top", daemon=True
             ).start()
+        except (RuntimeError, MemoryError):  # the system has no thread to give
+            self._places.release()
+            return False
+        return True
 
     def _answer(self, client: socket.socket) -> None:
         """A line for each byte that comes."""
         with client:
             try:
                 while client.recv(1):
-                    client.sendall(json.dumps(snapshot()).encode() + b"\n")
+                    look = self._patiently(snapshot)
+                    client.sendall(json.dumps(look).encode() + b"\n")
             except OSError:
                 pass
             finally:

@@ -1,9 +1,12 @@
 """atoll.serve_stats and `atoll top`: the user who may look sees what goes on."""
 
+import errno
 import json
 import os
 import socket
 import subprocess
+import threading
+import time
 
 import atoll
 import pytest
@@ -190,3 +193,108 @@ def test_a_page_of_very_many():
     assert len(page) < 45
     assert "5.0 GiB, 50 % CPU" in page[1]
     assert any("… and 84 more" in line for line in page)
+
+
+def ask(path):
+    """One look, by a client of its own; None if it was turned away."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(SLACK)
+        client.connect(path)
+        try:
+            client.sendall(b"x")
+            with client.makefile() as file:
+                line = file.readline()
+        except (BrokenPipeError, ConnectionResetError):
+            line = ""
+    return json.loads(line) if line else None
+
+
+@pytest.mark.parametrize("number", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED"])
+def test_an_error_that_passes_does_not_end_it(server, number, monkeypatch):
+    """Nor does it make it spin: with each failure in a row it waits longer."""
+    asked, accept = [], server._socket.accept
+
+    class Failing:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def accept(self):
+            asked.append(time.monotonic())
+            if len(asked) <= 5:
+                raise OSError(getattr(errno, number), "not now")
+            return accept()
+
+    real = server._socket
+    assert ask(server.path)["pid"] == os.getpid()
+    monkeypatch.setattr(server, "_socket", Failing())
+    for _ in range(2):  # the first one is still the real accept's
+        assert ask(server.path)["pid"] == os.getpid()
+    assert len(asked) >= 6
+    gaps = [b - a for a, b in zip(asked, asked[1:5], strict=False)]
+    if number != "ECONNABORTED":
+        assert gaps == sorted(gaps)
+        assert sum(gaps) > 0.2
+    assert ask(server.path)["pid"] == os.getpid()
+
+
+def test_no_descriptor_is_left_for_a_while(server):
+    """The one who asks meanwhile is answered when there is one again."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    taken = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 200), before[1]))
+        with pytest.raises(OSError):
+            while True:
+                taken.append(os.dup(0))
+        client.settimeout(SLACK)
+        client.connect(server.path)
+        client.sendall(b"x")
+        spent = time.process_time()
+        time.sleep(0.3)
+        spent = time.process_time() - spent
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with client, client.makefile() as file:
+        assert json.loads(file.readline())["pid"] == os.getpid()
+    assert spent < 0.2
+    assert ask(server.path)["pid"] == os.getpid()
+
+
+def test_no_thread_is_left_for_a_while(server, monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(self):
+        if self.name == "atoll-top":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    for _ in range(2 * _top._MOST_CLIENTS):  # each gives its place back
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            assert ask(server.path) is None
+    assert ask(server.path)["pid"] == os.getpid()
+
+
+def test_it_is_closed_while_it_waits_for_a_descriptor(server, monkeypatch):
+    class Failing:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def accept(self):
+            raise OSError(errno.EMFILE, "not now")
+
+    real = server._socket
+    monkeypatch.setattr(server, "_socket", Failing())
+    monkeypatch.setattr(_top, "_LATE", 1000)
+    monkeypatch.setattr(_top, "_SOON", 1000)
+    ask(server.path)
+    serving = [t for t in threading.enumerate() if t.name == "atoll-top"]
+    server.close()
+    for thread in serving:
+        thread.join(SLACK)
+        assert not thread.is_alive()
