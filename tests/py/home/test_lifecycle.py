@@ -170,7 +170,7 @@ def test_with_raw_threads(interp):
     interp.prepare_main(queue=queue)
     interp.exec("import _thread; _thread.start_new_thread(queue.get, ())")
     for timeout in (None, 5):
-        with pytest.raises(atoll.InterpreterError, match="threads"):
+        with pytest.raises(atoll.InterpreterError, match="threading does not know"):
             interp.close(timeout)
     interp.exec("assert queue")
     queue.put(None)
