@@ -98,14 +98,10 @@ class Known:
     def of(self, place: str) -> list[Entry]:
         return self.differs if place == "atoll" else self.differs + self.in_two
 
-    def left_out(self, module: str, place: str) -> list[str]:
-        """Patterns of the module's tests that are not to be run there."""
-        return [
-            pattern
-            for entry in (self.of(place) if place != "main" else [])
-            for pattern in entry.tests
-            if entry.not_run and pattern.startswith(module + ".")
-        ]
+    def left_out(self, place: str) -> list[str]:
+        """Patterns of tests that are not to be run there."""
+        entries = [] if place == "main" else self.of(place)
+        return [pattern for entry in entries if entry.not_run for pattern in entry.tests]
 
 
 def has(entries: list[Entry], name: str) -> bool:
@@ -224,7 +220,7 @@ def run(how: How, module: str, place: str) -> Outcome:
     begun = time.monotonic()
     try:
         record.run_recorded(
-            [*command, json.dumps(known.left_out(module, place)), *paths],
+            [*command, json.dumps(known.left_out(place)), *paths],
             paths,
             f"{base}.log",
             os.environ | {"TMPDIR": scratch},
