@@ -123,6 +123,9 @@ def run(module: str, left_out: list[str], path: str, number: int) -> None:
         os.getpid = real
     from test import support
 
+    # Tests write to the first folder of the path, which is not to be this one.
+    sys.path.append(sys.path[0])
+    sys.path[0] = os.getcwd()
     support.verbose = False
     support.use_resources = dict.fromkeys(RESOURCES)
     support.record_original_stdout(sys.stdout)
