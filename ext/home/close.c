@@ -462,6 +462,7 @@ close_refuse(home *h, core_state *state, outcome *out)
 bool
 close_run(home *h, core_state *state, outcome *out)
 {
+    home_set_unsteady(h, state, true); /* guards would be counted as threads */
     visit_close(state);
     mailbox_close(state->wait->mailbox); /* a thread state less, for good */
     close_quiesce(h);
@@ -470,9 +471,11 @@ close_run(home *h, core_state *state, outcome *out)
         if (!home_leave(h, false)) {
             mailbox_reopen(state->wait->mailbox);
             visit_reopen(state);
+            home_set_unsteady(h, state, false);
             close_refuse(h, state, out);
             return false;
         }
+        home_set_unsteady(h, state, false); /* for as long as this lasts */
         close_outlast(h);
     }
     out->status = JOB_RETURNED;

@@ -10,6 +10,7 @@
 #include "frozen/frozen.h"
 #include "isolate/isolate.h"
 #include "output/output.h"
+#include "wait/visit.h"
 #include "wire/wire.h"
 
 /* As large as the main thread's by default: OpenBLAS and deep recursion crash
@@ -226,12 +227,28 @@ new_interpreter(home *h)
         .check_multi_interp_extensions = 1,
         .gil = PyInterpreterConfig_OWN_GIL,
     };
-    PyThreadState *ts = NULL;
+    bool beside_main;
+    const char *reason = tracing_forbids(&beside_main);
+    if (reason != NULL) {
+        h->start_error = core_copy_text(reason);
+        return NULL;
+    }
+    PyGILState_STATE before = beside_main ? PyGILState_Ensure() : PyGILState_LOCKED;
+    PyThreadState *ts = NULL, *main_ts = PyThreadState_GetUnchecked();
     PyStatus status = Py_NewInterpreterFromConfig(&ts, &config);
     if (PyStatus_Exception(status)) {
         h->start_error =
             core_copy_text(status.err_msg != NULL ? status.err_msg : "no reason");
-        return NULL;
+        ts = NULL;
+    }
+    if (beside_main) {
+        if (ts != NULL) {
+            (void)PyThreadState_Swap(main_ts);
+        }
+        PyGILState_Release(before); /* it was made for this */
+        if (ts != NULL) {
+            PyEval_RestoreThread(ts);
+        }
     }
     return ts;
 }
@@ -372,6 +389,7 @@ home_linger(home *h, core_state *state, job *last)
     if (h->isolate != NULL) {
         (void)isolate_silence(h->isolate); /* whose code stays, for now */
     }
+    home_set_unsteady(h, state, false);
     mailbox_linger(state->wait->mailbox);
     if (isolate_is_endless(state)) {
         PyEval_SaveThread();
@@ -379,10 +397,26 @@ home_linger(home *h, core_state *state, job *last)
     }
 }
 
+void
+home_set_unsteady(home *h, core_state *state, bool unsteady)
+{
+    if (unsteady && !h->unsteady) {
+        unsteady_begin();
+        if (state != NULL && state->wait->party != NULL) {
+            visit_close(state); /* who holds no more is about to leave */
+        }
+    }
+    else if (!unsteady && h->unsteady) {
+        unsteady_end();
+    }
+    h->unsteady = unsteady;
+}
+
 /* The end of the interpreter, attached to it on entry, to none on return. */
 static void
-end_interpreter(home *h, PyThreadState *ts)
+end_interpreter(home *h, core_state *state, PyThreadState *ts)
 {
+    home_set_unsteady(h, state, true);
     atoll_lock_acquire(&h->lock);
     h->interp = NULL; /* no pending call of ours from here on */
     h->ending = !h->abandoned;
@@ -391,10 +425,12 @@ end_interpreter(home *h, PyThreadState *ts)
     if (abandoned) {
         /* Main has taken us out of CPython's list and is leaving: ending now
          * would be fatal, and anything else we do is too late. */
+        home_set_unsteady(h, state, false);
         PyEval_SaveThread();
         atoll_thread_halt();
     }
     Py_EndInterpreter(ts);
+    home_set_unsteady(h, NULL, false);
     atoll_lock_acquire(&h->lock);
     h->listed = NULL;
     atoll_lock_release(&h->lock);
@@ -444,12 +480,14 @@ home_main(void *arg)
 {
     home *h = arg;
     h->host.thread = atoll_thread_self();
+    home_set_unsteady(h, NULL, true);
     PyThreadState *ts = new_interpreter(h);
     atoll_lock_acquire(&h->lock);
     h->listed = ts == NULL ? NULL : PyThreadState_GetInterpreter(ts);
     atoll_lock_release(&h->lock);
     atoll_event_set(&h->created);
     if (ts == NULL) {
+        home_set_unsteady(h, NULL, false);
         home_finish(h, NULL);
         atoll_event_set(&h->started);
         home_unref(h);
@@ -461,12 +499,13 @@ home_main(void *arg)
     core_state *state = job_boot(h);
     if (state == NULL) {
         h->start_error = exception_text();
-        end_interpreter(h, ts);
+        end_interpreter(h, NULL, ts);
         home_finish(h, NULL);
         atoll_event_set(&h->started);
         home_unref(h);
         return NULL;
     }
+    home_set_unsteady(h, state, false);
     atoll_lock_acquire(&h->lock);
     h->interp = PyInterpreterState_Get();
     h->mailbox = mailbox_ref(state->wait->mailbox);
@@ -484,7 +523,7 @@ home_main(void *arg)
         home_linger(h, state, last);
         last = NULL;
     }
-    end_interpreter(h, ts);
+    end_interpreter(h, state, ts);
     home_finish(h, last);
     home_unref(h);
     return NULL;

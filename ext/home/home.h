@@ -140,7 +140,13 @@ typedef struct home {
     bool dismissed;          /* closes when it is idle, even if somebody has handles */
     bool hopeless;           /* it has not obeyed in its time */
     bool spare;              /* nobody has it, see home/spare.c */
+    /* - of its own thread */
+    bool unsteady; /* as unsteady_begin says */
 } home;
+
+/* Say, in the home's thread, that it comes or goes from here on, so that nobody holds
+ * it still (wait/visit.h): waits for those who do, detached. Or that it is there. */
+void home_set_unsteady(home *h, core_state *state, bool unsteady);
 
 /* Get the home that a party's host is part of, or NULL. */
 static inline home *

@@ -232,6 +232,7 @@ static const replacement replacements[] = {
     {"PyModule_FromSlotsAndSpec", OURS(module_from_slots), 2},
 #endif
     {"PyOS_AfterFork_Child", OURS(api_after_fork_child), 0},
+    {"PyTraceMalloc_Track", OURS(tracing_track), 3},
     {"PyThread_tss_create", OURS(api_tss_create), 1},
     {"PyThread_tss_delete", OURS(api_tss_delete), 1},
     {"PyThread_tss_free", OURS(api_tss_free), 1},

@@ -20,7 +20,7 @@
 
 #include "atoll/elf.h"
 
-#define ISOLATE_REDIRECTS 30
+#define ISOLATE_REDIRECTS 31
 #define ISOLATE_SETTERS 8
 
 /* A thread of somebody else's that is in the interpreter, or has been given the
@@ -212,5 +212,18 @@ int datetime_prepare(core_state *state, const char *path, size_t size);
  * module, likewise, since what it derives from datetime's classes would not do
  * later. -1 with an exception. */
 int datetime_foresee(core_state *state, PyObject *module);
+
+/* --- tracemalloc and other hooks of allocators (isolate/tracing.c) */
+
+/* Have main alone traced by tracemalloc, from its start on or from now. 0. */
+int tracing_begin(const core_state *state);
+
+/* Say why no interpreter can be made now, because of what traces memory; NULL: one can.
+ * *beside_main: only with main's GIL, since there is a hook which may want it on a
+ * thread that has no thread state. Called with none, after unsteady_begin. */
+const char *tracing_forbids(bool *beside_main);
+
+/* Replace PyTraceMalloc_Track in a copy: its interpreter is not traced. */
+int tracing_track(unsigned int domain, uintptr_t ptr, size_t size, isolate *iso);
 
 #endif

@@ -27,7 +27,9 @@ isolate_is_endless(const core_state *state)
 static int
 isolate_begin(core_state *state)
 {
-    return PyModule_AddFunctions(state->module, isolate_functions);
+    return tracing_begin(state) < 0
+               ? -1
+               : PyModule_AddFunctions(state->module, isolate_functions);
 }
 
 static int

@@ -60,6 +60,7 @@ after_fork_in_child(void)
     waits_fork_child();
     watch_fork_child();
     visit_fork_child();
+    still_fork_child();
     pools_fork_child();
     threads_fork_child();
     isolate_numbers_fork_child();

@@ -77,6 +77,29 @@ void visit_reopen(core_state *state);
 /* Forget the visitors, who are not in the child. */
 void visit_fork_child(void);
 
+/* --- holding all others still (wait/still.c) */
+
+/* A home comes or goes from here on: it is not yet, or no more, what could be held
+ * still. Waits while somebody holds still; detached then. Who goes, calls visit_close
+ * after it, for those who have let go and are about to leave. */
+void unsteady_begin(void);
+
+/* It is there, or gone. */
+void unsteady_end(void);
+
+/* Hold all other interpreters still that have atoll, from one to the next allocation of
+ * theirs: their GILs are taken, and none comes or goes. Attached to main. Tries for a
+ * second, detached; false, without an exception: one of them is inside a long call of C
+ * code, or there is no memory. What the caller does then must be short, and must not
+ * let go of its GIL. */
+bool still_begin(core_state *state);
+
+/* Let them go on. */
+void still_end(void);
+
+/* Nobody is here, in the child of a fork. */
+void still_fork_child(void);
+
 /* The handler of dump_on_signal for `signum` is no way to wake anybody. */
 void stacks_set_harmless(PyObject *handler);
 

@@ -55,20 +55,29 @@ def limit(module: Any) -> None:
     one that the process has, which belongs to main.
 
     CPython refuses these modules in interpreters, but packages import them. Faults
-    are handled as main has said; to enable the handler here does nothing.
+    are handled as main has said; to enable the handler here does nothing. What is
+    traced is main (ext/isolate/tracing.c), and what its traces refer to are its
+    objects: so here nothing is.
     """
     name = module.__name__.removeprefix("_")
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise RuntimeError(
             f"{name} works for the whole process; use it in the main interpreter"
+            + ", whose memory it traces" * (name == "tracemalloc")
         )
 
     def accept(*args: object, **kwargs: object) -> None:
         pass
 
     if name == "tracemalloc":
-        module.start = module.stop = refuse
+        module.start = refuse
+        module.stop = module.clear_traces = module.reset_peak = accept
+        module.is_tracing = lambda: False
+        module.get_traced_memory = lambda: (0, 0)
+        module.get_tracemalloc_memory = lambda: 0
+        module._get_traces = list
+        module._get_object_traceback = accept
         return
     module.enable = accept
     module.disable = lambda: False
