@@ -188,14 +188,15 @@ static PyCFunction tracing_stop;
 
 /* -1 with an exception. 0: not all are still. */
 static int
-hold_still(int attempts)
+hold_still(int attempts, int64_t *in_way)
 {
+    *in_way = -1;
     core_state *state = core_state_import();
     if (state == NULL) {
         PyErr_Clear(); /* Python is ending */
     }
     for (int i = 0; i < attempts && state != NULL; i++) {
-        if (still_begin(state)) {
+        if (still_begin(state, in_way)) {
             return 1;
         }
         if (PyErr_CheckSignals() < 0) {
@@ -205,18 +206,31 @@ hold_still(int attempts)
     return 0;
 }
 
+static void
+start_refused(int64_t in_way)
+{
+    char who[64] = "an interpreter has been coming or going";
+    if (in_way >= 0) {
+        PyOS_snprintf(who, sizeof(who), "interpreter %lld has not let go of its GIL",
+                      (long long)in_way);
+    }
+    PyErr_Format(
+        PyExc_RuntimeError,
+        "tracemalloc cannot start now: %s for a while; start it later, or before "
+        "the first interpreter (python -X tracemalloc)",
+        who);
+}
+
 static PyObject *
 start_between(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     if (tracing_is_on()) {
         return tracing_start(module, args, nargs);
     }
-    int still = hold_still(ATTEMPTS);
+    int64_t in_way;
+    int still = hold_still(ATTEMPTS, &in_way);
     if (still == 0) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "tracemalloc cannot start now: another interpreter has not let "
-                        "go of its GIL for a while; start it when that has time, or "
-                        "before the first interpreter (python -X tracemalloc)");
+        start_refused(in_way);
     }
     if (still <= 0) {
         return NULL;
@@ -235,7 +249,8 @@ stop_between(PyObject *module, PyObject *ignored)
     if (!tracing_is_on()) {
         return tracing_stop(module, ignored);
     }
-    int still = hold_still(ATTEMPTS / 5);
+    int64_t in_way;
+    int still = hold_still(ATTEMPTS / 5, &in_way);
     if (still < 0) {
         return NULL;
     }

@@ -27,6 +27,8 @@ typedef struct guard {
     halt *halt;         /* counted */
     party *party;       /* kept until it leaves */
     atoll_thread thread;
+    int64_t id;       /* constant: of the interpreter */
+    bool inside;      /* guarded by the halt's lock: it has the GIL */
     atoll_event gone; /* the thread is on its last lines */
 } guard;
 
@@ -101,11 +103,12 @@ unsteady_end(void)
 /* With the GIL, until it is over. If that takes too long, while others are still being
  * gathered, it may be that they wait for what somebody here has: let go. */
 static void
-guard_stand(halt *h)
+guard_stand(guard *g)
 {
+    halt *h = g->halt;
     atoll_wait patience = {.deadline = atoll_now() + 2 * ATTEMPT_NS, .uncounted = true};
     atoll_lock_acquire(&h->lock);
-    bool wanted = h->phase != OVER;
+    bool wanted = g->inside = h->phase != OVER;
     bool last = wanted && ++h->inside == h->count;
     atoll_lock_release(&h->lock);
     if (last) {
@@ -130,7 +133,7 @@ guard_main(void *arg)
     PyThreadState *ts = PyThreadState_New(g->party->interp);
     if (ts != NULL) { /* else the attempt fails */
         PyEval_RestoreThread(ts);
-        guard_stand(g->halt);
+        guard_stand(g);
         PyThreadState_Clear(ts);
         PyThreadState_DeleteCurrent();
     }
@@ -187,7 +190,7 @@ guards_appoint(halt *h, const party *own, guard **out)
         enough = g != NULL;
         if (enough) {
             p->visitors++; /* also while its exit handlers run */
-            *g = (guard){.next = *out, .halt = h, .party = p};
+            *g = (guard){.next = *out, .halt = h, .party = p, .id = p->id};
             *out = g;
             h->count++;
         }
@@ -261,10 +264,21 @@ halt_publish(halt *h, bool *calm)
     return first;
 }
 
+/* The interpreter of a guard that is not inside, or -1. With the halt's lock. */
+static int64_t
+guards_outside(const guard *g)
+{
+    while (g != NULL && g->inside) {
+        g = g->next;
+    }
+    return g == NULL ? -1 : g->id;
+}
+
 bool
-still_begin(core_state *state)
+still_begin(core_state *state, int64_t *in_way)
 {
     bool calm;
+    *in_way = -1;
     halt *h = atoll_alloc(sizeof(*h));
     if (h == NULL) {
         return false;
@@ -285,6 +299,9 @@ still_begin(core_state *state)
     atoll_lock_acquire(&h->lock);
     bool held = gathered && h->phase == GATHERING;
     h->phase = held ? HELD : OVER;
+    if (!held) {
+        *in_way = guards_outside(gate.guards);
+    }
     atoll_lock_release(&h->lock);
     if (!held) {
         guard *guards = gate.guards;

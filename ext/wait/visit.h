@@ -88,11 +88,11 @@ void unsteady_begin(void);
 void unsteady_end(void);
 
 /* Hold all other interpreters still that have atoll, from one to the next allocation of
- * theirs: their GILs are taken, and none comes or goes. Attached to main. Tries for a
- * second, detached; false, without an exception: one of them is inside a long call of C
- * code, or there is no memory. What the caller does then must be short, and must not
- * let go of its GIL. */
-bool still_begin(core_state *state);
+ * theirs: their GILs are taken, and none comes or goes. Attached. Tries for a second,
+ * detached; false, without an exception: one of them, *in_way, is inside a long call of
+ * C code, or (-1) comes or goes, or there is no memory. What the caller does then must
+ * be short, and must not let go of its GIL. */
+bool still_begin(core_state *state, int64_t *in_way);
 
 /* Let them go on. */
 void still_end(void);

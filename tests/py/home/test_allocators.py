@@ -179,6 +179,32 @@ with atoll.create() as interp:
 """)
 
 
+def test_start_beside_an_interpreter_that_keeps_its_gil():
+    run("""
+import atoll, signal, time
+interp = atoll.create()
+ready = atoll.create_queue()
+interp.prepare_main(ready=ready)
+thread = threading.Thread(target=interp.exec, args=("ready.put(1); sum(range(4 * 10**7))",))
+thread.start()
+ready.get()
+time.sleep(0.05)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    tracemalloc.start()
+except KeyboardInterrupt:
+    assert not tracemalloc.is_tracing()
+else:  # it has been quick
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    tracemalloc.stop()
+thread.join()
+tracemalloc.start()
+assert interp.call(churn, 100) == 100
+interp.close()
+""")
+
+
 # ------------------------------------------------------------------ other hooks
 
 
