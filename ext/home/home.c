@@ -348,6 +348,7 @@ home_serve(home *h, core_state *state, PyThreadState *ts, job *j)
             job_announce(j);
         }
         if (j->task) {
+            job_mourn(state, j);
             atoll_event_set(&j->over);
         }
         job_unref(j);

@@ -83,6 +83,41 @@ job_settle(job *j, job_status status, atoll_msg *reply, uint64_t printed)
     return first;
 }
 
+bool
+job_drop_future(job *j)
+{
+    atoll_lock_acquire(&j->lock);
+    /* Whoever announces it looks at `dropped` afterwards, under this lock. */
+    bool pending = !atoll_event_is_set(&j->done);
+    j->dropped = pending;
+    atoll_lock_release(&j->lock);
+    return pending;
+}
+
+void
+job_mourn(core_state *state, job *j)
+{
+    atoll_lock_acquire(&j->lock);
+    job_status status = j->status;
+    bool dropped = j->dropped;
+    atoll_lock_release(&j->lock);
+    if (!dropped || status == JOB_RETURNED || status == JOB_CANCELLED) {
+        return;
+    }
+    /* Nobody else takes the reply, which there is for two of them. */
+    PyObject *value = status == JOB_RAISED || status == JOB_UNSENT
+                          ? xfer_decode(state, &j->reply)
+                          : Py_NewRef(Py_None);
+    PyObject *done = value == NULL ? NULL
+                                   : package_call(PACKAGE_FUTURE, "mourn", "(iO)",
+                                                  (int)status, value);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(value);
+}
+
 void
 job_announce(job *j)
 {

@@ -43,6 +43,7 @@ typedef struct job {
     atoll_msg reply;   /* likewise; owned */
     bool unwanted;     /* guarded by the home's lock: nobody reads the reply */
     bool muted;        /* guarded by the home's lock: `done` stays unset */
+    bool dropped;      /* guarded by lock: its future was, before it was done */
     atoll_msg request; /* owned */
     atoll_event done;  /* it is settled */
     atoll_event over;  /* of tasks: its code does not run, and never will */
@@ -65,6 +66,14 @@ void job_unref(job *j);
  * none) is the job's then, and else still the caller's. Whoever settled it
  * announces it once what depends on that is done. Any thread. */
 bool job_settle(job *j, job_status status, atoll_msg *reply, uint64_t printed);
+
+/* Note that nobody can ask for its outcome any more, and nobody has. False: it is done.
+ * Else whoever runs it will say whether it has failed. Any thread. */
+bool job_drop_future(job *j);
+
+/* Log that the task `j` has failed, if it has and its future was dropped before; it has
+ * just been run in this interpreter, and announced. Leaves no exception. */
+void job_mourn(core_state *state, job *j);
 
 /* Announce it: wake who waits for its outcome. Any thread. */
 void job_announce(job *j);

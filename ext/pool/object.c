@@ -149,7 +149,7 @@ poolobj_send(core_state *state, pool *p, jobobj *future, PyObject *request,
     }
     t->job.task = true;
     t->job.from_main = state->is_main;
-    t->limit = limit == ATOLL_FOREVER ? 0 : limit;
+    t->limit = limit;
     if (pool_submit(p, t) == ATOLL_OK) {
         future->task = t;
         return 0;
@@ -209,7 +209,7 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
 PyDoc_STRVAR(submit_doc,
 "submit($self, target, function, args, kwargs, limit, /)\n--\n\n"
 "Queue a call. `target` is a subclass of Job, or an object of one without a task;\n"
-"`limit` the seconds that it may run, or None. Returns the Job.");
+"`limit` the seconds that it may run, or None; with 0 it does not. Returns the Job.");
 
 static PyObject *
 poolobj_submit(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)

@@ -60,7 +60,7 @@ task_new(pool *p, const atoll_msg *request)
 {
     task *t = atoll_alloc(sizeof(*t));
     if (t != NULL) {
-        *t = (task){.pool = p};
+        *t = (task){.pool = p, .limit = ATOLL_FOREVER};
         job_init(&t->job, JOB_CALL, request);
         t->job.free = task_free;
         pool_ref(p);
@@ -423,6 +423,15 @@ pool_submit(pool *p, task *t)
     if (!pool_is_open(p)) {
         atoll_lock_release(&p->lock);
         return ATOLL_ERR_CLOSED;
+    }
+    if (t->limit == 0) {
+        t->phase = TASK_OVER;
+        atoll_lock_release(&p->lock);
+        if (job_settle(&t->job, JOB_LATE, NULL, 0)) {
+            job_announce(&t->job);
+        }
+        atoll_event_set(&t->job.over);
+        return ATOLL_OK;
     }
     if (p->fixed && !p->workers[0].idle &&
         home_state_now(p->workers[0].home) == HOME_IDLE) {

@@ -39,7 +39,7 @@ typedef enum task_phase {
 typedef struct task {
     job job;                  /* first */
     struct pool *pool;        /* counted; constant */
-    int64_t limit;            /* constant: nanoseconds that it may run; 0: any */
+    int64_t limit;            /* constant: nanoseconds that it may run, or FOREVER */
     struct task *prev, *next; /* guarded by the pool's lock: while QUEUED */
     task_phase phase;         /* guarded by the pool's lock */
     home *home;               /* guarded by the pool's lock: while STARTED */
@@ -111,6 +111,7 @@ typedef struct pool {
     uint64_t printed;  /* the last piece of output of those that have ended */
     bool closed;       /* nothing is accepted any more */
     char *why;         /* it is broken: the reason; set once, then constant */
+    bool mourned;      /* somebody has logged that, for a task that nobody asks for */
     atoll_event ended; /* closed, and nothing is left to do */
     atoll_spin spin;   /* of those that wait for its tasks */
     worker workers[];
@@ -154,7 +155,8 @@ pool *pool_of_home(struct home *h, atoll_err *err);
 
 /* Queue `t`, which is new, or give it to a worker. OK: the pool has
  * taken a reference of its own; CLOSED when it is closed or broken, or the
- * interpreter gone. Starts workers as needed. Any thread, without a GIL or with. */
+ * interpreter gone. Starts workers as needed. One that may not run for any time is
+ * settled as LATE at once. Any thread, without a GIL or with. */
 atoll_err pool_submit(pool *p, task *t);
 
 /* Have `count` workers, at most its maximum, even with nothing to do. */
@@ -204,6 +206,7 @@ pool_of_worker(const home *h)
 typedef struct pool_data {
     PyTypeObject *job_type;
     PyObject *failure; /* of atoll._tasks.future, on demand */
+    PyObject *mourn;   /* likewise: unretrieved */
 } pool_data;
 
 extern const core_room pool_room;

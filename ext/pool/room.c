@@ -29,6 +29,7 @@ pool_visit(core_state *state, visitproc visit, void *arg)
 {
     Py_VISIT(state->pool->job_type);
     Py_VISIT(state->pool->failure);
+    Py_VISIT(state->pool->mourn);
     return 0;
 }
 
@@ -37,6 +38,7 @@ pool_clear(core_state *state)
 {
     Py_CLEAR(state->pool->job_type);
     Py_CLEAR(state->pool->failure);
+    Py_CLEAR(state->pool->mourn);
 }
 
 const core_room pool_room = {

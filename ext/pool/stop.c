@@ -154,7 +154,7 @@ limit_fires(atoll_timer *timer)
 void
 pool_watch(task *t)
 {
-    if (t->limit > 0) {
+    if (t->limit != ATOLL_FOREVER) {
         task_ref(t);
         t->limit_timer.fire = limit_fires;
         if (atoll_timer_start(&t->limit_timer, atoll_now() + t->limit) != ATOLL_OK) {
@@ -166,7 +166,7 @@ pool_watch(task *t)
 void
 pool_unwatch(task *t)
 {
-    if (t->limit > 0 && atoll_timer_stop(&t->limit_timer)) {
+    if (t->limit != ATOLL_FOREVER && atoll_timer_stop(&t->limit_timer)) {
         task_unref(t);
     }
     atoll_lock_acquire(&t->job.lock);

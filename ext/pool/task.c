@@ -39,6 +39,61 @@ jobobj_clear(PyObject *obj)
     return 0;
 }
 
+/* Has it been submitted by this process, and not by the parent of one that was forked?
+ */
+static bool
+is_ours(const jobobj *self)
+{
+    return self->task != NULL && self->task->pool->process == xfer_process_token();
+}
+
+/* Is that an end that somebody is to hear of? That a pool is broken, one time only. */
+static bool
+is_sad(task *t, job_status status)
+{
+    if (status != JOB_BROKEN) {
+        return status != JOB_RETURNED && status != JOB_CANCELLED;
+    }
+    atoll_lock_acquire(&t->pool->lock);
+    bool first = !t->pool->mourned;
+    t->pool->mourned = true;
+    atoll_lock_release(&t->pool->lock);
+    return first;
+}
+
+/* Is this too late to import anything, or call Python code of a module's? CPython takes
+ * that list away when it begins to take apart the modules of an interpreter. */
+static bool
+is_interpreter_ending(void)
+{
+    PyObject *path = PySys_GetObject("meta_path");
+    return Py_IsFinalizing() || path == NULL || path == Py_None;
+}
+
+/* Nobody has it any more: if nobody has looked at what it failed with, log that. What
+ * is not over yet is logged where it runs: see job_mourn. */
+static void
+jobobj_finalize(PyObject *obj)
+{
+    jobobj *self = (jobobj *)obj;
+    if (self->retrieved || !is_ours(self) || is_interpreter_ending()) {
+        return;
+    }
+    job *j = &self->task->job;
+    if (job_drop_future(j) || !is_sad(self->task, j->status)) {
+        return;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *mourn =
+        package_keep(&self->state->pool->mourn, PACKAGE_FUTURE, "unretrieved");
+    PyObject *done = mourn == NULL ? NULL : PyObject_CallOneArg(mourn, obj);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(obj);
+    }
+    Py_XDECREF(done);
+    PyErr_SetRaisedException(exc);
+}
+
 static void
 jobobj_dealloc(PyObject *obj)
 {
@@ -98,7 +153,9 @@ is_cancelled(const jobobj *self)
 static bool
 is_started(jobobj *self)
 {
-    if (self->task == NULL) {
+    /* In a forked child nothing of the parent's runs, and its pool's lock may be held
+     * by a thread that is not there. */
+    if (!is_ours(self)) {
         return false;
     }
     pool *p = self->task->pool;
@@ -145,8 +202,7 @@ static PyObject *
 jobobj_is_alive(PyObject *obj, PyObject *Py_UNUSED(ignored))
 {
     jobobj *self = (jobobj *)obj;
-    return PyBool_FromLong(self->task != NULL &&
-                           !atoll_event_is_set(&self->task->job.over));
+    return PyBool_FromLong(is_ours(self) && !atoll_event_is_set(&self->task->job.over));
 }
 
 /* ---------------------------------------------------------------- waiting */
@@ -342,6 +398,9 @@ resolve_or_raise(jobobj *self, PyObject *const *args, Py_ssize_t nargs,
         PyErr_SetNone(PyExc_TimeoutError);
         return -1;
     }
+    if (rc > 0) {
+        self->retrieved = true;
+    }
     if (rc > 0 && self->value == NULL) { /* cancelled: a new one each time */
         PyObject *exc = jobobj_failure(self, Py_None);
         if (exc != NULL) {
@@ -457,6 +516,34 @@ jobobj_failed(PyObject *obj, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(is_done(self) && self->task->job.status != JOB_RETURNED);
 }
 
+PyDoc_STRVAR(retrieve_doc,
+"_retrieve($self, /)\n--\n\n"
+"Somebody is going to look at its outcome: no failure is logged when it is dropped.");
+
+static PyObject *
+jobobj_retrieve(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    ((jobobj *)obj)->retrieved = true;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(peek_doc,
+"_peek($self, /)\n--\n\n"
+"What it has ended with, which is not retrieved by that: a result or an exception.\n"
+"As result(0) else.");
+
+static PyObject *
+jobobj_peek(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    jobobj *self = (jobobj *)obj;
+    bool before = self->retrieved;
+    PyObject *now = PyLong_FromLong(0);
+    int rc = now == NULL ? -1 : resolve_or_raise(self, &now, 1, NULL);
+    Py_XDECREF(now);
+    self->retrieved = before;
+    return rc < 0 ? NULL : Py_NewRef(self->value);
+}
+
 static PyMethodDef jobobj_methods[] = {
     {"done", jobobj_done, METH_NOARGS, done_doc},
     {"cancelled", jobobj_cancelled, METH_NOARGS, cancelled_doc},
@@ -470,6 +557,8 @@ static PyMethodDef jobobj_methods[] = {
     {"_cancel", jobobj_cancel, METH_O, cancel_doc},
     {"_event", jobobj_event, METH_NOARGS, event_doc},
     {"_failed", jobobj_failed, METH_NOARGS, failed_doc},
+    {"_retrieve", jobobj_retrieve, METH_NOARGS, retrieve_doc},
+    {"_peek", jobobj_peek, METH_NOARGS, peek_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -478,6 +567,7 @@ static PyType_Slot jobobj_slots[] = {
     {Py_tp_dealloc, jobobj_dealloc},
     {Py_tp_traverse, jobobj_traverse},
     {Py_tp_clear, jobobj_clear},
+    {Py_tp_finalize, jobobj_finalize},
     {Py_tp_methods, jobobj_methods},
     {Py_tp_doc, "The core of a future: a task, wherever it runs."},
     {0, NULL},

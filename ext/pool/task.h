@@ -13,6 +13,7 @@ typedef struct jobobj {
     PyObject *reply;    /* what was in it, while that becomes an exception */
     bool raised;        /* value is an exception */
     bool opening;       /* a thread makes the value */
+    bool retrieved;     /* somebody has looked at its outcome, or is going to */
     atoll_event opened; /* it has */
 } jobobj;
 

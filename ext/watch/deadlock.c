@@ -25,7 +25,7 @@ is_being_stopped(job *j)
     atoll_lock_acquire(&j->lock);
     bool settled = j->status != JOB_PENDING; /* cancelled: it is interrupted */
     atoll_lock_release(&j->lock);
-    return settled || (t != NULL && t->limit > 0);
+    return settled || (t != NULL && t->limit != ATOLL_FOREVER);
 }
 
 /* Has its home nothing to do (*idle), or nothing but to run its job? */

@@ -6,7 +6,7 @@ import itertools
 import os
 import weakref
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 
@@ -14,6 +14,7 @@ from . import _core
 from ._plan import check_name, is_isolated, make_setup
 from ._tasks import exit as _exit
 from ._tasks.future import Future
+from .errors import ForkedError, NotShareableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,7 +164,10 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             drop(self._pool, self._name, self._exit_grace)
 
     def __repr__(self) -> str:
-        queued, _, _, closed, why, workers = self._pool.state()
+        try:
+            queued, _, _, closed, why, workers = self._pool.state()
+        except ForkedError:
+            return f"<{type(self).__name__} {self._name!r}: of the parent process>"
         alive = sum(worker[0] is not None for worker in workers)
         state = "broken" if why else "shut down" if closed else f"{queued} queued"
         count = f"{alive} of {self._max_workers} workers"
@@ -194,7 +198,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
           args, kwargs: with what.
           timeout (float | None): seconds that the task may run, once it has begun.
             Then it ends with TimeoutError, and its code is stopped as by
-            Future.cancel().
+            Future.cancel(). With 0 it ends so at once, and is not begun.
         """
         return self._pool.submit(Future, fn, tuple(args), dict(kwargs or {}), timeout)
 
@@ -218,8 +222,11 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             up at once.
 
         Does not block; the iterator does, until the next result is there. Arguments
-        and results are copied. Results come in order. When the iterator is dropped or
-        fails, the calls that have not begun are cancelled.
+        and results are copied. Results come in order. What a call raises is raised in
+        its place, and the iterator can go on after it; so it is, with `buffersize`,
+        with an argument that cannot be sent and with a pool that has been shut down in
+        the meantime. When the iterator is dropped or its time is over, the calls that
+        have not begun are cancelled.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -228,18 +235,18 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         end = None if timeout is None else monotonic() + timeout
-        calls: Iterator[Any] = zip(*iterables, strict=False)
-        submit = self.submit
+        calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         if chunksize > 1:
             from functools import partial
 
+            # Each is the one argument of a call that does all of them.
             chunks = iter(lambda: tuple(itertools.islice(calls, chunksize)), ())
-            futures = (submit(partial(_run_chunk, fn), chunk) for chunk in chunks)
-        else:
-            futures = (submit(fn, *call) for call in calls)
-        started = deque(itertools.islice(futures, buffersize))
-        results = _results(started, futures if buffersize else iter(()), end)
-        return itertools.chain.from_iterable(results) if chunksize > 1 else results
+            results = _Results(self, partial(_run_chunk, fn), zip(chunks), end)
+            results.start(buffersize)
+            return _Chunks(results)
+        results = _Results(self, fn, calls, end)
+        results.start(buffersize)
+        return results
 
     # ------------------------------------------------------------------- ends
 
@@ -269,10 +276,13 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
-            self.stop()
-        else:
-            self.shutdown()
+        try:
+            if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+                self.stop()
+            else:
+                self.shutdown()
+        except ForkedError:
+            pass  # in the block there was a fork, and this is the child
 
     # -------------------------------------------------------------------- looking
 
@@ -292,27 +302,131 @@ def _run_chunk(fn: Callable[..., Any], chunk: Iterable[tuple[Any, ...]]) -> list
     return [fn(*call) for call in chunk]
 
 
-def _results(
-    started: deque[Future], futures: Iterator[Future], end: float | None
-) -> Iterator[Any]:
-    try:
-        while started:
-            yield _next_result(started, futures, end)  # which nobody here keeps
-    finally:
-        while started:
-            started.pop()._withdraw()
+class _Results:
+    """What map() returns: the results in order.
+
+    What a call raises is raised in its place, and the next results come after it. So
+    does what cannot be sent, or comes out of the arguments' iterator, once the calls
+    before it have been seen.
+    """
+
+    def __init__(
+        self,
+        executor: InterpreterPoolExecutor,
+        fn: Callable[..., Any],
+        calls: Iterator[tuple[Any, ...]],
+        end: float | None,
+    ) -> None:
+        self._submit = executor.submit
+        self._fn = fn
+        self._calls = calls
+        self._end = end
+        self._call: tuple[Any, ...] | None = None  # the next, not made yet
+        self._started: deque[Future | Exception] = deque()
+        self._fills = True
+
+    def start(self, count: int | None) -> None:
+        """Make the first calls; None: all, and then no others."""
+        try:
+            for call in itertools.islice(self._calls, count):
+                self._started.append(self._submit(self._fn, *call))
+        except BaseException:
+            self.close()
+            raise
+        self._fills = count is not None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            future = self._started.popleft()
+        except IndexError:
+            raise StopIteration from None
+        failed = future if isinstance(future, Exception) else self._outcome(future)
+        try:
+            self._fill()
+        except BaseException:  # Ctrl-C: it is still to be given
+            self._started.appendleft(future)
+            raise
+        if failed is None:
+            assert not isinstance(future, Exception)
+            return future.result()
+        try:
+            if isinstance(failed, StopIteration):
+                raise RuntimeError("a call of map() raised StopIteration") from failed
+            raise failed
+        finally:
+            del failed, future  # no cycle
+
+    def _outcome(self, future: Future) -> BaseException | None:
+        """Wait for it; what it has raised."""
+        try:
+            return future.exception(None if self._end is None else self._end - monotonic())
+        except CancelledError as exc:
+            return exc
+        except TimeoutError:
+            self._started.append(future)
+            self.close()
+            raise
+        except BaseException:  # Ctrl-C: it is still to come
+            self._started.appendleft(future)
+            raise
+
+    def _fill(self) -> None:
+        """Make the next call, if there is one and that is wanted."""
+        if not self._fills:
+            return
+        try:
+            if self._call is None:
+                self._call = next(self._calls, None)
+            if self._call is None:
+                self._fills = False
+                return
+            self._started.append(self._submit(self._fn, *self._call))
+        except NotShareableError as exc:
+            self._started.append(exc)
+        except Exception as exc:  # the pool is closed; or the iterator has failed
+            self._fills = False
+            self._started.append(exc)
+        self._call = None
+
+    def close(self) -> None:
+        """Cancel what has not begun. There are no results any more."""
+        self._fills = False
+        while self._started:
+            future = self._started.pop()
+            if not isinstance(future, Exception):
+                future._retrieve()  # nobody will ask
+                future._withdraw()
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except ForkedError:
+            pass  # in a child, where they are not
 
 
-def _next_result(
-    started: deque[Future], futures: Iterator[Future], end: float | None
-) -> Any:
-    future = started.popleft()
-    try:
-        result = future.result(None if end is None else end - monotonic())
-    finally:
-        future._withdraw()
-    started.extend(itertools.islice(futures, 1))
-    return result
+class _Chunks:
+    """The results of chunks, one at a time."""
+
+    def __init__(self, results: _Results) -> None:
+        self._results = results
+        self._chunk: Iterator[Any] = iter(())
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        while True:
+            for result in self._chunk:
+                return result
+            self._chunk = iter(next(self._results))
+
+    def close(self) -> None:
+        """As _Results.close()."""
+        self._chunk = iter(())
+        self._results.close()
 
 
 _executors: weakref.WeakSet[InterpreterPoolExecutor] = weakref.WeakSet()

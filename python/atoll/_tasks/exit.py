@@ -44,7 +44,11 @@ def keep(pool: _core.Pool, name: str, grace: float | None) -> None:
     global _look_at
     if len(_kept) >= _look_at:
         for number, entry in list(_kept.items()):
-            if entry[0].wait(0):
+            try:
+                over = entry[0].wait(0)
+            except ForkedError:
+                over = True  # the parent's
+            if over:
                 _kept.pop(number, None)
         _look_at = max(16, 2 * len(_kept))
     _kept[next(_numbers)] = (pool, name, grace)
@@ -133,10 +137,13 @@ def _finish_pools() -> None:
     global _exiting
     _exiting = True
     begin = monotonic()
-    left = [pool for source in _sources for pool in source()]
-    left += _kept.values()
-    for pool, _, _ in left:
-        pool.close(False)
+    left: list[Left] = []
+    for entry in [*(pool for source in _sources for pool in source()), *_kept.values()]:
+        try:
+            entry[0].close(False)
+        except ForkedError:
+            continue  # the parent's, which sees to it
+        left.append(entry)
     late = [pool for pool, name, grace in left if not _wait(pool, name, grace, begin)]
     for pool in late:  # all at once: their graces pass together
         pool.close(True)

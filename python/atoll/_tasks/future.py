@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as _Future
 from concurrent.futures._base import (
@@ -21,9 +22,11 @@ from concurrent.futures._base import (
     PENDING,
     RUNNING,
 )
+from types import FunctionType
 
 from .. import _core
 from ..errors import (
+    ForkedError,
     InterpreterError,
     InterpreterNotFoundError,
     NotShareableError,
@@ -36,23 +39,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
+    Callback = Callable[[Any], object]
     _Base = _Future[Any]
 else:
     _Base = _Future
 
 __all__ = ["Future"]
 
-_making = threading.Lock()  # the conditions
+_watch_key = "_watch"
 
 
 def _forked() -> None:
-    """In the child of a fork: the dispatcher's thread and queue are the parent's."""
-    global _making
-    _making = threading.Lock()
+    """In the child of a fork: the dispatcher's threads and queues are the parent's.
+
+    So are its futures, and their conditions, which a thread may have held that is not
+    there: what this process watches, it watches anew.
+    """
+    global _watch_key
+    _watch_key = f"_watch_{os.getpid()}"
     dispatcher.reset()
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+class _Watch:
+    """What a future has from the first look at its insides on."""
+
+    __slots__ = ("begun", "callbacks", "condition", "prompt", "settled", "waiters")
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.waiters: list[Any] = []
+        # The callbacks of people, and those that are known to do nothing that takes
+        # time, or waits, or may come back here.
+        self.callbacks: deque[Callback] = deque()
+        self.prompt: list[Callback] = []
+        self.begun = False  # what follows is true
+        self.settled = False  # it is done, for those who look at it
+
+
+def _is_prompt(fn: object) -> bool:
+    """Is it asyncio's own? Then it tells a loop, and that is all."""
+    return type(fn) is FunctionType and fn.__module__ == "asyncio.futures"
 
 
 class Future(_core.Job, _Base):
@@ -82,101 +111,113 @@ class Future(_core.Job, _Base):
         return self._cancelled_by(self._cancel(True))
 
     def _cancelled_by(self, mine: bool) -> bool:
-        if mine and "_watch_condition" in self.__dict__:
-            self._settle(self._condition)
-            self._call_back()
+        if mine and _watch_key in self.__dict__ and self._settle():
+            while (callback := self._next_callback()) is not None:
+                self._call(callback, Exception)
         return mine or self.cancelled()
 
     # ---------------------------------------------------------- being watched
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
-        self._watch_it()
-        condition: threading.Condition = self.__dict__["_watch_condition"]
-        if not self.__dict__["_watch_settled"] and self.done():
+        watch = self._watch_it()
+        self._retrieve()
+        if not watch.settled and self.done():
             # Before the caller has it: whoever has seen the result sees the state.
-            self._settle(condition)
-        return condition
+            self._settle()
+        return watch.condition
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
-        self._watch_it()
-        waiters: list[Any] = self.__dict__["_watch_waiters"]
-        return waiters
+        return self._watch_it().waiters
 
-    def _watch_it(self) -> None:
+    def _watch_it(self) -> _Watch:
         """From now on the state changes only with the condition held."""
         attributes = self.__dict__
-        if "_watch_condition" in attributes:
-            return
-        with _making:
-            if "_watch_condition" in attributes:
-                return
-            attributes["_watch_waiters"] = []
-            attributes["_watch_callbacks"] = []
-            settled = not dispatcher.watch(self)
-            attributes["_watch_settled"] = settled
-            attributes["_watch_called"] = settled
-            attributes["_watch_condition"] = threading.Condition()
+        watch: _Watch | None = attributes.get(_watch_key)
+        if watch is None:
+            watch = attributes.setdefault(_watch_key, _Watch())
+        if not watch.begun:
+            with watch.condition:
+                if not watch.begun:
+                    watch.settled = self.done() or not dispatcher.watch(self)
+                    watch.begun = True
+        return watch
 
     @property
     def _state(self) -> str:  # type: ignore[override]
         # Not done() alone: nothing changes under the eyes of who holds the condition.
-        if not self.__dict__.get("_watch_settled", self.done()):
+        watch: _Watch | None = self.__dict__.get(_watch_key)
+        if not (self.done() if watch is None or not watch.begun else watch.settled):
             return RUNNING if self.running() or self.done() else PENDING
         return CANCELLED_AND_NOTIFIED if self.cancelled() else FINISHED
 
-    def _settle(self, condition: threading.Condition) -> None:
-        """Tell those who wait in concurrent.futures."""
-        attributes = self.__dict__
-        with condition:
-            if attributes["_watch_settled"]:
-                return
-            attributes["_watch_settled"] = True
-            for waiter in self._waiters:
-                if self.cancelled():
-                    waiter.add_cancelled(self)
-                elif self._failed():
-                    waiter.add_exception(self)
-                else:
-                    waiter.add_result(self)
-            condition.notify_all()
+    def _settle(self) -> bool:
+        """It is done: tell those who wait. Returns whether there are callbacks to be
+        called. Any thread; runs none of them."""
+        watch = self._watch_it()  # whoever asked for it may not be through with that
+        with watch.condition:
+            if not watch.settled:
+                watch.settled = True
+                for waiter in watch.waiters:
+                    if self.cancelled():
+                        waiter.add_cancelled(self)
+                    elif self._failed():
+                        waiter.add_exception(self)
+                    else:
+                        waiter.add_result(self)
+                watch.condition.notify_all()
+            prompt = watch.prompt.copy()
+            watch.prompt.clear()
+            due = bool(watch.callbacks)
+        for fn in prompt:
+            self._call(fn, Exception)
+        return due
 
-    def _call_back(self) -> None:
-        """Run the callbacks, those that are added meanwhile too."""
-        attributes = self.__dict__
-        callbacks = attributes["_watch_callbacks"]
-        while True:
-            with self._condition:
-                if not callbacks:
-                    attributes["_watch_called"] = True
-                    return
-                callback = callbacks.pop(0)
-            self._call(callback)
+    def _next_callback(self) -> Callback | None:
+        """Take the next one out; None if all have been called."""
+        try:
+            return self._watch_it().callbacks.popleft()
+        except IndexError:
+            return None
 
-    def _completed(self) -> None:
-        """Called by the dispatcher: it is done."""
-        self._watch_it()  # whoever asked for it may not be through with that
-        self._settle(self._condition)
-        self._call_back()
-
-    def _call(self, callback: Callable[[Any], object]) -> None:
+    def _call(self, callback: Callback, caught: type[BaseException]) -> None:
         try:
             callback(self)
-        except Exception:
+        except caught:
             LOGGER.exception("exception calling callback for %r", self)
 
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+    def add_done_callback(self, fn: Callback) -> None:
         """Call ``fn(future)`` when it has ended or been cancelled.
 
-        In the dispatcher's thread, in the order of their addition; in this one, at
-        once, if that is over. What it raises is logged.
+        In a thread of atoll's, in the order of their addition; in this one, at once, if
+        it is done. What it raises is logged; if it exits there, that is logged as well.
+        It may block, and wait for other futures: they end nevertheless, though their
+        callbacks may come a moment later. At the end of the program all get five
+        seconds (ATOLL_CLOSE_LIMIT).
+
+        Raises RuntimeError if there is no thread for it.
         """
-        with self._condition:
-            if not self.__dict__["_watch_called"]:
-                self.__dict__["_watch_callbacks"].append(fn)
+        watch = self._watch_it()
+        prompt = _is_prompt(fn)
+        if not prompt and not watch.settled:
+            dispatcher.have_caller()
+        self._add(fn, watch.prompt if prompt else watch.callbacks)
+
+    def _when_settled(self, fn: Callback) -> None:
+        """As add_done_callback, before the others: it does nothing that takes time."""
+        self._add(fn, self._watch_it().prompt)
+
+    def _add(self, fn: Callback, callbacks: list[Callback] | deque[Callback]) -> None:
+        self._retrieve()
+        watch = self._watch_it()
+        if not watch.settled and self.done():
+            self._settle()
+        with watch.condition:
+            if not watch.settled:
+                callbacks.append(fn)
                 return
-        self._call(fn)
+        self._call(fn, Exception)
 
     # ------------------------------------------------- what else is looked at
 
@@ -211,9 +252,12 @@ class Future(_core.Job, _Base):
             return f"{name}{'running' if self.running() else 'pending'}>"
         if self.cancelled():
             return f"{name}cancelled>"
-        if self._failed():
-            return f"{name}finished raised {type(self.exception()).__name__}>"
-        return f"{name}finished returned {type(self.result()).__name__}>"
+        try:
+            value = self._peek()
+        except ForkedError:  # the parent's, and nobody has looked before the fork
+            return f"{name}finished>"
+        how = "raised" if self._failed() else "returned"
+        return f"{name}finished {how} {type(value).__name__}>"
 
     def __init__(self) -> None:
         raise TypeError(f"{type(self).__name__} objects are made by submit()")
@@ -248,6 +292,8 @@ def failure(status: int, value: Any, pool: str, limit: int, why: str | None) -> 
     if status == _core._JOB_CANCELLED:
         return CancelledError()
     if status == _core._JOB_LATE:
+        if limit == 0:
+            return TimeoutError("the task was given no time to run")
         return TimeoutError(f"the task ran for more than {limit / 1e9:g} s and was stopped")
     if status == _core._JOB_GONE:
         return InterpreterNotFoundError(
@@ -262,3 +308,29 @@ def failure(status: int, value: Any, pool: str, limit: int, why: str | None) -> 
     if status == _core._JOB_BUSY:
         return InterpreterError("the interpreter was running something else")
     return MemoryError("the interpreter had no memory to describe the task's outcome")
+
+
+# ------------------------------------------------- outcomes that nobody asks for
+
+# Who exits or is interrupted has been told to, and threads say nothing of it either.
+_ASKED_FOR = (SystemExit, KeyboardInterrupt)
+
+
+def unretrieved(future: Future) -> None:
+    """Called by the core: it has failed, nobody has looked at that, and it goes."""
+    if LOGGER is None:  # this interpreter is taken apart
+        return
+    exc = future._peek()
+    if not isinstance(exc, _ASKED_FOR):
+        # As text: a handler that keeps its records is not to keep the future.
+        LOGGER.error(f"Task exception was never retrieved\nfuture: {future!r}", exc_info=exc)
+
+
+def mourn(status: int, value: Any) -> None:
+    """Called by the core where a task has failed whose future was dropped before."""
+    if status == _core._JOB_LATE:
+        exc: BaseException = TimeoutError("the task ran for too long and was stopped")
+    else:
+        exc = failure(status, value, "", 0, None)
+    if not isinstance(exc, _ASKED_FOR):
+        LOGGER.error("Task exception was never retrieved", exc_info=exc)

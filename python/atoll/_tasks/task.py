@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import threading
 
 from .. import _core
 from .._plan import check_name, is_isolated, make_setup
+from ..errors import ForkedError
 from . import exit as _exit
 from .future import Future
 
@@ -140,7 +140,7 @@ class TaskGroup:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # No lock: the dispatcher cancels, and must not wait for who starts a task.
         self._tasks: list[Task] = []
         self._aborting = False
         self._open = self._used = False
@@ -158,27 +158,29 @@ class TaskGroup:
 
     def start(self, task: Task) -> Task:
         """Start a Task that was made with options; returns it."""
-        with self._lock:
-            if not self._open:
-                raise RuntimeError("the TaskGroup is not open: use it with `with`")
-            if self._aborting:
-                raise RuntimeError("the TaskGroup is being cancelled")
-            task.start()
-            self._tasks.append(task)
-        task.add_done_callback(self._on_done)
+        if not self._open:
+            raise RuntimeError("the TaskGroup is not open: use it with `with`")
+        if self._aborting:
+            raise RuntimeError("the TaskGroup is being cancelled")
+        task.start()
+        self._tasks.append(task)
+        if self._aborting:  # since then: it may have been too early for it
+            task.cancel()
+        task._when_settled(self._on_done)
         return task
 
     def cancel(self) -> None:
         """Cancel all its tasks. Does not wait."""
-        with self._lock:
-            self._aborting = True
-            tasks = list(self._tasks)
-        for task in tasks:
+        self._aborting = True
+        for task in list(self._tasks):
             task.cancel()
 
     def _on_done(self, task: Task) -> None:
+        """Called by the dispatcher, which is not to call back for the others."""
         if task._failed() and not task.cancelled():
-            self.cancel()
+            self._aborting = True
+            for other in list(self._tasks):
+                other._cancel(False)
 
     def __exit__(
         self,
@@ -191,6 +193,10 @@ class TaskGroup:
                 self.cancel()
             for task in self._tasks:
                 task._settled_and_left()
+        except ForkedError:  # the child of a fork in the block: they are the parent's
+            if exc is not None:
+                return
+            raise
         except BaseException:  # Ctrl-C
             self.cancel()
             for task in self._tasks:
