@@ -184,23 +184,30 @@ layout_compare(core_state *state)
     layout->can_write = layout->writes;
 }
 
+static atoll_lock layout_lock;
+
 void
 layout_init(core_state *state)
 {
-    static struct dict_layout found; /* both guarded by lock */
+    static struct dict_layout found; /* both guarded by layout_lock */
     static bool compared;
-    static atoll_lock lock;
-    atoll_lock_acquire(&lock);
+    atoll_lock_acquire(&layout_lock);
     bool known = compared;
     state->cpython->layout = found;
-    atoll_lock_release(&lock);
+    atoll_lock_release(&layout_lock);
     if (!known) { /* without the lock: several may do it at once */
         layout_compare(state);
-        atoll_lock_acquire(&lock);
+        atoll_lock_acquire(&layout_lock);
         found = state->cpython->layout;
         compared = true;
-        atoll_lock_release(&lock);
+        atoll_lock_release(&layout_lock);
     }
+}
+
+void
+layout_fork_child(void)
+{
+    layout_lock.word = 0; /* main's import has done all that it guards */
 }
 
 PyDoc_STRVAR(use_doc,

@@ -78,6 +78,8 @@ typedef struct layout_values {
 /* Compare all this with what CPython does, once a process, and note the result
  * in the state. */
 void layout_init(core_state *state);
+/* Make its lock anew, in the child of a fork. */
+void layout_fork_child(void);
 /* The comparison (cpython/dict_check.c); state->cpython->layout.writes says whether
  * tables may be made for it. */
 bool layout_is_known(core_state *state);

@@ -303,6 +303,12 @@ static atoll_lock once_lock;
 static bool once_done;  /* guarded by once_lock */
 static bool list_found; /* guarded by once_lock */
 
+void
+runtime_fork_child(void)
+{
+    once_lock.word = 0; /* main's import has done all that it guards */
+}
+
 int
 runtime_init(void)
 {

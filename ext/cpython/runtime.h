@@ -43,6 +43,9 @@ bool runtime_find_parsers(void);
  * list is known. It must not take one of our locks. No GIL needed. */
 void runtime_forget_parsers(bool (*goes)(const void *parser, void *arg), void *arg);
 
+/* Make the lock of runtime_init() anew, in the child of a fork. */
+void runtime_fork_child(void);
+
 /* Find all that CPython has in its one static struct: the address, and how much. */
 const char *runtime_memory(size_t *size);
 

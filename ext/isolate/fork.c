@@ -143,6 +143,7 @@ forks_prepare(void)
 void
 forks_child(void)
 {
+    lock.word = 0; /* of the others: see run_child, which may not be registered */
     PyThreadState *ts = PyGILState_GetThisThreadState();
     if (hook != NULL && ts != NULL &&
         PyThreadState_GetInterpreter(ts) != PyInterpreterState_Main()) {

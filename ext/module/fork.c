@@ -3,6 +3,7 @@
 #include "module/module.h"
 
 #include "atoll/trace.h"
+#include "cpython/dict.h"
 #include "cpython/immortal.h"
 #include "cpython/runtime.h"
 #include "frozen/frozen.h"
@@ -38,11 +39,17 @@ after_fork_in_parent(void)
     waits_fork_parent();
 }
 
+static atoll_lock once;
+
 /* Runs inside fork(), before CPython's own PyOS_AfterFork_Child. */
 static void
 after_fork_in_child(void)
 {
     forks_child();
+    once.word = 0; /* another interpreter may have been about to import this */
+    module_fork_child();
+    runtime_fork_child();
+    layout_fork_child();
     arena_fork_child();
     frozen_fork_child();
     frozen_static_fork_child();
@@ -72,7 +79,6 @@ after_fork_in_child(void)
 int
 fork_start(void)
 {
-    static atoll_lock once;
     static bool done;     /* guarded by once */
     static atoll_err err; /* guarded by once */
     atoll_lock_acquire(&once);

@@ -120,15 +120,24 @@ import_in_main(void *Py_UNUSED(arg))
     return 0;
 }
 
+/* What is done once in a process: a lock each, since the rooms' beginnings take others.
+ */
+static atoll_lock once_lock, start_lock;
+
+void
+module_fork_child(void)
+{
+    once_lock.word = start_lock.word = 0; /* main's import has begun the rooms */
+}
+
 static void
 ask_main_to_import(void)
 {
-    static bool asked; /* guarded by lock; once a process */
-    static atoll_lock lock;
-    atoll_lock_acquire(&lock);
+    static bool asked; /* guarded by once_lock; once a process */
+    atoll_lock_acquire(&once_lock);
     bool first = !asked;
     asked = true;
-    atoll_lock_release(&lock);
+    atoll_lock_release(&once_lock);
     if (first) {
         compat_add_pending_call(PyInterpreterState_Main(), import_in_main, NULL);
     }
@@ -140,9 +149,8 @@ ask_main_to_import(void)
 static void
 start_rooms(void)
 {
-    static bool started; /* guarded by lock */
-    static atoll_lock lock;
-    atoll_lock_acquire(&lock);
+    static bool started; /* guarded by start_lock */
+    atoll_lock_acquire(&start_lock);
     if (!started) {
         started = true;
         for (size_t i = 0; i < Py_ARRAY_LENGTH(rooms); i++) {
@@ -151,7 +159,7 @@ start_rooms(void)
             }
         }
     }
-    atoll_lock_release(&lock);
+    atoll_lock_release(&start_lock);
 }
 
 static void **

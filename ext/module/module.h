@@ -8,6 +8,9 @@
  * 0, or -1 with MemoryError. */
 int fork_start(void);
 
+/* Make its locks anew, in the child of a fork. */
+void module_fork_child(void);
+
 /* Make the definition of the module: what CPython calls. */
 PyMODINIT_FUNC PyInit__core(void);
 

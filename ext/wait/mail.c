@@ -14,6 +14,7 @@ struct mailbox {
     bool served;      /* guarded by lock: the service thread is attached */
     bool requested;   /* guarded by lock: it has been asked to come */
     int64_t asked;    /* guarded by lock: when */
+    uint32_t forks;   /* constant but in a fork: of how many it knows */
     atoll_chan *bell; /* rung while CLOSING; constant */
 };
 
@@ -22,6 +23,17 @@ static const atoll_wait forever = {.deadline = ATOLL_FOREVER};
 
 /* The one that is left in a forked child. Written once, with main's GIL. */
 static mailbox *main_box;
+
+/* How often this process and those before it have been forked, until they became it.
+ * Changed in a child while it has one thread. */
+static uint32_t mail_forks;
+
+/* Is its owner in the parent of this process? Then its lock may be held for ever. */
+static inline bool
+is_of_parent(const mailbox *box)
+{
+    return box->forks != mail_forks;
+}
 
 mailbox *
 mailbox_new(PyInterpreterState *interp)
@@ -36,7 +48,8 @@ mailbox_new(PyInterpreterState *interp)
     *box = (mailbox){.refs = 1,
                      .interp = interp,
                      .id = PyInterpreterState_GetID(interp),
-                     .bell = bell};
+                     .bell = bell,
+                     .forks = mail_forks};
     if (interp == PyInterpreterState_Main()) {
         main_box = box;
     }
@@ -65,6 +78,9 @@ mailbox_unref(mailbox *box)
 void
 mailbox_expect(mailbox *box)
 {
+    if (is_of_parent(box)) {
+        return;
+    }
     atoll_lock_acquire(&box->lock);
     box->due++;
     atoll_lock_release(&box->lock);
@@ -89,6 +105,9 @@ mailbox_is_owner(const mailbox *box)
 void
 mailbox_post(mailbox *box, mail *m)
 {
+    if (is_of_parent(box)) {
+        return; /* as when it is dead */
+    }
     atoll_lock_acquire(&box->lock);
     box_state state = box->state;
     /* The pointer may equal that of a later interpreter only if ours is dead. */
@@ -240,7 +259,9 @@ mailbox_kill(mailbox *box)
 void
 mailbox_fork_child(void)
 {
+    mail_forks++;
     if (main_box != NULL) {
+        main_box->forks = mail_forks;
         /* A lock that another thread held is held for ever, and what it did
          * may be half done; the views of the others are gone with them. */
         main_box->lock.word = 0;

@@ -158,6 +158,7 @@ def _call(callback: Callable[[Any], object], future: futures.Future[Any]) -> Non
         waiting.append((callback, future))
         return
     waiting = _calls.waiting = deque([(callback, future)])
+    stopped: BaseException | None = None
     try:
         while waiting:
             callback, future = waiting.popleft()
@@ -165,8 +166,12 @@ def _call(callback: Callable[[Any], object], future: futures.Future[Any]) -> Non
                 callback(future)
             except Exception:
                 LOGGER.exception("exception calling callback for %r", future)
+            except BaseException as exc:  # Ctrl-C; the others are to be called yet
+                stopped = exc
     finally:
         _calls.waiting = None
+    if stopped is not None:
+        raise stopped
 
 
 # The workers of the last Parallel that has ended. Others may run in other threads: each

@@ -210,6 +210,15 @@ _server: StatsServer | None = None
 _lock = threading.Lock()
 
 
+def _forked() -> None:
+    """In the child of a fork: a thread that is not there may hold it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def serve_stats() -> StatsServer:
     """Let ``atoll top`` of this user look at this process.
 

@@ -32,6 +32,7 @@ class Tracing:
         self._file = file
         self._began = time.time(), time.monotonic_ns()
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self.lost = 0
         self.written: int | None = None
 
@@ -45,6 +46,8 @@ class Tracing:
           room for.
         Raises OSError if the file cannot be written; what was logged is gone then.
         """
+        if self._pid != os.getpid():
+            return 0  # a forked child: the file is the parent's, which may hold the lock
         with self._lock:
             if self.written is None:
                 self.written = 0

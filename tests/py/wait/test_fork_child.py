@@ -384,3 +384,36 @@ in_child(call_back)
 call_back()
 """
     )
+
+
+def test_memory_of_the_parents_interpreters_is_let_go():
+    """Its owner is not there, so nobody is asked to take it back."""
+    run(
+        """
+got = []
+for interp in interps:
+    interp.prepare_main(out=queue)
+    interp.exec("for _ in range(20): out.put(memoryview(bytearray(100_000)))")
+assert queue.get() == "from the parent"
+got = [queue.get() for _ in range(60)]
+assert all(len(view) == 100_000 for view in got)
+
+def child():
+    import gc
+    for view in got[:30]:
+        view.release()
+    del got[:]
+    gc.collect()
+    everything()
+    sys.exit(0)
+
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    child()
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+del got[:]
+queue.put("from the parent")
+intact()
+"""
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -207,6 +208,22 @@ def test_a_forked_child_is_not_traced(file):
             os._exit(atoll._core._trace_stop()[1] != [])
         assert os.waitpid(pid, 0)[1] == 0
     assert tracing.written == 1
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_the_end_of_a_forked_child_leaves_the_file_alone(file):
+    """Also if a thread of the parent's is writing it at the fork."""
+    tracing = atoll.trace(file)
+    atoll.create_queue().put(1)
+    with tracing._lock:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            os._exit(tracing.stop())
+    assert tracing.stop() == 1
+    data = load(file)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert load(file) == data
 
 
 # --------------------------------------------------------------- command line, picture
