@@ -9,9 +9,9 @@ What does less well in an interpreter than in main, or in two than in one, and i
 cpython.toml, is tried once more by itself. If it is still so, the exit status is 1.
 
 Some of these tests write where they are, and to files whose names they find out. So each
-child has a folder of its own, and sees the Python and this project read-only where the
-system can do that. Wherever it runs, the library is looked at after each module, and a
-change ends the run.
+child has a folder of its own, and sees the Python and this project read-only if the
+system can do that. If not, the library is looked at after each module, and a change ends
+the run.
 """
 
 import argparse
@@ -203,7 +203,7 @@ class How:
     folder: str
     known: Known
     wrapper: list[str]
-    library: dict[str, tuple[int, int]]
+    library: dict[str, tuple[int, int]]  # empty if the wrapper protects it
 
 
 def run(how: How, module: str, place: str) -> Outcome:
@@ -231,7 +231,7 @@ def run(how: How, module: str, place: str) -> Outcome:
     finally:
         subprocess.run(["chmod", "-R", "u+rwx", scratch], capture_output=True)
         shutil.rmtree(scratch, ignore_errors=True)
-    if changed := how.library.items() ^ library().items():
+    if how.library and (changed := how.library.items() ^ library().items()):
         files = ", ".join(sorted({path for path, _ in changed}))
         print(f"error: {module}, {place}: a test has changed {files}", flush=True)
         os._exit(1)  # also what runs beside it, for it may use that
@@ -302,7 +302,7 @@ def main() -> int:
     wrapper = read_only(folder)
     if not wrapper:
         print("the tests can write to this Python's own files: these are looked at")
-    run_one = functools.partial(run, How(folder, known, wrapper, library()))
+    run_one = functools.partial(run, How(folder, known, wrapper, {} if wrapper else library()))
     work = [
         (module, place)
         for module in modules
