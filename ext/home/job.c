@@ -325,7 +325,8 @@ static PyObject *
 frame_code(core_state *state)
 {
     if (state->home->frame_code == NULL) {
-        PyObject *code = Py_CompileString("''.__call__()", "<call>", Py_eval_input);
+        /* Not the empty str, which 3.15 does not take from the constants. */
+        PyObject *code = Py_CompileString("'call'.__call__()", "<call>", Py_eval_input);
         PyObject *replace =
             code == NULL ? NULL : PyObject_GetAttrString(code, "replace");
         PyObject *call = PyCFunction_New(&call_from_frame_def, state->home->anchor);
