@@ -167,7 +167,7 @@ give_handle_back(home *h, bool dismiss)
     h->handles--;
     h->dismissed |= dismiss;
     bool closing = close_if_unused_locked(h);
-    int64_t id = h->id;
+    int64_t id = closing ? h->id : -1; /* only then is it known to have one */
     atoll_lock_release(&h->lock);
     if (closing) {
         /* It will end in its own time; its messages are orphans from now. */
@@ -283,6 +283,15 @@ home_is_exiting(home *h)
     return exiting;
 }
 
+home_employer *
+home_employer_of(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    home_employer *employer = h->employer;
+    atoll_lock_release(&h->lock);
+    return employer;
+}
+
 void
 home_is_hopeless(home *h)
 {
@@ -327,8 +336,9 @@ home_serve(home *h, core_state *state, PyThreadState *ts, job *j)
         if (j == NULL) {
             j = home_receive(h, ts);
         }
-        if (h->employer != NULL && h->nice != h->employer->nice) {
-            h->nice = h->employer->nice;
+        home_employer *employer = home_employer_of(h);
+        if (employer != NULL && h->nice != employer->nice) {
+            h->nice = employer->nice;
             atoll_thread_nice(h->nice);
         }
         outcome out;
@@ -360,9 +370,7 @@ home_serve(home *h, core_state *state, PyThreadState *ts, job *j)
 static void
 leave_employer(home *h)
 {
-    atoll_lock_acquire(&h->lock);
-    home_employer *employer = h->employer;
-    atoll_lock_release(&h->lock);
+    home_employer *employer = home_employer_of(h);
     if (employer != NULL) {
         employer->ops->ended(h);
     }
@@ -578,7 +586,8 @@ home_begin_life(home *h)
     if (!homes_add(h)) {
         return ATOLL_ERR_CLOSED;
     }
-    atoll_err err = atoll_thread_start(STACK_BYTES, home_main, h, &h->host.thread);
+    atoll_thread thread; /* it keeps it itself: at this moment it may have ended */
+    atoll_err err = atoll_thread_start(STACK_BYTES, home_main, h, &thread);
     if (err != ATOLL_OK) {
         homes_remove(h);
     }

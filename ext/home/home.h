@@ -301,6 +301,9 @@ void home_dismiss(home *h);
 /* Does the process end? */
 bool home_is_exiting(home *h);
 
+/* Look at who gives it its jobs: borrowed; NULL: nobody yet. */
+home_employer *home_employer_of(home *h);
+
 /* Note that it has been told to stop and has not. */
 void home_is_hopeless(home *h);
 

@@ -562,7 +562,8 @@ job_run(home *h, core_state *state, job *j, outcome *out)
     if (h->isolate != NULL) {
         threads_refresh(h->isolate);
     }
-    state->wait->party->watched = h->employer != NULL && h->employer->watched;
+    const home_employer *employer = home_employer_of(h);
+    state->wait->party->watched = employer != NULL && employer->watched;
     PyObject *result = job_run_code(h, state, j);
     int rc = result == NULL ? -1 : xfer_encode(state, result, &out->reply);
     compat_end_main();

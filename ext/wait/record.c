@@ -44,9 +44,11 @@ void
 waits_party_set_host(core_state *state, wait_host *host)
 {
     party *p = state->wait->party;
+    atoll_lock_acquire(&table_lock); /* waits_party_gone looks under this one */
     atoll_lock_acquire(&p->lock);
     p->host = host;
     atoll_lock_release(&p->lock);
+    atoll_lock_release(&table_lock);
 }
 
 /* Out of the table, which is locked; releases that lock. */

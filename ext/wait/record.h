@@ -85,7 +85,7 @@ typedef struct party {
     PyInterpreterState *interp; /* constant; valid until waits_party_end */
     int64_t id;
     bool is_main;
-    struct wait_host *host; /* guarded by lock; borrowed: whose thread serves it */
+    struct wait_host *host; /* written with both locks; borrowed: whose thread it has */
     wait_record *records;   /* guarded by lock */
     wait_hold *holds;       /* guarded by lock */
     uint64_t epoch;         /* guarded by lock: records that came or went */
