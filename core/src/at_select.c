@@ -102,6 +102,8 @@ try_case(atoll_case *c, bool again)
     case ATOLL_CASE_SEND:
         err = at_chan_try_send(c->of.chan, &c->msg);
         break;
+    case ATOLL_CASE_CLOSED:
+        return ATOLL_ERR_CLOSED;
     case ATOLL_CASE_TAKE:
         err = c->of.sync->kind == ATOLL_RLOCK ? ATOLL_ERR_INVALID
                                               : at_sync_try(c->of.sync, &c->msg);

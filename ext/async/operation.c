@@ -81,7 +81,8 @@ op_start(opobj *o, cqobj *cq, atoll_event *event)
         err = atoll_chan_join_start(o->end->chan, o->op, cq->cq);
         break;
     case OP_TAKE:
-        err = atoll_sync_take_start(o->lock->sync, sync_me(o->state), o->op, cq->cq);
+        err = atoll_sync_take_start(o->lock->sync, sync_me_as(o->state, o->task), o->op,
+                                    cq->cq);
         break;
     case OP_SELECT:
         err = atoll_select_start(o->selection->cases, o->selection->count,

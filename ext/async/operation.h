@@ -34,6 +34,7 @@ typedef struct opobj {
     PyObject *token;
     chanobj *end;                /* or NULL */
     syncobj *lock;               /* of OP_TAKE, or NULL */
+    uint64_t task;               /* which is to own it: see sync_me_as */
     struct selection *selection; /* owned, of OP_SELECT, until it is over */
     uint32_t index;              /* of its case, once it has ended */
     PyObject *keep;              /* what holds the event, or NULL */

@@ -96,24 +96,32 @@ cq_join(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(take_doc,
-"take($self, lock, token, /)\n--\n\n"
-"Start to acquire a Lock or a Semaphore, or to wait for an Event; as recv(). One that\n"
-"has ended, and is cancelled before its result() is taken, is undone.");
+"take($self, lock, token, task=0, /)\n--\n\n"
+"Start to acquire a Lock or a Semaphore, or to wait for an Event; as recv(). One\n"
+"that has ended, and is cancelled before its result() is taken, is undone. An RLock\n"
+"will be owned by the task with that number.");
 
 static PyObject *
 cq_take(PyObject *obj, PyObject *const *args, Py_ssize_t nargs)
 {
     cqobj *self = open_queue(obj);
-    if (self == NULL || !op_takes("take", nargs, 2)) {
+    if (self == NULL || (nargs != 3 && !op_takes("take", nargs, 2))) {
         return NULL;
     }
-    if (!sync_can_wait(self->state, Py_TYPE(args[0]))) {
+    unsigned long long task = nargs == 3 ? PyLong_AsUnsignedLongLong(args[2]) : 0;
+    if (task == (unsigned long long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    bool owned =
+        task != 0 && Py_IS_TYPE(args[0], self->state->sync->types[ATOLL_RLOCK]);
+    if (!owned && !sync_can_wait(self->state, Py_TYPE(args[0]))) {
         return PyErr_Format(PyExc_TypeError,
                             "expected a Lock, Semaphore or Event, not %T", args[0]);
     }
     opobj *o = op_new(self->state, OP_TAKE, NULL, args[1]);
     if (o != NULL) {
         o->lock = (syncobj *)Py_NewRef(args[0]);
+        o->task = owned ? task : 0;
     }
     return cq_started(o, self);
 }

@@ -32,17 +32,29 @@ name_case(uint32_t index)
     PyErr_SetRaisedException(exc);
 }
 
-/* An end that has been retired is no case; -1 with ChannelClosed. */
-static int
-check_end(PyObject *obj, uint32_t index)
+/* Case `i` is about an end that has been retired, and so has no say any more: it is as
+ * if its channel was closed, whatever others do there. */
+static void
+set_closed(selection *s, uint32_t i)
 {
-    chanobj *end = (chanobj *)obj;
-    if (!end->retired) {
-        return 0;
+    s->cases[i].kind = ATOLL_CASE_CLOSED;
+    s->cases[i].of.chan = ((chanobj *)s->ends[i])->chan;
+}
+
+/* Code that encoding has run may have retired the end of a case before. */
+static void
+find_retired(selection *s)
+{
+    for (uint32_t i = 0; i < s->count; i++) {
+        atoll_case_kind kind = s->cases[i].kind;
+        if ((kind == ATOLL_CASE_SEND || kind == ATOLL_CASE_RECV) &&
+            ((chanobj *)s->ends[i])->retired) {
+            if (kind == ATOLL_CASE_SEND) {
+                atoll_msg_drop(&s->cases[i].msg);
+            }
+            set_closed(s, i);
+        }
     }
-    channel_raise(end, ATOLL_ERR_CLOSED);
-    name_case(index);
-    return -1;
 }
 
 static int
@@ -81,16 +93,14 @@ set_case(selection *s, uint32_t i, PyObject *arg)
     }
     if (PyTuple_CheckExact(arg) && PyTuple_GET_SIZE(arg) == 2 &&
         is_channel(state, PyTuple_GET_ITEM(arg, 0), true)) {
-        if (check_end(PyTuple_GET_ITEM(arg, 0), i) < 0) {
-            return -1;
-        }
         s->ends[i] = Py_NewRef(PyTuple_GET_ITEM(arg, 0));
+        if (((chanobj *)s->ends[i])->retired) {
+            set_closed(s, i);
+            return 0;
+        }
         return set_send(state, c, s->ends[i], PyTuple_GET_ITEM(arg, 1));
     }
     if (is_channel(state, arg, false)) {
-        if (check_end(arg, i) < 0) {
-            return -1;
-        }
         c->kind = ATOLL_CASE_RECV;
         c->of.chan = ((chanobj *)arg)->chan;
     }
@@ -165,6 +175,7 @@ selection_new(core_state *state, PyObject *const *args, Py_ssize_t count, bool i
             return NULL;
         }
     }
+    find_retired(s);
     return s;
 }
 
@@ -412,7 +423,7 @@ PyDoc_STRVAR(select_doc,
 "Raises:\n"
 "  ChannelClosed, QueueShutDown, ...: as the call that the case stands for; `case`\n"
 "    of the exception is its index. A channel that is closed or poisoned is\n"
-"    ready; an end that has been retired raises at once.\n"
+"    ready, and so is an end that has been retired.\n"
 "  ChannelTimeout (a TimeoutError): not in time; nothing has happened.\n"
 "  NotShareableError: an object cannot cross; nothing has happened.\n"
 "Can be interrupted by a signal; then nothing has happened.");

@@ -152,6 +152,7 @@ chanend_poison(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
     }
     PyObject *interrupt = rc < 0 ? PyErr_GetRaisedException() : NULL;
     size_t dropped;
+    xfer_lend(&why, self->chan);
     PyThreadState *detached = detach_if_many(self);
     if (atoll_chan_poison(self->chan, &why, &dropped) != ATOLL_OK) {
         atoll_msg_drop(&why); /* somebody was faster; or in a forked child */

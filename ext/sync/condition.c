@@ -100,24 +100,23 @@ keep_exception(PyObject **kept)
     *kept = exc;
 }
 
-/* Lock it again, whatever happens: who waits in `with condition:` will release it.
- * So an interrupt is kept until it is locked, and from then on none is looked for; and
- * so is the news of an owner's death. Not if it is of the parent of this process. */
+/* Lock it again: who waits in `with condition:` will release it. So an interrupt is
+ * kept until it is locked, and so is the news of an owner's death. But a second
+ * interrupt is meant: then it goes without the lock, and the releases to come do
+ * nothing. Not if it is of the parent of this process. */
 static void
 lock_again(core_state *state, atoll_sync *mutex, uint64_t depth, PyObject **kept)
 {
-    static const atoll_wait for_ever = {.deadline = ATOLL_FOREVER};
+    bool interrupted = *kept != NULL;
     atoll_err err;
     do {
-        if (*kept != NULL) {
-            atoll_party me = sync_me(state);
-            Py_BEGIN_ALLOW_THREADS
-            err = atoll_sync_take(mutex, me, &for_ever);
-            Py_END_ALLOW_THREADS
-        }
-        else if (sync_take(state, mutex, ATOLL_FOREVER, &err) < 0) {
-            err = ATOLL_ERR_INTERRUPTED;
+        if (sync_take(state, mutex, ATOLL_FOREVER, &err) < 0) {
             keep_exception(kept);
+            if (interrupted && sync_owe(state, mutex, depth)) {
+                return;
+            }
+            interrupted = true;
+            err = ATOLL_ERR_INTERRUPTED;
             continue;
         }
         if (err == ATOLL_OK && depth > 1) {
@@ -130,7 +129,8 @@ lock_again(core_state *state, atoll_sync *mutex, uint64_t depth, PyObject **kept
     } while (err == ATOLL_ERR_INTERRUPTED || err == ATOLL_ERR_OWNER_DIED);
 }
 
-/* 1: notified; 0: not in time; -1 with an exception. The lock is held as before. */
+/* 1: notified; 0: not in time; -1 with an exception. The lock is held as before, but
+ * for two interrupts. */
 static int
 wait_until(syncobj *self, int64_t deadline)
 {
@@ -184,7 +184,9 @@ PyDoc_STRVAR(wait_doc,
 "  RuntimeError: the lock is not held.\n"
 "  LockOwnerDied: an interpreter ended that had the lock.\n"
 "Can be interrupted by a signal. Whatever it raises, the lock is held again: an\n"
-"exception waits for it.");
+"exception waits for it. A second interrupt does not: it is raised without the lock,\n"
+"with the first as its context, and this thread's releases of the lock do nothing\n"
+"until it has acquired it again: so `with` blocks can be left.");
 
 static PyObject *
 cond_wait(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)

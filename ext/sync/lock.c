@@ -91,6 +91,21 @@ PyDoc_STRVAR(acquire_async_doc,
 "await lock.acquire_async(): as acquire(), for a coroutine of asyncio or Trio. If\n"
 "it is free it does not yield. When it is cancelled, the lock is not held.");
 
+PyDoc_STRVAR(racquire_async_doc,
+"acquire_async($self, /)\n--\n\n"
+"await lock.acquire_async(): as acquire(), for a coroutine of asyncio or Trio; but\n"
+"the owner is the task, since the tasks of a loop share its thread. The task that has\n"
+"it may acquire it again, also with acquire() and `with` in functions that it calls,\n"
+"and releases it as often; no other task, and no code of the thread's outside of it, can.\n"
+"If the task ends without that it stays locked. When it is cancelled while it waits,\n"
+"the lock is not held.");
+
+static PyObject *
+rlock_acquire_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
+{
+    return aio_call(((syncobj *)obj)->state, "take_as_task", obj, NULL, 0, NULL);
+}
+
 /* ---------------------------------------------------------------- releasing */
 
 static PyObject *
@@ -109,10 +124,95 @@ lock_released(core_state *state, atoll_sync *mutex, atoll_err err)
     return sync_raise(state, mutex, err);
 }
 
+bool
+sync_owe(core_state *state, atoll_sync *mutex, uint64_t depth)
+{
+    sync_debt *debt = atoll_alloc(sizeof(*debt));
+    if (debt != NULL) {
+        *debt = (sync_debt){.next = state->sync->debts,
+                            .mutex = atoll_sync_ref(mutex),
+                            .thread = sync_me(state).thread,
+                            .depth = depth};
+        state->sync->debts = debt;
+    }
+    return debt != NULL;
+}
+
+static void
+debt_paid(sync_debt **link)
+{
+    sync_debt *debt = *link;
+    *link = debt->next;
+    atoll_sync_unref(debt->mutex);
+    atoll_free(debt);
+}
+
+void
+sync_forget_debts(core_state *state)
+{
+    while (state->sync->debts != NULL) {
+        debt_paid(&state->sync->debts);
+    }
+}
+
+/* Is this release one of those that are owed? */
+static bool
+is_owed(core_state *state, atoll_sync *mutex, atoll_party me)
+{
+    sync_debt **link = &state->sync->debts;
+    while (*link != NULL && ((*link)->mutex != mutex || (*link)->thread != me.thread)) {
+        link = &(*link)->next;
+    }
+    if (*link == NULL) {
+        return false;
+    }
+    atoll_mutex_state look;
+    atoll_mutex_look(mutex, &look);
+    if (look.held && look.owner.group == me.group && look.owner.thread == me.thread) {
+        return false; /* it has taken it again */
+    }
+    if (--(*link)->depth == 0) {
+        debt_paid(link);
+    }
+    return true;
+}
+
+bool
+sync_as_task(const core_state *state, atoll_sync *mutex, atoll_party *who)
+{
+    atoll_mutex_state look;
+    if (atoll_sync_kind_of(mutex) != ATOLL_RLOCK) {
+        return false;
+    }
+    atoll_mutex_look(mutex, &look);
+    if (!look.held || look.owner.group != state->interp_id ||
+        (look.owner.thread & SYNC_OF_TASK) == 0) {
+        return false;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *number = package_call(PACKAGE_AIO, "task_number", "()");
+    unsigned long long task = number == NULL ? 0 : PyLong_AsUnsignedLongLong(number);
+    Py_XDECREF(number);
+    PyErr_SetRaisedException(exc);
+    if ((task | SYNC_OF_TASK) != look.owner.thread) {
+        return false;
+    }
+    *who = look.owner;
+    return true;
+}
+
 PyObject *
 sync_lock_release(core_state *state, atoll_sync *mutex)
 {
-    return lock_released(state, mutex, atoll_mutex_release(mutex, sync_me(state)));
+    atoll_party me = sync_me(state);
+    if (state->sync->debts != NULL && is_owed(state, mutex, me)) {
+        Py_RETURN_NONE;
+    }
+    atoll_err err = atoll_mutex_release(mutex, me);
+    if (err == ATOLL_ERR_INVALID && sync_as_task(state, mutex, &me)) {
+        err = atoll_mutex_release(mutex, me);
+    }
+    return lock_released(state, mutex, err);
 }
 
 PyDoc_STRVAR(release_doc,
@@ -123,7 +223,8 @@ PyDoc_STRVAR(release_doc,
 PyDoc_STRVAR(rrelease_doc,
 "release($self, /)\n--\n\n"
 "Unlock it as often as it was locked, and whoever has waited longest has it. Raises\n"
-"RuntimeError in another thread than that which has locked it. Does not block.");
+"RuntimeError in another thread (or task, see acquire_async) than that which has\n"
+"locked it. Does not block.");
 
 static PyObject *
 lock_release(PyObject *obj, PyObject *Py_UNUSED(ignored))
@@ -158,7 +259,8 @@ sync_is_owned(const core_state *state, atoll_sync *mutex)
     atoll_mutex_look(mutex, &look);
     return look.held &&
            (atoll_sync_kind_of(mutex) == ATOLL_LOCK ||
-            (look.owner.group == me.group && look.owner.thread == me.thread));
+            (look.owner.group == me.group && look.owner.thread == me.thread) ||
+            sync_as_task(state, mutex, &me));
 }
 
 static PyObject *
@@ -277,6 +379,7 @@ static PyMethodDef lock_methods[] = {
 static PyMethodDef rlock_methods[] = {
     {"acquire", (PyCFunction)(void *)lock_acquire, METH_FASTCALL | METH_KEYWORDS,
      racquire_doc},
+    {"acquire_async", rlock_acquire_async, METH_NOARGS, racquire_async_doc},
     {"release", lock_release, METH_NOARGS, rrelease_doc},
     ENTER_EXIT,
     {"_is_owned", rlock_is_owned, METH_NOARGS, NULL},

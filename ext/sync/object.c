@@ -175,6 +175,8 @@ static const wire_kind sync_kind = {
     .open = sync_open_handle,
 };
 
+static const atoll_wait no_wait = {.deadline = ATOLL_NOW};
+
 static PyObject *
 core_find_sync(PyObject *module, PyObject *args)
 {
@@ -193,25 +195,30 @@ core_find_sync(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(take_now_doc,
-"_take_now(lock, /)\n--\n\n"
-"Take a lock or a permit, or see that an event is set, without waiting: a bool.");
+"_take_now(lock, task=0, /)\n--\n\n"
+"Take a lock or a permit, or see that an event is set, without waiting: a bool.\n"
+"`task` is the number of the task that is to own an RLock.");
 
 static PyObject *
-core_take_now(PyObject *module, PyObject *obj)
+core_take_now(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
-    atoll_err err;
+    PyObject *obj;
+    unsigned long long task = 0;
+    if (!PyArg_ParseTuple(args, "O|K:_take_now", &obj, &task)) {
+        return NULL;
+    }
     if (!sync_is(Py_TYPE(obj))) {
         return PyErr_Format(PyExc_TypeError, "expected a lock, not %T", obj);
     }
-    syncobj *self = (syncobj *)obj;
-    (void)sync_take(state, self->sync, ATOLL_NOW, &err);
-    return sync_answer(self->state, self->sync, err);
+    atoll_sync *sync = ((syncobj *)obj)->sync;
+    atoll_err err = atoll_sync_take(sync, sync_me_as(state, task), &no_wait);
+    return sync_answer(state, sync, err);
 }
 
 static PyMethodDef sync_functions[] = {
     {"_find_sync", core_find_sync, METH_VARARGS, NULL},
-    {"_take_now", core_take_now, METH_O, take_now_doc},
+    {"_take_now", core_take_now, METH_VARARGS, take_now_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -229,13 +236,14 @@ do_take(void *arg, const atoll_wait *wait)
     return atoll_sync_take(t->sync, t->who, wait);
 }
 
-static const atoll_wait no_wait = {.deadline = ATOLL_NOW};
-
 int
 sync_take(core_state *state, atoll_sync *sync, int64_t deadline, atoll_err *err)
 {
     taking t = {sync, sync_me(state)};
     *err = atoll_sync_take(sync, t.who, &no_wait);
+    if (*err == ATOLL_ERR_AGAIN && sync_as_task(state, sync, &t.who)) {
+        *err = atoll_sync_take(sync, t.who, &no_wait);
+    }
     if (*err != ATOLL_ERR_AGAIN || deadline == ATOLL_NOW) {
         return 0;
     }
@@ -380,7 +388,13 @@ sync_clear(core_state *state)
     }
 }
 
+static void
+sync_end(core_state *state)
+{
+    sync_forget_debts(state);
+}
+
 const core_room sync_room = {
     CORE_ROOM_DATA(sync), .start = sync_start, .begin = sync_begin,
-    .visit = sync_visit,  .clear = sync_clear,
+    .visit = sync_visit,  .clear = sync_clear, .end = sync_end,
 };

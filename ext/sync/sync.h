@@ -15,9 +15,18 @@
 
 enum { SYNC_TYPES = ATOLL_SYNC_KINDS + 1 }; /* the last: a bounded semaphore */
 
+/* A thread that has left the wait of a condition without its lock: the releases that
+ * the ends of its `with` blocks make are none. */
+typedef struct sync_debt {
+    struct sync_debt *next;
+    atoll_sync *mutex; /* counted */
+    uint64_t thread, depth;
+} sync_debt;
+
 /* What an interpreter has of the room. */
 typedef struct sync_data {
     PyTypeObject *types[SYNC_TYPES];
+    sync_debt *debts; /* owned; guarded by the GIL */
 } sync_data;
 
 extern const core_room sync_room;
@@ -81,6 +90,28 @@ PyObject *sync_lock_acquire(core_state *state, atoll_sync *mutex, PyObject *cons
 
 /* Release a lock; as release() of threading's. */
 PyObject *sync_lock_release(core_state *state, atoll_sync *mutex);
+
+/* The calling thread, which should have the lock `depth` times, has it not: its next
+ * releases of it, while it has it not, do nothing. False: no memory. */
+bool sync_owe(core_state *state, atoll_sync *mutex, uint64_t depth);
+
+/* At the end of an interpreter: give them up. */
+void sync_forget_debts(core_state *state);
+
+/* Is the lock one that a task (asyncio's or Trio's) has taken with acquire_async(), and
+ * the one that runs here? Then `*who` is it. Runs Python code; raises nothing. */
+bool sync_as_task(const core_state *state, atoll_sync *mutex, atoll_party *who);
+
+/* A bit of a party's thread: it is the number of a task. */
+#define SYNC_OF_TASK (UINT64_C(1) << 63)
+
+/* The task with this number of atoll._aio's, or (0) the thread that asks. */
+static inline atoll_party
+sync_me_as(const core_state *state, uint64_t task)
+{
+    return task == 0 ? sync_me(state)
+                     : (atoll_party){state->interp_id, task | SYNC_OF_TASK};
+}
 
 /* As detach_deadline, but what is below 0 is 0, as for threading. */
 int sync_deadline(PyObject *timeout, int64_t *deadline);

@@ -90,8 +90,9 @@ enum {
 };
 
 typedef struct handle {
-    void *ptr; /* counted */
+    void *ptr; /* counted, if not `lent` */
     xfer_handle_kind kind;
+    bool lent; /* see xfer_lend */
 } handle;
 
 /* The heap form: one allocation, and one for the handles if there are any. */

@@ -52,6 +52,7 @@ wire_clone_handle(const handle *from, handle *to)
 {
     const wire_kind *kind = kind_table[from->kind];
     *to = *from;
+    to->lent = false;
     if (kind->clone != NULL) {
         return kind->clone(from->ptr, &to->ptr);
     }

@@ -52,7 +52,9 @@ void
 wire_drop_handles(block *b)
 {
     for (size_t i = 0; i < b->nhandles; i++) {
-        xfer_handle_unref(b->handles[i].kind, b->handles[i].ptr);
+        if (!b->handles[i].lent) {
+            xfer_handle_unref(b->handles[i].kind, b->handles[i].ptr);
+        }
     }
     atoll_free(b->handles);
 }
@@ -97,6 +99,19 @@ xfer_clone(const atoll_msg *msg, atoll_msg *out)
     }
     out->u.heap.ptr = copy;
     return ATOLL_OK;
+}
+
+void
+xfer_lend(const atoll_msg *msg, const void *ptr)
+{
+    const block *b = msg->tag == TAG_BLOCK ? msg->u.heap.ptr : NULL;
+    for (size_t i = 0; b != NULL && i < b->nhandles; i++) {
+        handle *h = &b->handles[i];
+        if (h->ptr == ptr && h->kind <= HANDLE_RECV && !h->lent) {
+            h->lent = true;
+            xfer_handle_unref(h->kind, h->ptr);
+        }
+    }
 }
 
 bool

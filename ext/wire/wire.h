@@ -39,6 +39,11 @@ PyObject *xfer_decode_kept(core_state *state, atoll_msg *msg, bool *kept);
  * something in it that only one can have: what atoll.move() took. Any thread. */
 atoll_err xfer_clone(const atoll_msg *msg, atoll_msg *out);
 
+/* The message is going to be kept by the channel `ptr`, for as long as that is there:
+ * it does not count its handles of that one any more, or the two would keep each other.
+ * The clones do. The caller has a reference, and one of each end that it has. */
+void xfer_lend(const atoll_msg *msg, const void *ptr);
+
 /* Would xfer_clone not say CLOSED? */
 bool xfer_can_clone(const atoll_msg *msg);
 

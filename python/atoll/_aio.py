@@ -27,16 +27,19 @@ the coroutine's next await. What has been received goes back to its place.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from . import errors
 from ._core import (
     CompletionQueue,
     Operation,
     Queue,
+    RLock,
     _receive_now,
     _select_now,
     _send_now,
@@ -357,6 +360,39 @@ async def take_async(lock: Any) -> bool:
         here = hub()
         token = here.future()
         op = here.cq.take(lock, token)
+        await here.wait(op, token)
+        op.result()
+    return True
+
+
+_numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_count = itertools.count(1)
+
+
+def task_number() -> int:
+    """The number of the task that runs in this thread, by which it owns; 0: none does."""
+    task = None
+    trio = _trio_here()
+    asyncio = sys.modules.get("asyncio")
+    if trio is not None:
+        task = trio.current_task()
+    elif asyncio is not None:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return 0
+    return 0 if task is None else _numbers.setdefault(task, next(_count))
+
+
+async def take_as_task(lock: RLock) -> bool:
+    """RLock.acquire_async."""
+    here = hub()
+    number = task_number()
+    if not number:
+        raise RuntimeError("no task runs that could own it")
+    if not _take_now(lock, number):
+        token = here.future()
+        op = here.cq.take(lock, token, number)
         await here.wait(op, token)
         op.result()
     return True

@@ -192,8 +192,10 @@ class Pipeline:
         if capacity is not None and capacity < 0:
             raise ValueError("capacity must be 0 or more")
         items = _items(source)
-        self._early: dict[int, Any] | None = {} if ordered else None
-        self._next = 0
+        self._ordered = ordered
+        self._early: dict[int, Any] = {}  # by the number of its turn
+        self._item: tuple[int, Any] | None = None
+        self._next = self._paid = 0
         self._network = network = _Network(name)
         rooms = [2 * workers if capacity is None else capacity for _, workers in stages]
         rooms.append(rooms[-1])
@@ -218,15 +220,15 @@ class Pipeline:
         network = self._network
         if network.stopped:
             raise StopIteration
+        # An interrupt may come after any call. So what has been received is kept here
+        # until nothing is left to be called.
         early, number = self._early, self._next
         try:
-            if early is None:
-                value = self._results.recv()[1]
-            else:
-                while number not in early:
-                    n, value = self._results.recv()
-                    early[n] = value
-                value = early.pop(number)
+            while number not in early:
+                if self._item is None:
+                    self._item = self._results.recv()
+                early[self._item[0] if self._ordered else number] = self._item[1]
+                self._item = None
         except ChannelClosed:
             try:
                 for task in reversed(network.tasks):
@@ -238,8 +240,12 @@ class Pipeline:
             error = network.error or exc.reason or exc
             self.close()
             raise error from error.__cause__
-        self._next += 1
-        network.credit.release()
+        if self._paid <= number:
+            network.credit.release()
+            self._paid = number + 1
+        value = early[number]
+        del early[number]
+        self._next = number + 1
         return value
 
     # ------------------------------------------------------------------- ends

@@ -545,6 +545,7 @@ typedef enum atoll_case_kind {
     ATOLL_CASE_SEND,      /* send msg */
     ATOLL_CASE_EVENT,     /* the event is set */
     ATOLL_CASE_TAKE,      /* take a lock, a permit, or see a flag set: atoll/sync.h */
+    ATOLL_CASE_CLOSED,    /* as a channel that is closed: `chan`, whatever it is */
 } atoll_case_kind;
 
 /* Caller's storage. Set the kind, what it is about, and the message of a send;

@@ -372,3 +372,64 @@ def test_many_threads_many_channels():
     for thread in threads:
         thread.join(SLACK)
     assert sorted(n for mine in got for n in mine) == list(range(total))
+
+
+# ------------------------------------------------------------- ends that are retired
+
+
+def test_a_retired_end_is_ready_as_a_closed_one(queue):
+    """In its turn: it keeps no other case from being chosen."""
+    recv, send = atoll.create_channel(1)
+    gone, other_send = atoll.create_channel(1)
+    gone.retire()
+    other_send.retire()
+    queue.put(1)
+    assert atoll.select(queue, gone, priority=True) == (0, 1)
+    assert atoll.select((send, 5), (other_send, object()), priority=True) == (0, None)
+    chosen = collections.Counter()
+    for i in range(200):
+        queue.put(i)
+        try:
+            index, value = atoll.select(gone, None, queue)
+            assert (index, value) == (2, i)
+        except atoll.ChannelClosed as exc:
+            index = exc.case
+            assert queue.get_nowait() == i
+        chosen[index] += 1
+    assert set(chosen) == {0, 2}
+    for cases in (gone, None), (recv, gone), ((other_send, 1), None):
+        if recv in cases:
+            recv.recv()
+        with pytest.raises(atoll.ChannelClosed, match="retired") as caught:
+            atoll.select(*cases, timeout=5)
+        assert cases[caught.value.case] in (gone, (other_send, 1))
+    assert list(atoll.fan_in(gone, closed_with(3))) == [3]
+
+
+def closed_with(item):
+    recv, send = atoll.create_channel(1)
+    send.send(item)
+    send.close()
+    return recv
+
+
+class Retires:
+    """When it is sent."""
+
+    def __init__(self, end):
+        self.end = end
+
+    def __reduce__(self):
+        self.end.retire()
+        return int, ()
+
+
+def test_retired_while_the_cases_are_read(queue):
+    recv, send = atoll.create_channel(1)
+    full = atoll.create_queue(1)
+    full.put(0)
+    with pytest.raises(atoll.ChannelClosed, match="retired") as caught:
+        atoll.select((send, 1), (full, Retires(send)), priority=True)
+    assert caught.value.case == 0
+    with pytest.raises(atoll.ChannelClosed):
+        recv.recv()  # it was the last sender, and has sent nothing

@@ -344,3 +344,17 @@ def test_a_timeout_around_it_is_told_as_such(queue):
             assert type(caught.value) in (TimeoutError, atoll.ChannelTimeout)
 
     go(main)
+
+
+def test_a_retired_end(run, queue):  # noqa: F811
+    async def main():
+        recv, send = atoll.create_channel()
+        recv.retire()
+        queue.put(1)
+        assert await atoll.select_async(queue, recv, priority=True) == (0, 1)
+        with pytest.raises(atoll.ChannelClosed) as caught:
+            await atoll.select_async(queue, recv, timeout=5)
+        assert caught.value.case == 1
+        assert send.is_closed
+
+    run(main)

@@ -8,7 +8,7 @@ import time
 import atoll
 import flowing
 import pytest
-from support import SLACK, count_threads, open_interpreters, run_python, until
+from support import SLACK, check_python, count_threads, open_interpreters, run_python, until
 
 
 @pytest.fixture(autouse=True)
@@ -256,3 +256,42 @@ def test_poisoned_broadcast():
         with pytest.raises(atoll.ChannelPoisoned) as caught:
             recv.recv()
         assert isinstance(caught.value.reason, ValueError)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_interrupted_between_two_results(ordered):
+    """What a signal comes for is not lost, and its turn does not stay away for ever."""
+    out = check_python(f"""
+        import atoll, flowing, signal
+
+        class Stop(Exception):
+            pass
+
+        armed = False
+
+        def handler(number, frame):
+            if armed:
+                raise Stop
+
+        signal.signal(signal.SIGALRM, handler)
+        got, stops, over = [], 0, False
+        with atoll.pipeline(range(4000), flowing.double, ordered={ordered}) as results:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            while not over:
+                try:
+                    armed = True
+                    for result in results:
+                        got += [result]
+                    over = True
+                except Stop:
+                    stops += 1
+                armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        assert len(set(got)) == len(got)
+        if {ordered}:
+            assert got == sorted(got)
+        print(stops, 4000 - len(got))
+    """)
+    stops, lost = map(int, out.split())
+    assert stops > 5
+    assert lost <= 2 + stops // 20

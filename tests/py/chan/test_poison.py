@@ -8,6 +8,7 @@ import pickle
 import atoll
 import pytest
 import workers
+from atoll import _core
 from loops import run, tasks_waiting
 from support import parked
 
@@ -400,3 +401,24 @@ def test_poison_on_exit_in_coroutines():
             await task
 
     run(main)
+
+
+@pytest.mark.parametrize("what", ["send", "recv", "both", "nested"])
+def test_a_reason_that_refers_to_its_channel(what):
+    """It does not keep the channel, and arrives with its ends."""
+    recv, send = atoll.create_channel(2)
+    number = recv.id
+    load = {"send": send, "recv": recv, "both": (send, recv), "nested": [{"x": [recv]}]}
+    send.send(1)
+    send.poison(ValueError("no", load[what]))
+    with pytest.raises(atoll.ChannelPoisoned) as caught:
+        recv.recv()
+    text, got = caught.value.reason.args
+    assert text == "no"
+    assert got == load[what]
+    with atoll.create() as interp:
+        assert interp.call(workers.reason_of, recv) == "ValueError"
+    del caught, got, load, recv, send
+    gc.collect()
+    with pytest.raises(atoll.ChannelNotFoundError):
+        _core._find_recv(number, _core._process_token())

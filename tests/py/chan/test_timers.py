@@ -302,3 +302,12 @@ def test_none_after_the_end():
         import atoll
         """
     )
+
+
+def test_the_shortest_period():
+    """What is shorter counts as 10 microseconds: no more ticks than that come."""
+    ticks = atoll.ticker(1e-9)
+    times = [ticks.recv() for _ in range(300)]
+    ticks.close()
+    assert times == sorted(times)
+    assert times[-1] - times[0] > 299 * 10e-6 * 0.9

@@ -152,3 +152,11 @@ def deeper(level):
 def down(levels):
     """Through so many interpreters that start one another."""
     return 1 if levels == 1 else 1 + atoll.spawn(down, levels - 1).result()
+
+
+def reason_of(recv):
+    """The name of the type of what has poisoned the channel."""
+    try:
+        recv.recv()
+    except atoll.ChannelPoisoned as exc:
+        return type(exc.reason).__name__

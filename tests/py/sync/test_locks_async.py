@@ -211,3 +211,110 @@ def test_trio():
             event.set()
 
     trio.run(main)
+
+
+# --------------------------------------------------------- recursive locks, of tasks
+
+
+def test_rlock_is_the_tasks():
+    async def main():
+        lock, order = atoll.RLock(), []
+
+        def helper():
+            with lock:  # as a function that it calls would
+                assert lock._is_owned()
+                order.append("deeper")
+
+        async def hold():
+            assert await lock.acquire_async() is True
+            assert await lock.acquire_async() is True
+            order.append("held")
+            await asyncio.sleep(0.01)
+            helper()
+            assert lock._recursion_count() == 2
+            lock.release()
+            await asyncio.sleep(0.01)
+            order.append("last")
+            lock.release()
+
+        async def want():
+            await asyncio.sleep(0)
+            assert not lock.acquire(False)
+            assert not lock._is_owned()
+            with pytest.raises(RuntimeError):
+                lock.release()
+            await lock.acquire_async()
+            order.append("other")
+            lock.release()
+
+        await asyncio.gather(hold(), want())
+        assert order == ["held", "deeper", "last", "other"]
+        assert not lock.locked()
+
+    run(main)
+
+
+def test_rlock_between_tasks_threads_and_interpreters(interp):
+    async def main():
+        lock = atoll.RLock()
+        with lock:  # the thread has it, so that no task has
+            (task,) = await tasks_waiting(lock.acquire_async())
+            await asyncio.sleep(0.01)
+            assert not task.done()
+        await task
+        assert not interp.call(lock.acquire, False)
+        assert not Task(lock.acquire, False).result()
+        with pytest.raises(RuntimeError):
+            lock.release()  # the task that had it has ended, and it is nobody's else
+        again = atoll.RLock()
+        await again.acquire_async()
+        thread = parked(again.acquire)
+        again.release()
+        assert thread.result() is True
+
+    run(main)
+
+
+def test_rlock_cancelled_while_it_waits():
+    async def main():
+        lock = atoll.RLock()
+        for _ in range(200):
+            await lock.acquire_async()
+            tasks = await tasks_waiting(*(lock.acquire_async() for _ in range(3)))
+            lock.release()
+            for task in tasks[:2]:
+                task.cancel()
+            done = await asyncio.gather(*tasks[:2], return_exceptions=True)
+            assert all(isinstance(d, asyncio.CancelledError) for d in done), done
+            await tasks[2]
+            assert lock.locked()
+            lock = atoll.RLock()
+
+    run(main)
+
+
+def test_rlock_in_trio():
+    trio = pytest.importorskip("trio")
+
+    async def main():
+        lock, order = atoll.RLock(), []
+
+        async def use(name):
+            await lock.acquire_async()
+            with lock:
+                order.append(name)
+                await trio.sleep(0.01)
+                order.append(name)
+            lock.release()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use, 1)
+            nursery.start_soon(use, 2)
+        assert order in ([1, 1, 2, 2], [2, 2, 1, 1])
+
+    trio.run(main)
+
+
+def test_rlock_needs_a_task():
+    with pytest.raises(RuntimeError):
+        atoll.RLock().acquire_async().send(None)
