@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from ._core import Queue, RecvChannel, SendChannel, create_channel, select
+from ._core import Queue, RecvChannel, Semaphore, SendChannel, create_channel, select
 from ._ends import poison_on_exit
 from ._tasks.task import Task
 from .errors import (
@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, NoReturn, Self
 
     Stage = Callable[[Any], Any] | tuple[Callable[[Any], Any], int]
 
@@ -118,7 +118,8 @@ class _Network:
         self.error: BaseException | None = None  # of the source
         self.tasks: list[Task] = []
         self.ends: list[RecvChannel] = []
-        self.credit = threading.Semaphore(0)
+        # Not threading's, whose lock an interrupt may leave locked.
+        self.credit = Semaphore(0)
 
     def start_stage(
         self, recv: RecvChannel, function: Callable[[Any], Any], workers: int, room: int
@@ -220,22 +221,19 @@ class Pipeline:
         network = self._network
         if network.stopped:
             raise StopIteration
-        # An interrupt may come after any call. So what has been received is kept here
-        # until nothing is left to be called.
+        # An interrupt may come after any call, and would take the result of that with it.
+        # So what has come is received without one (as `for` does), and kept here until
+        # nothing is left to be called.
         early, number = self._early, self._next
         try:
             while number not in early:
                 if self._item is None:
-                    self._item = self._results.recv()
+                    for self._item in self._results:  # noqa: B020
+                        break
+                    else:
+                        self._finish()
                 early[self._item[0] if self._ordered else number] = self._item[1]
                 self._item = None
-        except ChannelClosed:
-            try:
-                for task in reversed(network.tasks):
-                    task.result()  # they have left, or failed
-            finally:
-                self.close()
-            raise StopIteration from None
         except ChannelPoisoned as exc:
             error = network.error or exc.reason or exc
             self.close()
@@ -247,6 +245,15 @@ class Pipeline:
         del early[number]
         self._next = number + 1
         return value
+
+    def _finish(self) -> NoReturn:
+        """All results have come."""
+        try:
+            for task in reversed(self._network.tasks):
+                task.result()  # they have left, or failed
+        finally:
+            self.close()
+        raise StopIteration
 
     # ------------------------------------------------------------------- ends
 

@@ -303,10 +303,10 @@ COUNT = 20_000
 
 
 def test_rendezvous_in_a_storm():
-    """Nothing comes twice, and all in order, whatever the moment of the signal.
+    """All comes once and in order, whatever the moment of the signal.
 
-    One that comes in the few instructions between the last look and the caller's next
-    takes the object with it: some are allowed for.
+    After a call that receives CPython looks for signals before its caller has the result;
+    `for` does not.
     """
     out = check_python(
         STORM
@@ -323,20 +323,16 @@ over = False
 while not over:
     try:
         armed = True
-        while True:
-            item = recv.recv()
+        for item in recv:
             got += item[1]
+        over = True
     except Stop:
         stops += 1
-    except atoll.ChannelClosed:
-        over = True
     armed = False
 signal.setitimer(signal.ITIMER_REAL, 0)
 feeder.result()
-assert got == sorted(set(got)), "twice, or not in order"
-print(stops, COUNT - len(got))
+assert got == list(range(COUNT))
+print(stops)
 """
     )
-    stops, lost = map(int, out.split())
-    assert stops > 20
-    assert lost <= 3 + stops // 20
+    assert int(out) > 20
