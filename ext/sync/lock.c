@@ -96,9 +96,9 @@ PyDoc_STRVAR(racquire_async_doc,
 "await lock.acquire_async(): as acquire(), for a coroutine of asyncio or Trio; but\n"
 "the owner is the task, since the tasks of a loop share its thread. The task that has\n"
 "it may acquire it again, also with acquire() and `with` in functions that it calls,\n"
-"and releases it as often; no other task, and no code of the thread's outside of it, can.\n"
-"If the task ends without that it stays locked. When it is cancelled while it waits,\n"
-"the lock is not held.");
+"and releases it as often; no other task can, and no code of the thread's outside of\n"
+"it. If the task ends without that it stays locked. When it is cancelled while it\n"
+"waits, the lock is not held.");
 
 static PyObject *
 rlock_acquire_async(PyObject *obj, PyObject *Py_UNUSED(ignored))
