@@ -1,7 +1,10 @@
 """Forks beside executors: the child's own end as they should, the parent's are let be."""
 
 import pytest
-from support import check_python
+from support import check_python, leaves_interpreters
+
+# The child has what the parent's interpreters have left in CPython's tables.
+pytestmark = leaves_interpreters
 
 # Forking with threads alive is what these tests do: no warning about it.
 OPTIONS = ("-W", "ignore::DeprecationWarning")

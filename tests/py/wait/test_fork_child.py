@@ -405,13 +405,8 @@ def child():
     del got[:]
     gc.collect()
     everything()
-    sys.exit(0)
 
-pid = os.fork()
-if pid == 0:
-    signal.alarm(20)
-    child()
-assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+in_child(child)
 del got[:]
 queue.put("from the parent")
 intact()
