@@ -85,7 +85,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
       thread_name_prefix (str): for people; the name of the interpreters if `name` is
         None.
       initializer: a callable that each worker calls first. If it raises, the pool
-        is broken.
+        is broken. It may be an `async def`; what it begins in the worker's event loop
+        goes on while later tasks run there.
       initargs (tuple): its arguments.
       preload (iterable of str): modules that each worker imports before its
         first task.

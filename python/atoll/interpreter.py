@@ -278,8 +278,11 @@ class Interpreter:
 
         Returns whether anything was running (bool). Does not wait: the code
         gets it at its next bytecode, or in a blocked call of atoll's at once;
-        a long call into C (time.sleep, say) ends first. An interrupt never
-        reaches code that starts later.
+        an event loop that sleeps is woken; a long call into C (time.sleep, say)
+        ends first. Where it would break more than the job, in an `__enter__` for
+        instance, it comes a moment later. An interrupt never reaches code that
+        starts later. Code there may have set a handler of SIGINT, which is called
+        instead.
         """
         return self._own().interrupt()
 
