@@ -457,7 +457,8 @@ void home_remove_loop(home *h, home_loop *loop);
 typedef enum interrupt_place {
     PLACE_FREE,      /* KeyboardInterrupt may come */
     PLACE_DELICATE,  /* it would break more than the task, here */
-    PLACE_THRESHOLD, /* so it would, and the next place is another */
+    PLACE_DOOR,      /* so it would if it raises something */
+    PLACE_THRESHOLD, /* likewise, and the next place is another */
     PLACE_LOOP,      /* in an event loop that waits: cancel its task */
 } interrupt_place;
 

@@ -32,7 +32,7 @@
 #define PATIENCE_NS INT64_C(100000000)
 /* and after so many looks (a hundred at each place where CPython looks), since time
  * alone would not do where cores are short; */
-#define PATIENCE_LOOKS 20000
+#define PATIENCE_LOOKS 50000
 /* or of its own free will asleep between looks; of one sleep, which may be a thread's
  * that has kept the GIL, no more counts than half of it; */
 #define PATIENCE_NAP (PATIENCE_NS / 2)
@@ -142,11 +142,14 @@ is_patient_locked(home *h)
     return all < PATIENCE_NS || (!stays && all < PATIENCE_END);
 }
 
+/* Is it to come later? asyncio.Runner's handler raises nothing, at first. */
 static bool
 is_put_off_locked(home *h, interrupt_place place)
 {
-    return place == PLACE_THRESHOLD ||
-           (place == PLACE_DELICATE && is_patient_locked(h));
+    bool delicate = place == PLACE_DELICATE || place == PLACE_DOOR;
+    bool patient = delicate && is_patient_locked(h);
+    return place == PLACE_THRESHOLD ? !h->gentle
+                                    : patient && !(h->gentle && place == PLACE_DOOR);
 }
 
 /* Another thread has our call. With the lock held. */
@@ -184,7 +187,7 @@ on_pending(void *arg)
         }
         due = false;
     }
-    else if (due && !h->gentle && is_put_off_locked(h, place)) {
+    else if (due && is_put_off_locked(h, place)) {
         queue_or_remind_locked(h);
         due = false;
     }
@@ -203,15 +206,22 @@ on_pending(void *arg)
 static void
 make_due_locked(home *h)
 {
-    if (!h->interrupt_due) {
-        h->patience.looks = 0;
-        h->passed_on = 0;
-        h->pause = 0;
-    }
+    h->passed_on = 0;
+    h->pause = 0;
     h->insist_at = 0;
     h->insists = false;
     h->interrupt_due = true;
     h->interrupted = true;
+}
+
+/* Let a new one be due. With the lock held. */
+static void
+make_new_locked(home *h)
+{
+    if (!h->interrupt_due) {
+        h->patience.looks = 0;
+    }
+    make_due_locked(h);
 }
 
 /* Let it be due again if the time has come to insist. With the lock held. */
@@ -226,7 +236,7 @@ insist_locked(home *h)
         remind_locked(h, left);
         return;
     }
-    make_due_locked(h);
+    make_due_locked(h); /* with what is left of the patience */
     h->insists = true;
     atoll_kick_set(&h->host.kick);
 }
@@ -298,7 +308,7 @@ home_interrupt(home *h, const job *j, bool unwanted)
         if (h->sigint != SIGINT_IGNORED) {
             /* If its code has not begun it is not yet `interruptible`, but it will
              * look. */
-            make_due_locked(h);
+            make_new_locked(h);
         }
     }
     if (runs && h->interrupt_due && h->interruptible) {
@@ -313,7 +323,7 @@ home_interrupt_again(home *h)
 {
     atoll_lock_acquire(&h->lock);
     if (h->interruptible) {
-        make_due_locked(h);
+        make_new_locked(h);
         announce_locked(h);
     }
     atoll_lock_release(&h->lock);

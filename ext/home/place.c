@@ -45,7 +45,7 @@ typedef enum owner {
     OWNER_OTHER,
     OWNER_ASYNCIO,
     OWNER_STEP,     /* asyncio's Handle._run, which calls other people's code */
-    OWNER_SELECTOR, /* the module selectors; uvloop, when a signal has woken it */
+    OWNER_SELECTOR, /* select() of selectors; uvloop, when a signal has woken it */
     OWNER_READER,   /* what a loop calls of ours when it has been woken */
     OWNER_BOOT,     /* atoll's, around a loop and a coroutine */
     OWNER_RUN,      /* _boot's coroutine, which awaits the task's */
@@ -60,7 +60,7 @@ static const struct {
     owner owner;
 } owners[] = {
     {"asyncio.events", "_run", OWNER_STEP},
-    {"selectors", NULL, OWNER_SELECTOR},
+    {"selectors", "select", OWNER_SELECTOR},
     {"uvloop._noop", NULL, OWNER_SELECTOR},
     {"atoll._aio", "__call__", OWNER_READER}, /* uvloop's waits have no frame */
     {"atoll._boot", "run", OWNER_RUN},
@@ -153,13 +153,16 @@ place_of(PyFrameObject *frame)
     if (is == OWNER_READER) {
         return PLACE_LOOP;
     }
+    if (is == OWNER_DOOR || is == OWNER_END) {
+        return PLACE_DOOR;
+    }
     if (is != OWNER_OTHER && is != OWNER_SELECTOR) {
         return PLACE_DELICATE;
     }
     switch (owner_of_callers(frame)) {
     case OWNER_DOOR:
     case OWNER_END:
-        return PLACE_DELICATE;
+        return PLACE_DOOR;
     case OWNER_ASYNCIO:
     case OWNER_BOOT:
         return is == OWNER_SELECTOR ? PLACE_LOOP : PLACE_DELICATE;

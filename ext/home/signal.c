@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,12 +36,40 @@ signal_get(const char *name)
 
 /* What a function of atoll._boot says of `arg`. */
 static bool
-signal_ask(const char *function, PyObject *arg)
+signal_ask(home *h, const char *function, PyObject *arg)
 {
     PyObject *result = package_call(PACKAGE_BOOT, function, "(O)", arg);
     bool is = result == Py_True;
-    PyErr_Clear();
+    PyObject *exc = PyErr_GetRaisedException();
+    if (exc != NULL && (const void *)exc == h->raised) {
+        home_interrupt_again(h); /* it came in there */
+    }
+    Py_XDECREF(exc);
     Py_XDECREF(result);
+    return is;
+}
+
+/* Is it the handler that asyncio.Runner sets, which cancels its task, and raises when
+ * it is called again? No Python code runs. */
+static bool
+is_runners(PyObject *handler)
+{
+    if (strcmp(Py_TYPE(handler)->tp_name, "functools.partial") != 0) {
+        return false;
+    }
+    PyObject *method = PyObject_GetAttrString(handler, "func");
+    PyObject *function =
+        method != NULL && PyMethod_Check(method) ? PyMethod_GET_FUNCTION(method) : NULL;
+    PyObject *module = function != NULL && PyFunction_Check(function)
+                           ? PyFunction_GetModule(function)
+                           : NULL;
+    bool is =
+        module != NULL && PyUnicode_Check(module) &&
+        PyUnicode_EqualToUTF8(module, "asyncio.runners") &&
+        PyUnicode_EqualToUTF8(((PyCodeObject *)PyFunction_GetCode(function))->co_name,
+                              "_on_sigint");
+    PyErr_Clear();
+    Py_XDECREF(method);
     return is;
 }
 
@@ -119,9 +148,9 @@ deliver_call(home *h, bool insists, bool gentle)
     if (handler == NULL) { /* the interpreter ends */
         return 0;
     }
-    if (!insists || signal_ask("is_deaf", Py_None)) {
+    if (!insists || signal_ask(h, "is_deaf", Py_None)) {
         rc = call_handler(Py_NewRef(handler), SIGINT);
-        if (rc == 0 && gentle && signal_ask("will_hear", handler)) {
+        if (rc == 0 && gentle && signal_ask(h, "will_hear", handler)) {
             home_insist(h);
         }
     }
@@ -259,7 +288,7 @@ static void
 set_action(home *h, PyObject *handler, PyObject *standard)
 {
     bool raises = handler == standard || is_number(handler, DEFAULT);
-    bool gentle = !raises && signal_ask("is_runners", handler);
+    bool gentle = !raises && is_runners(handler);
     atoll_lock_acquire(&h->lock);
     h->sigint = raises                       ? SIGINT_RAISES
                 : is_number(handler, IGNORE) ? SIGINT_IGNORED

@@ -283,14 +283,6 @@ def _hear() -> None:
     _heard = True
 
 
-def is_runners(handler: Any) -> bool:
-    """Is it the handler that asyncio.Runner sets for SIGINT? It cancels the Runner's
-    task, and raises when it is called again."""
-    asyncio = sys.modules.get("asyncio")
-    method = getattr(getattr(handler, "func", None), "__func__", None)
-    return asyncio is not None and method is getattr(asyncio.Runner, "_on_sigint", None)
-
-
 def will_hear(handler: Any) -> bool:
     """Have the event loop note that it goes on, after it has been told by the handler
     of asyncio.Runner."""
