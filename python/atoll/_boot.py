@@ -6,6 +6,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sized
     from typing import Any
 
 
@@ -343,10 +344,17 @@ def threads_in_the_way(others: int) -> str:
         f"{thread.name!r}{' (daemon)' if thread.daemon else ''}"
         for thread in _other_threads()
     ]
-    if (unknown := others - len(names)) > 0:
-        names.append(f"{unknown} that threading does not know")
-    kind = "thread" if others == 1 else "threads"
-    return f"{kind} {', '.join(names)}" if names else ""
+    unknown = max(0, others - len(names))
+    texts = []
+    if names:
+        texts.append(f"{_threads(names)} {', '.join(names)}")
+    if unknown:
+        texts.append(f"{unknown} {_threads(range(unknown))} that threading does not know")
+    return " and ".join(texts)
+
+
+def _threads(some: Sized) -> str:
+    return "thread" if len(some) == 1 else "threads"
 
 
 def _other_threads() -> list[Any]:
