@@ -256,7 +256,7 @@ worker_ended(home *h)
     bool remains = home_remains(h);
     if (remains != h->remains) {
         h->remains = remains;
-        p->remain += remains ? 1 : -1;
+        p->remain = remains ? p->remain + 1 : p->remain - 1;
     }
     /* What could not be made would most likely fail again, and so for ever: others
      * serve the queue, if there are any, and the next task tries again. */
