@@ -9,6 +9,9 @@
 /* And what does not end, once the user has pressed Ctrl-C for it. */
 #define HURRY_NS INT64_C(300000000)
 
+/* And how long main waits for an interpreter that it leaves to stand still. */
+#define CAPTURE_NS INT64_C(500000000)
+
 static atoll_err
 exit_wait_ended(void *arg, const atoll_wait *wait)
 {
@@ -46,6 +49,63 @@ exit_abandon(home *h, bool force)
         home_say_left(h);
     }
     return can;
+}
+
+/* One who holds the GIL of an interpreter that main has left, for the rest of the
+ * process. CPython takes apart now what all interpreters share: strings, types, the
+ * keys of threads. Code that ran on, an import say, would find them gone. */
+typedef struct captor {
+    PyInterpreterState *interp; /* stays: it is abandoned, and so not ended */
+    atoll_event held;
+    atoll_thread thread;
+    struct captor *next;
+} captor;
+
+/* Only the thread that ends the process touches the list. Nothing of it is freed, since
+ * they are there to the last. */
+static captor *captors;
+
+static void *
+captor_main(void *arg)
+{
+    captor *c = arg;
+    PyThreadState *ts = PyThreadState_New(c->interp);
+    if (ts != NULL) {
+        PyEval_RestoreThread(ts); /* or never comes back, if main was quicker */
+    }
+    atoll_event_set(&c->held);
+    atoll_thread_halt();
+}
+
+/* Have the code of `h`, which is abandoned, stand still. Does not wait. Without memory
+ * it goes on. */
+static void
+exit_capture(home *h)
+{
+    atoll_lock_acquire(&h->lock);
+    PyInterpreterState *interp = h->listed;
+    atoll_lock_release(&h->lock);
+    captor *c = interp == NULL ? NULL : atoll_alloc(sizeof(*c));
+    if (c == NULL) {
+        return;
+    }
+    *c = (captor){.interp = interp, .next = captors};
+    if (atoll_thread_start((size_t)1 << 20, captor_main, c, &c->thread) != ATOLL_OK) {
+        atoll_free(c);
+        return;
+    }
+    captors = c;
+}
+
+/* Wait, detached, until all of those stand still; what is in a long call of C code does
+ * so when that returns. */
+static void
+exit_await_captors(void)
+{
+    const atoll_wait wait = {.deadline = atoll_now() + CAPTURE_NS, .uncounted = true};
+    for (captor *c = captors; c != NULL; c = c->next) {
+        (void)atoll_event_wait(&c->held, &wait);
+    }
 }
 
 /* Has it had its time to obey already? */
@@ -99,7 +159,10 @@ exit_without(home *h, int64_t limit)
     Py_BEGIN_ALLOW_THREADS
     /* CPython makes one without looking at signals, but soon. */
     err = atoll_event_wait(&h->created, &creation);
-    if (!exit_abandon(h, false)) {
+    if (exit_abandon(h, false)) {
+        exit_capture(h);
+    }
+    else {
         err = atoll_event_wait(&h->gone, &end);
         if (err != ATOLL_OK) {
             /* Destructors that do not end. Ending it later would be fatal, but that
@@ -155,6 +218,7 @@ home_shutdown_all(core_state *state)
     if (rc == 0) {
         callers_wait(atoll_now() + (hurry ? HURRY_NS : EXIT_GRACE_NS));
     }
+    exit_await_captors();
     Py_END_ALLOW_THREADS
     atoll_free(homes);
     return rc;

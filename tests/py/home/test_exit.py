@@ -59,6 +59,17 @@ start('''while True:
     try:
         while True: pass
     except BaseException: pass''', 2)""",
+    "stubborn imports": """
+start('''import sys
+while True:
+    try:
+        while True:  # what it uses is shared with main, which is being taken apart
+            for name in ("json.decoder", "json", "string", "textwrap", "dataclasses"):
+                sys.modules.pop(name, None)
+                __import__(name)
+            try: object().nothing
+            except AttributeError as exc: str(exc)
+    except BaseException: pass''', 3)""",
     "stubborn get": """
 start('''q = atoll.create_queue()
 while True:
@@ -142,6 +153,7 @@ ABANDONED = (
     "sleeping",
     "in a lock",
     "stubborn loop",
+    "stubborn imports",
     "stubborn get",
     "raw thread asleep",
     "raw thread blocked in get",
