@@ -265,7 +265,11 @@ selection_result(selection *s, uint32_t index, atoll_err err)
         return NULL;
     }
     if (c->kind == ATOLL_CASE_RECV) {
+        bool orphaned = c->msg.orphaned;
         value = chanobj_open((chanobj *)s->ends[index], &c->msg);
+        if (value == NULL && orphaned) {
+            name_case(index); /* as what else an end raises */
+        }
     }
     else {
         value = Py_NewRef(c->kind == ATOLL_CASE_SEND ? Py_None : s->ends[index]);

@@ -85,6 +85,15 @@ def test_priority_keeps_the_order(queue):
         other.put(2)
 
 
+def test_an_item_of_a_closed_interpreter_says_its_case(queue, interp):
+    interp.prepare_main(queue=queue)
+    interp.exec("import atoll; queue.put(1, unbounditems=atoll.UNBOUND_ERROR)")
+    interp.close()
+    with pytest.raises(atoll.ItemInterpreterDestroyed) as caught:
+        atoll.select(atoll.create_queue(), queue)
+    assert caught.value.case == 1
+
+
 @pytest.mark.parametrize(
     "case", [1, "x", (1, 2), (), [1, 2], object, print], ids=lambda c: repr(c)[:12]
 )
