@@ -318,9 +318,10 @@ decode_reply(jobobj *self, bool *kept)
     return self->reply == NULL ? -1 : 0;
 }
 
-/* Its outcome, as an object or an exception; only one thread at a time. -1 with
- * KeyboardInterrupt: that is for the caller and not what the task has come to, and
- * the reply can be opened another time. */
+/* Its outcome, as an object or an exception; only one thread at a time. -1 with what
+ * has interrupted it, a KeyboardInterrupt or what a signal's handler has raised: that
+ * is for the caller and not what the task has come to, and the reply can be opened
+ * another time. */
 static int
 open_reply(jobobj *self)
 {
@@ -329,7 +330,7 @@ open_reply(jobobj *self)
     if (decode_reply(self, &kept) == 0) {
         value = raised ? jobobj_failure(self, self->reply) : Py_NewRef(self->reply);
     }
-    if (value == NULL && kept && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    if (value == NULL && kept) {
         return -1;
     }
     if (value == NULL) {

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 import time
@@ -246,6 +247,22 @@ class Interrupting:
 
     def __getstate__(self):
         return {"ready": self.ready, "times": Interrupting.times}
+
+
+class Signalled(Interrupting):
+    """A signal comes to whoever receives it for the first time."""
+
+    def __setstate__(self, state):
+        Interrupting.times += 1
+        if Interrupting.times == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        self.ready = state["ready"]
+
+
+def signalled():
+    result = Signalled()
+    result.ready = None
+    return result
 
 
 def interrupting(ready=None, *others):

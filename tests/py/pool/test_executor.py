@@ -5,6 +5,7 @@ import gc
 import operator
 import os
 import pickle
+import signal
 import threading
 import time
 import weakref
@@ -575,6 +576,49 @@ def test_ctrl_c_while_an_exception_is_described(pool, monkeypatch):
     with pytest.raises(ValueError, match="bad"):
         future.result(SLACK)
     assert len(calls) == 2
+
+
+@pytest.fixture
+def out_of_time():
+    """The handler of a signal raises it."""
+
+    class OutOfTime(Exception):
+        pass
+
+    def handler(signum, frame):
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield OutOfTime
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_a_handler_raises_while_the_result_arrives_is_not_the_result(
+    pool, interrupting, out_of_time
+):
+    future = pool.submit(tasks.signalled)
+    with pytest.raises(out_of_time):
+        future.result(SLACK)
+    assert type(future.result(SLACK)) is tasks.Signalled
+    assert future.exception(SLACK) is None
+
+
+def test_what_a_handler_raises_while_an_exception_is_described(pool, monkeypatch, out_of_time):
+    describe = atoll.errors.describe
+    calls = []
+
+    def signalled(value):
+        calls.append(value)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        return describe(value)
+
+    monkeypatch.setattr(future_module, "describe", signalled)
+    future = pool.submit(tasks.fail, "bad")
+    with pytest.raises(out_of_time):
+        future.exception(SLACK)
+    with pytest.raises(ValueError, match="bad"):
+        future.result(SLACK)
 
 
 def test_another_thread_that_waits_for_the_same_result_opens_it(pool, interrupting):
