@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 export PYTHON BUILD ROOM PYTEST_ARGS TEST_JOBS TEST_QUICK DEMO_ARGS BENCH_ARGS SOAK_SECONDS \
-SUITE_PART SUITE_ARGS
+SUITE_PART SUITE_ARGS PROGRAMS SEED MACHINE_ARGS
 
 help:
 	@echo 'make demo       parse the standard library on every core'
@@ -22,6 +22,8 @@ help:
 	@echo 'make test-quick what is quick of all tests, for after each edit'
 	@echo 'make test-all   all tests on every CPython that is there'
 	@echo 'make test-debug some rooms on a debug build: PYTHON=/path/to/it'
+	@echo 'make machine    programs made at random over all of atoll, against a model:'
+	@echo '                PROGRAMS=10000 of them, from SEED=1 on; see CONTRIBUTING.md'
 	@echo 'make test-py-memory   some of them with debug hooks, and under ASan'
 	@echo 'make fit        joblib with scikit-learn, and Dask, on interpreters'
 	@echo 'make stubtest   the types of the extension against what it has'
@@ -39,7 +41,7 @@ help:
 
 build demo test test-quick test-all test-debug test-c test-py test-conformance \
 test-py-memory bench check docs fit stubtest package-test extensions extensions-soak \
-numpy-suite pandas-suite scipy-suite cpython-suite:
+numpy-suite pandas-suite scipy-suite cpython-suite machine:
 	@tools/task $@
 
 test-asan:
@@ -58,4 +60,4 @@ clean:
 .PHONY: help build demo test test-quick test-all test-debug test-c test-asan test-tsan \
   test-aarch64 test-py test-conformance test-py-memory bench check docs clean fit \
   stubtest package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite \
-  cpython-suite
+  cpython-suite machine
