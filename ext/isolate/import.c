@@ -303,7 +303,9 @@ PyMethodDef isolate_functions[] = {
 /* ------------------------------------------------------------------ installing */
 
 /* Set `cls.<attribute>` to our function of that name, bound to instances if
- * `bind`; what was there goes to *before. */
+ * `bind`; what was there goes to *before. A class attribute that is asked of the class
+ * loses one wrapper, and importlib.abc takes exec_module from there into classes of its
+ * own: so there are two of them. */
 static int
 import_replace(core_state *state, PyObject *importlib, const char *cls_name,
                const char *attribute, const char *ours, bool bind, PyObject **before)
@@ -313,6 +315,9 @@ import_replace(core_state *state, PyObject *importlib, const char *cls_name,
     int rc = -1;
     if (function != NULL && bind) {
         Py_SETREF(function, PyInstanceMethod_New(function));
+        if (function != NULL) {
+            Py_SETREF(function, PyInstanceMethod_New(function));
+        }
     }
     if (cls != NULL && function != NULL) {
         *before = PyObject_GetAttrString(cls, attribute);

@@ -520,3 +520,38 @@ def test_fork_handlers_of_other_interpreters_do_not_run(pair):
     os.close(writer)
     with open(reader, "rb") as pipe:
         assert pipe.read() == b"1" * 40
+
+
+LOADERS = """
+import importlib.abc, importlib.machinery, importlib.util, sysconfig
+
+class Source(importlib.abc.InspectLoader):
+    def get_source(self, name):
+        return "attr = 42"
+    def is_package(self, name):
+        return False
+
+class Extension:
+    create_module = importlib.machinery.ExtensionFileLoader.create_module
+    exec_module = importlib.machinery.ExtensionFileLoader.exec_module
+    def __init__(self, name, path):
+        self.name, self.path = name, path
+
+def load(name, loader, **location):
+    spec = importlib.util.spec_from_loader(name, loader, **location)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+assert load("made", Source()).attr == 42
+path = importlib.util.find_spec("_asyncio").origin
+if path.endswith(".so"):  # not built into this Python
+    loaded = load("_asyncio", Extension("_asyncio", path), origin=path)
+    assert loaded.Future.__name__ == "Future"
+"""
+
+
+def test_loaders_that_borrow_methods():
+    """Classes that take exec_module and create_module from importlib's have methods."""
+    with atoll.create() as interp:
+        interp.exec(LOADERS)
