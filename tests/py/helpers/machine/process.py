@@ -121,6 +121,10 @@ class Process:
           place=4, line=6)  # fmt: skip
     def fork(self, how, work, place, line):
         """The child uses some things and ends; the parent goes on, and waits for it."""
+        if hasattr(sys, "gettotalrefcount"):
+            # An assertion of CPython's forbids to exit while the parent's interpreters
+            # are counted.
+            how = "_exit"
         gone = self.places[place % len(self.places)] if self.places else None
         old = self.lines[line % len(self.lines)] if self.lines else None
         faulthandler.cancel_dump_traceback_later()  # a child would wait for its thread

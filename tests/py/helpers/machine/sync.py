@@ -78,9 +78,10 @@ class Sync:
     def die_holding(self, venue, where, lock):
         """An interpreter ends that has it. The next taker is told."""
         mutex = self.mutex(lock)
-        place = self.new_place() if len(self.places) < 8 else None
-        if place is None:
-            return
+        permit = mutex.kind.endswith("Semaphore")
+        if len(self.places) >= 8 or (permit and (mutex.acts or mutex.holders)):
+            return  # a permit ends with its interpreter: others would wait for ever
+        place = self.new_place()
         self.places.remove(place)
         for act in mutex.holders:
             act.errors.add("LockOwnerDied")
@@ -89,12 +90,11 @@ class Sync:
              "acquire in an interpreter raised", error)  # fmt: skip
         mutex.died = True
         place.thing.close()
-        permit = mutex.kind.endswith("Semaphore")
         if got and not mutex.acts and not mutex.holders and not permit:
             _, error = attempt(mutex.lock.acquire, timeout=0)
             need(error == "LockOwnerDied", mutex.lock, "whose owner has died, gave", error)
         elif got and permit:
-            self.mutexes.remove(mutex)  # that permit has ended with its interpreter
+            self.mutexes.remove(mutex)
             self.spent.append(mutex)
 
     @rule(3, venue=VENUES, where=3, value=3, count=3, rounds=(3, 50))
