@@ -634,12 +634,13 @@ def test_another_thread_that_waits_for_the_same_result_opens_it(pool, interrupti
     assert tasks.Interrupting.times == 2
 
 
-def test_what_was_moved_can_arrive_only_once(pool, interrupting):
+def test_what_was_moved_arrives_after_an_interrupt(pool, interrupting):
     future = pool.submit(tasks.interrupting_with_memory)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            future.result(SLACK)
-    assert tasks.Interrupting.times == 1
+    with pytest.raises(KeyboardInterrupt):
+        future.result(SLACK)
+    _, memory = future.result(SLACK)
+    assert memory == bytes(10_000)
+    assert tasks.Interrupting.times == 2
 
 
 # -------------------------------------------------------- executors that are dropped
