@@ -481,3 +481,16 @@ close_run(home *h, core_state *state, outcome *out)
     out->status = JOB_RETURNED;
     return true;
 }
+
+void
+close_clear_main(void)
+{
+    PyObject *main = PyImport_AddModuleRef("__main__");
+    if (main == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    PyDict_Clear(PyModule_GetDict(main));
+    Py_DECREF(main);
+    PyGC_Collect();
+}

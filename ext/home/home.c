@@ -528,6 +528,9 @@ home_main(void *arg)
     atoll_event_set(&h->started);
 
     job *last = home_serve(h, state, ts, first);
+    if (mailbox_close(state->wait->mailbox) > 0) {
+        close_clear_main(); /* it may be in a queue that only this interpreter has */
+    }
     if (mailbox_close(state->wait->mailbox) > 0 || isolate_is_endless(state)) {
         home_linger(h, state, last);
         last = NULL;

@@ -360,6 +360,10 @@ int close_read_limit(void);
  * interpreter is to end now. */
 bool close_run(home *h, core_state *state, outcome *out);
 
+/* Let go of what the globals of __main__ refer to, and of what is garbage. In the
+ * home's thread, attached, after close_run. */
+void close_clear_main(void);
+
 /* -------------------------------------------------------- the table (home/table.c) */
 
 /* Find the home of interpreter `id`, with a reference and a handle, or NULL. With

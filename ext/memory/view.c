@@ -71,7 +71,8 @@ export_new(core_state *state, PyObject *view)
  * with suboffsets. */
 typedef struct viewobj {
     PyObject_HEAD
-    atoll_region *region; /* counted */
+    atoll_region *region; /* counted; NULL: the memory is of this interpreter */
+    Py_buffer own;        /* then: a view of what exports it */
     void *buf;
     Py_ssize_t len, itemsize;
     int ndim;
@@ -87,10 +88,12 @@ view_dealloc(PyObject *obj)
     viewobj *self = (viewobj *)obj;
     PyTypeObject *type = Py_TYPE(obj);
     atoll_region *region = self->region;
+    Py_buffer own = self->own;
     atoll_free(self->format);
     atoll_free(self->arrays);
     PyObject_Free(self);
     Py_DECREF(type);
+    PyBuffer_Release(&own);
     if (region != NULL) {
         atoll_region_unref(region); /* last: may run code of the owner's */
     }
@@ -203,7 +206,8 @@ enc_memoryview(encoder *e, PyObject *obj)
     }
     PyObject *of = PyMemoryView_GET_BUFFER(obj)->obj;
     atoll_region *region;
-    if (of != NULL && Py_IS_TYPE(of, state->memory->view_type)) {
+    if (of != NULL && Py_IS_TYPE(of, state->memory->view_type) &&
+        ((viewobj *)of)->region != NULL) {
         region = atoll_region_ref(((viewobj *)of)->region);
     }
     else if (of != NULL && Py_IS_TYPE(of, state->memory->buffer_type)) {
@@ -222,6 +226,20 @@ enc_memoryview(encoder *e, PyObject *obj)
     return rc;
 }
 
+/* Have the new view hold the memory. What is back where it came from is held as any
+ * memoryview holds it: an interpreter whose views count as lent would wait, at its end,
+ * for those that it has itself, which go with it. */
+static int
+view_hold(core_state *state, viewobj *self, atoll_region *region)
+{
+    const export *x = (const export *)region;
+    if (region->release != release_export || x->owner != state->wait->mailbox) {
+        self->region = atoll_region_ref(region);
+        return 0;
+    }
+    return PyObject_GetBuffer(x->buffer.obj, &self->own, PyBUF_FULL_RO);
+}
+
 static PyObject *
 dec_memoryview(decoder *d, int Py_UNUSED(tag))
 {
@@ -236,6 +254,7 @@ dec_memoryview(decoder *d, int Py_UNUSED(tag))
         return NULL;
     }
     self->region = NULL;
+    self->own = (Py_buffer){0};
     self->buf = g.buf;
     self->len = g.len;
     self->itemsize = g.itemsize;
@@ -248,10 +267,9 @@ dec_memoryview(decoder *d, int Py_UNUSED(tag))
     if (self->format == NULL || self->arrays == NULL) {
         PyErr_NoMemory();
     }
-    else {
+    else if (view_hold(d->state, self, h->ptr) == 0) {
         memcpy(self->format, format, g.format);
         memcpy(self->arrays, numbers, arrays);
-        self->region = atoll_region_ref(h->ptr);
         view = PyMemoryView_FromObject((PyObject *)self);
     }
     Py_DECREF(self);

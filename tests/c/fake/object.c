@@ -487,6 +487,14 @@ PySys_GetObject(const char *name)
     return Py_None; /* borrowed */
 }
 
+/* There is no __main__ here. */
+PyObject *
+PyImport_AddModuleRef(const char *name)
+{
+    (void)name;
+    return NULL;
+}
+
 PyObject *
 PyImport_ImportModule(const char *name)
 {

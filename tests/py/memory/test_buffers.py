@@ -293,6 +293,37 @@ def test_an_owner_may_be_closed_while_the_view_is_on_its_way(queue):
         assert interp.call(lenders.read, queue.get()) == b"x" * 5000
 
 
+@pytest.mark.parametrize(
+    "code", ["keep = q.get()", "x = [q.get()]; x.append(x); del x", "q.put(q.get())"]
+)
+def test_an_owner_that_has_a_view_of_its_own_memory_ends(code):
+    """It waits at its end for what others have, and not for what goes with it."""
+    with atoll.create() as interp:
+        id = interp.id
+        interp.exec("import atoll; q = atoll.create_queue()")
+        interp.exec("q.put(memoryview(bytearray(800)))")
+        interp.exec(code)
+    until(lambda: atoll._core._find_home(id, True) is None)
+
+
+def test_a_view_that_has_come_back_is_the_same_memory(queue):
+    owner = bytearray(b"abcdef")
+    queue.put(memoryview(owner)[1::2])
+    view = queue.get()
+    owner[1] = ord("x")
+    assert bytes(view) == b"xdf"
+    with pytest.raises(BufferError):
+        owner.append(0)
+    queue.put(view)
+    again = queue.get()
+    del view
+    again[0] = ord("y")
+    assert owner == b"aycdef"
+    again.release()
+    gc.collect()
+    owner.append(0)
+
+
 def test_closed_owners_leave_no_memory_behind():
     def round():
         queue = atoll.create_queue()
