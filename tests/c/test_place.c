@@ -258,6 +258,15 @@ join_chan(void *arg)
     return NULL;
 }
 
+static bool
+somebody_joins(atoll_chan *chan)
+{
+    atoll_lock_acquire(&chan->lock);
+    bool joins = chan->joinq.first != NULL;
+    atoll_lock_release(&chan->lock);
+    return joins;
+}
+
 static void
 test_done(void)
 {
@@ -280,7 +289,7 @@ test_done(void)
     CHECK(atoll_chan_unfinished(chan) == 1);
     CHECK(atoll_chan_join(chan, &try_once) == ATOLL_ERR_AGAIN);
     pthread_t thread = start(join_chan, chan);
-    UNTIL(chan->joinq.first != NULL);
+    UNTIL(somebody_joins(chan));
     /* What is put back has not been received; what is handed over has. */
     atoll_msg msg = number(1);
     CHECK(atoll_chan_unrecv(chan, &msg) == ATOLL_OK);
@@ -310,7 +319,7 @@ test_done(void)
     join(thread);
     CHECK(atoll_chan_unfinished(full) == 2);
     thread = start(join_chan, full);
-    UNTIL(full->joinq.first != NULL);
+    UNTIL(somebody_joins(full));
     CHECK(atoll_chan_done(full) == ATOLL_OK);
     CHECK(atoll_chan_close(full, true));
     join(thread);
@@ -351,7 +360,7 @@ test_done_without_a_ring(void)
     atoll_chan *queue = new_chan(2);
     CHECK(atoll_chan_send(queue, &msg, &try_once) == ATOLL_OK);
     pthread_t thread = start(join_chan, queue);
-    UNTIL(queue->joinq.first != NULL);
+    UNTIL(somebody_joins(queue));
     atoll_chan_orphan_all(77);
     join(thread);
     atoll_chan_unref(queue);

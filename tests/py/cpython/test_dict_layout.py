@@ -334,6 +334,8 @@ def test_a_dict_is_seen_while_it_is_rebuilt(trip, deed):
 
 def test_what_fails_in_the_middle_leaves_nothing_behind(trip):
     gone = []
+    with pytest.raises(ValueError, match="boom"):
+        trip(shapes.Explosive())  # the first that fails imports something
     for size in (1, 6, 60):
         for wrap in (
             lambda bad: bad,
