@@ -15,7 +15,7 @@ import atoll
 import frozenkinds
 import pytest
 from frozenkinds import Child, Colour, Mutable, Pair, Plain, Point, Slotted, Subclass, kinds
-from support import STRESS, check_python, until
+from support import NIGHTLY, STRESS, check_python, until
 
 MAPPING = types.MappingProxyType if sys.version_info < (3, 15) else frozendict  # noqa: F821
 
@@ -486,7 +486,7 @@ def made(value):
     return ("made", value)
 
 
-@pytest.mark.parametrize("seed", range(20 * STRESS))
+@pytest.mark.parametrize("seed", range(200 if NIGHTLY else 8 * STRESS))
 def test_what_is_being_frozen_is_changed(seed):
     """Whatever comes of it: no crash, and all of it is one of the two states."""
     chance = random.Random(seed)

@@ -14,6 +14,9 @@ import pytest
 #: Heavy loops run this many times as long; CI and soak runs raise it.
 STRESS = max(1, int(os.environ.get("ATOLL_STRESS", "1")))
 
+#: Everything that is random runs long.
+NIGHTLY = os.environ.get("ATOLL_NIGHTLY") == "1"
+
 #: What is "at once" on a machine that is busy with something else.
 SLACK = 10.0
 

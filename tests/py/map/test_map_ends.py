@@ -11,7 +11,7 @@ import time
 import mapping
 import pytest
 from mapping import cli, start
-from support import until
+from support import NIGHTLY, until
 from test_map import numbers, table
 
 
@@ -46,7 +46,7 @@ def killed_and_resumed(tmp_path, args, dice, data=None):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(120 if NIGHTLY else 12))  # of six kinds
 def test_killed_and_resumed(tmp_path, seed):
     dice = random.Random(seed)
     kind = seed % 3
