@@ -22,6 +22,7 @@ class Line:
         self.room = room  # None: as much as you like
         self.ends = set()  # what its users may get
         self.dropped = False  # poison, or an immediate shutdown
+        self.returned = False  # an item went back to its place, past which others were got
         self.acts = []
         self.count = 0  # items in it, while main alone uses it
         self.main_sent = []  # serials
@@ -235,6 +236,7 @@ class Lines:
         line, got = self.line(line), []
         items = islice(parties.receiver(line.source), limit)
         _, error = alarmed(delay, got.extend, items)
+        line.returned |= error == "Ticked"
         error = None if error == "Ticked" else error
         line.got += parties.serials(got)
         line.count -= len(got)
@@ -384,8 +386,8 @@ class Lines:
                      seen.get(serial))  # fmt: skip
                 need(serial in sure or serial in perhaps, "item", serial, "was not sent")
                 seen[serial] = who
-                if line is None or serial[0] != line.number:
-                    continue  # it came by a relay, or by one of several lines
+                if line is None or serial[0] != line.number or line.returned:
+                    continue  # it came by a relay, by one of several lines, or late
                 before = last.get(serial[1], -1)
                 need(before < serial[2], "item", serial, "came to", who, "after", before)
                 last[serial[1]] = serial[2]
