@@ -75,6 +75,7 @@ captor_main(void *arg)
     }
     atoll_event_set(&c->held);
     atoll_thread_halt();
+    return NULL;
 }
 
 /* Have the code of `h`, which is abandoned, stand still. Does not wait. Without memory
