@@ -107,10 +107,10 @@ bool sync_as_task(const core_state *state, atoll_sync *mutex, atoll_party *who);
 
 /* The task with this number of atoll._aio's, or (0) the thread that asks. */
 static inline atoll_party
-sync_me_as(const core_state *state, uint64_t task)
+sync_me_as(const core_state *state, uint64_t number)
 {
-    return task == 0 ? sync_me(state)
-                     : (atoll_party){state->interp_id, task | SYNC_OF_TASK};
+    return number == 0 ? sync_me(state)
+                       : (atoll_party){state->interp_id, number | SYNC_OF_TASK};
 }
 
 /* As detach_deadline, but what is below 0 is 0, as for threading. */
