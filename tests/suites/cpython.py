@@ -203,7 +203,7 @@ class How:
     folder: str
     known: Known
     wrapper: list[str]
-    library: dict[str, tuple[int, int]]  # empty if the wrapper protects it
+    exposed: dict[str, tuple[int, int]]  # the library, unless the wrapper protects it
 
 
 def run(how: How, module: str, place: str) -> Outcome:
@@ -231,7 +231,7 @@ def run(how: How, module: str, place: str) -> Outcome:
     finally:
         subprocess.run(["chmod", "-R", "u+rwx", scratch], capture_output=True)
         shutil.rmtree(scratch, ignore_errors=True)
-    if how.library and (changed := how.library.items() ^ library().items()):
+    if how.exposed and (changed := how.exposed.items() ^ library().items()):
         files = ", ".join(sorted({path for path, _ in changed}))
         print(f"error: {module}, {place}: a test has changed {files}", flush=True)
         os._exit(1)  # also what runs beside it, for it may use that

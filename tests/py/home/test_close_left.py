@@ -285,7 +285,7 @@ def test_two_interrupts_end_it():
         for process in programs:
             process.kill()
             process.wait()
-    assert took < 3  # one second each, on a machine that does nothing else
+    assert took < 2  # one second each, on a machine that does nothing else
 
 
 @leaves_interpreters

@@ -172,7 +172,7 @@ def test_a_spare_is_a_pools_before_anybody_sees_it():
     ):
         end = time.monotonic() + 1.5 * STRESS
         count = 0
-        while time.monotonic() < end:
+        while time.monotonic() < (end if count > 10 else end + 3 * SLACK):
             atoll.warm(4, wait=False)
             for future in [pool.submit(int) for _ in range(4)]:
                 try:
@@ -180,7 +180,7 @@ def test_a_spare_is_a_pools_before_anybody_sees_it():
                     count += 1
                 except (KeyboardInterrupt, atoll.InterpreterNotFoundError):
                     pass  # theirs
-        assert count > 0  # few, where all is slow and most are meddled with
+        assert count > 10
     atoll.warm(0)
 
 
