@@ -25,6 +25,16 @@ own_state(isolate *iso)
     return ts != NULL && PyThreadState_GetInterpreter(ts) == iso->interp ? ts : NULL;
 }
 
+/* Then CPython may be finalising, and to delete a thread state is fatal. */
+static bool
+is_abandoned(isolate *iso)
+{
+    atoll_lock_acquire(&iso->lock);
+    bool abandoned = iso->abandoned;
+    atoll_lock_release(&iso->lock);
+    return abandoned;
+}
+
 /* Enter `v`, unless the interpreter is being closed: then wait until that has
  * come to nothing, or for ever, as CPython lets late threads do. */
 static void
@@ -76,7 +86,10 @@ api_gilstate_ensure(isolate *iso)
         PyEval_RestoreThread(v->state);
         return PyGILState_UNLOCKED;
     }
-    if (own_state(iso) != NULL) {
+    PyThreadState *own = own_state(iso);
+    /* Not when it has been left at exit: its GIL is for nobody then, and the state may
+     * be the one that this thread's last visit has left. */
+    if (own != NULL && (PyThreadState_GetUnchecked() == own || !is_abandoned(iso))) {
         return PyGILState_Ensure(); /* right, for once */
     }
     v = atoll_alloc(sizeof(*v));
@@ -95,16 +108,6 @@ api_gilstate_ensure(isolate *iso)
     }
     PyEval_RestoreThread(v->state);
     return PyGILState_UNLOCKED;
-}
-
-/* Then CPython may be finalising, and to delete a thread state is fatal. */
-static bool
-is_abandoned(isolate *iso)
-{
-    atoll_lock_acquire(&iso->lock);
-    bool abandoned = iso->abandoned;
-    atoll_lock_release(&iso->lock);
-    return abandoned;
 }
 
 void

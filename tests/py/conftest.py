@@ -1,3 +1,4 @@
+import faulthandler
 import gc
 import signal
 from pathlib import Path
@@ -6,6 +7,7 @@ import atoll
 import packages
 import pytest
 import workers
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from support import SLACK, Task, open_interpreters, until
 
 # A shell's background job ignores Ctrl-C, and so would all that we start.
@@ -27,6 +29,23 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if f"{item.path.name}::{item.originalname}" in SLOW:
             item.add_marker("slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """End the process, with all stacks, when a test hangs on after its timeout.
+
+    The timeout raises in the main thread, and a `with` of the test may then wait for ever
+    for what hung. xdist names the test and goes on in another process. pytest has set the
+    clock, and stops it; it has only one time for all tests.
+    """
+    after = float(item.config.getini("faulthandler_timeout"))
+    if after > 0:
+        own = item.get_closest_marker("timeout")
+        usual = float(item.config.getini("timeout"))
+        after += max(0, own.args[0] - usual) if own else 0
+        stderr = item.config.stash[fault_handler_stderr_fd_key]
+        faulthandler.dump_traceback_later(after, exit=True, file=stderr)
 
 
 #: The ids of interpreters that a whole module of tests uses.

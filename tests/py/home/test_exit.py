@@ -148,6 +148,9 @@ keep[0].exec('import atexit; atexit.register(print, end="")')""",
     "stdout closed": "start('while True: pass'); sys.stdout.close(); os.close(1)",
 }
 
+# Its close may come to nothing before the exit begins: then it says so.
+DROPPED = "dropped, with a raw thread"
+
 # What runs there cannot be stopped, so the interpreter is there until the process is not.
 ABANDONED = (
     "sleeping",
@@ -157,7 +160,7 @@ ABANDONED = (
     "stubborn get",
     "raw thread asleep",
     "raw thread blocked in get",
-    "dropped, with a raw thread",
+    DROPPED,
 )
 
 
@@ -187,11 +190,13 @@ def test_exit(name):
         try:
             for process in running:
                 out, err = process.communicate(timeout=40)
+                if name == DROPPED and b"is left to itself" in err:
+                    err = b""
                 assert (process.returncode, out, err) == (0, b"", b"")
         finally:
             for process in running:
                 process.kill()
-                process.wait()
+                process.communicate()
         best = min(best, time.monotonic() - begin)
     # Alone each takes about 1 s at most: that is the grace for what is busy.
     assert best < 15
