@@ -8,6 +8,9 @@ import atoll
 import pytest
 from support import Parking, until
 
+# They measure.
+pytestmark = pytest.mark.alone
+
 COUNT = 1000
 
 
