@@ -126,6 +126,22 @@ class Dispatcher:
                 return
         self._start(self._call_all, "atoll-callbacks")
 
+    def take(self, future: Watched) -> None:
+        """Have its callbacks called, though it has been settled before."""
+        with self._lock:
+            self._due.append(future)
+            settled_by = self._settler
+            told, work = self._told, self._work if self._idle else None
+        if work is not None:
+            work.ring()
+        if settled_by is not None and told is not None:
+            told.ring()  # it looks whether they get on
+            return
+        try:
+            self._start(self._settle_all, "atoll-dispatcher")
+        except RuntimeError:
+            pass  # the next that is watched starts it
+
     def _start(
         self,
         serve: Callable[[threading.Event], None],

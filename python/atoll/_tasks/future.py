@@ -66,7 +66,9 @@ os.register_at_fork(after_in_child=_forked)
 class _Watch:
     """What a future has from the first look at its insides on."""
 
-    __slots__ = ("begun", "callbacks", "condition", "prompt", "settled", "waiters")
+    __slots__ = (
+        "begun", "callbacks", "cancelling", "condition", "prompt", "settled", "waiters",
+    )
 
     def __init__(self) -> None:
         self.condition = threading.Condition()
@@ -75,6 +77,7 @@ class _Watch:
         # time, or waits, or may come back here.
         self.callbacks: deque[Callback] = deque()
         self.prompt: list[Callback] = []
+        self.cancelling: list[object] = []  # calls of cancel(), which call them back
         self.begun = False  # what follows is true
         self.settled = False  # it is done, for those who look at it
 
@@ -104,16 +107,34 @@ class Future(_core.Job, _Base):
 
         Returns whether it is cancelled now (bool); False if it had ended.
         """
-        return self._cancelled_by(self._cancel(False))
+        return self._cancel_it(False)
 
     def _withdraw(self) -> bool:
         """cancel(), if it has not begun."""
-        return self._cancelled_by(self._cancel(True))
+        return self._cancel_it(True)
 
-    def _cancelled_by(self, mine: bool) -> bool:
-        if mine and _watch_key in self.__dict__ and self._settle():
-            while (callback := self._next_callback()) is not None:
-                self._call(callback, Exception)
+    def _cancel_it(self, queued_only: bool) -> bool:
+        watch: _Watch | None = self.__dict__.get(_watch_key)
+        if watch is None:
+            return self._cancel(queued_only) or self.cancelled()
+        mine, this = False, object()
+        try:
+            with watch.condition:
+                # What it calls back is called here, though the dispatcher may be quicker.
+                watch.cancelling.append(this)
+            mine = self._cancel(queued_only)
+            if mine:
+                self._settle()
+                while (callback := self._next_callback()) is not None:
+                    self._call(callback, Exception)
+        finally:
+            with watch.condition:
+                if this in watch.cancelling:  # no interrupt was before
+                    watch.cancelling.remove(this)
+                alone = not watch.cancelling
+                left = alone and watch.settled and bool(watch.callbacks)
+            if left:  # it has ended by itself, or one of them exits
+                dispatcher.take(self)
         return mine or self.cancelled()
 
     # ---------------------------------------------------------- being watched
@@ -169,7 +190,7 @@ class Future(_core.Job, _Base):
                 watch.condition.notify_all()
             prompt = watch.prompt.copy()
             watch.prompt.clear()
-            due = bool(watch.callbacks)
+            due = bool(watch.callbacks) and not watch.cancelling
         for fn in prompt:
             self._call(fn, Exception)
         return due

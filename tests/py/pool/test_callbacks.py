@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+from collections import deque
 
 import atoll
 import pytest
@@ -98,6 +99,36 @@ def test_what_cancel_calls_back_may_raise_and_the_rest_is_called(pool):
     until(lambda: called == [queued])
     for _ in for_both:
         go.put(None)
+
+
+def test_cancel_has_called_back_when_it_returns(pool):
+    """As in concurrent.futures; though the dispatcher may be the first to know."""
+    go = atoll.create_queue()
+    for _ in range(2):
+        pool.submit(tasks.wait_for, go)
+    called = []
+    for n in range(1, 301):
+        queued = pool.submit(tasks.square, 1)
+        queued.add_done_callback(lambda f: called.append(threading.get_ident()))
+        assert queued.cancel()
+        assert called == n * [threading.get_ident()]
+    go.put(None)
+    go.put(None)
+
+
+@pytest.mark.parametrize("how", ["after its end", "beside it"])
+def test_cancel_beside_the_end_of_a_task(pool, how):
+    """Whoever is first, each callback is called, once."""
+    called = deque()
+    for n in range(300):
+        future = pool.submit(tasks.square, n)
+        future.add_done_callback(called.append)
+        if how == "after its end":
+            future.result()
+        future.cancel()
+    until(lambda: len(called) == 300)
+    time.sleep(0.05)
+    assert len(called) == 300
 
 
 # ------------------------------------------------------- callbacks that block

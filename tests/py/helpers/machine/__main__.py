@@ -43,7 +43,11 @@ def main():
                 print(f"# seed {one.seed}\n{one.script()}")
         return 0
     begin, done, found = time.monotonic(), 0, 0
+    told = begin
     for batch in work:
+        if time.monotonic() - told > 60:
+            told = time.monotonic()
+            print(f"{done} of {options.programs} right, {found} failures", flush=True)
         if options.seconds and time.monotonic() - begin > options.seconds:
             break
         for _ in range(options.times):
