@@ -82,8 +82,9 @@ def alarmed(delay, function, *args):
             armed.clear()
             raise Ticked
 
+    timer = signal.setitimer(signal.ITIMER_REAL, 0)
+    # The last of that timer's signals are seen here, by their own handler.
     before = signal.signal(signal.SIGALRM, handler)
-    timer = signal.getitimer(signal.ITIMER_REAL)
     try:
         try:
             signal.setitimer(signal.ITIMER_REAL, delay)
@@ -125,6 +126,7 @@ class Act:
         self.log = None  # what a party has reported
         self.began = False
         self.errors = set()
+        self.beside = ()  # those who count what is inside a semaphore with it
         self.interrupted = False
         self.settled = False
 
@@ -139,8 +141,13 @@ class Act:
 
     def may(self):
         """What it may end with."""
-        place = self.place.errors if self.place else set()
-        return set().union(self.errors, place, *(line.may() for line in self.lines))
+        errors = self.own_errors().union(*(line.may() for line in self.lines))
+        if any("KeyboardInterrupt" in act.own_errors() for act in self.beside):
+            errors.add("AssertionError")  # one has been counted in, and not out
+        return errors
+
+    def own_errors(self):
+        return self.errors | (self.place.errors if self.place else set())
 
     def end(self, world):
         """Wait for its end, and look at how it has ended."""

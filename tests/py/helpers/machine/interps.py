@@ -270,6 +270,13 @@ class Interps:
             if threading.active_count() % 2:
                 attempt(place.thing.interrupt)
             _, error = attempt(place.thing.close, 20.0)
+            end = time.monotonic() + LIMIT
+            while error == "InterpreterError" and place.__dict__.get("daemons"):
+                # Threads that threading does not know, on their way out.
+                if time.monotonic() > end:
+                    break
+                time.sleep(0.01)
+                _, error = attempt(place.thing.close, 20.0)
             if error == "InterpreterNotFoundError":
                 need(not place.open, place.thing, "is gone, and nobody has closed it")
             else:

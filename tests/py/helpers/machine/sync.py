@@ -105,6 +105,8 @@ class Sync:
             self.act(venue if n else "thread", where, "permits", args)
             for n in range(count + 1)
         ]
+        for act in acts:
+            act.beside = acts
         self.semaphores.append((semaphore, inside, value + 1, acts))
 
     @rule(2, venue=("thread", "spawn"), parties=3, rounds=(1, 5), broken=(False, False, True))

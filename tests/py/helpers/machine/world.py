@@ -9,6 +9,7 @@ nothing is left.
 import faulthandler
 import gc
 import logging
+import operator
 import signal
 import sys
 import threading
@@ -66,9 +67,11 @@ def warm_up():
     logging.getLogger("asyncio").addFilter(is_news)
     atoll._tasks.task._EXIT_GRACE = 0.3
     atoll.warm(0)
+    go = atoll.create_queue()
     with atoll.InterpreterPoolExecutor(1) as pool:
-        future = pool.submit(abs, -1)
-        future.add_done_callback(id)
+        future = pool.submit(operator.methodcaller("get"), go)
+        future.add_done_callback(id)  # not done yet: so there is a thread for it
+        go.put(None)
         future.result()
     with atoll.ticker(0.001) as ticks:
         ticks.recv(5)
