@@ -129,9 +129,9 @@ job_await_announcement(job *j)
 {
     const atoll_wait wait = {.deadline = ATOLL_FOREVER};
     atoll_lock_acquire(&j->lock);
-    bool cancelled = j->status == JOB_CANCELLED;
+    bool settled = j->status != JOB_PENDING;
     atoll_lock_release(&j->lock);
-    while (cancelled && atoll_event_wait(&j->done, &wait) != ATOLL_OK) {
+    while (settled && atoll_event_wait(&j->done, &wait) != ATOLL_OK) {
     }
 }
 

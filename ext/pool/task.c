@@ -475,7 +475,7 @@ jobobj_cancel(PyObject *obj, PyObject *queued)
     Py_BEGIN_ALLOW_THREADS
     mine = only ? pool_cancel_queued(t) : pool_cancel(t, JOB_CANCELLED);
     if (!mine) {
-        job_await_announcement(&t->job); /* so that cancelled() says true */
+        job_await_announcement(&t->job); /* so that done() says true */
     }
     Py_END_ALLOW_THREADS
     task_unref(t);

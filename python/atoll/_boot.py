@@ -135,8 +135,15 @@ def make_loop(_: object) -> None:
     """Make the event loop, if there is none; called where no interrupt comes, which
     would leave half a loop and, in socketpair(), open descriptors."""
     global _runner
-    import asyncio
-
+    try:
+        import asyncio
+    except Exception:
+        # An interrupt has hit a task's own import of it, and left submodules that a new
+        # package does not find in itself.
+        for name in list(sys.modules):
+            if name.split(".")[0] in ("asyncio", "_asyncio"):
+                del sys.modules[name]
+        import asyncio
 
     # An interrupt that would wait no longer may have left them half begun or ended.
     asyncio._set_running_loop(None)
@@ -370,11 +377,16 @@ def _other_threads() -> list[Any]:
 
 
 def _join_within(threads: list[Any], seconds: float) -> None:
-    from time import monotonic
+    from time import monotonic, sleep
 
     end = monotonic() + seconds
     for thread in threads:
-        thread.join(max(0, end - monotonic()))
+        while monotonic() < end:
+            try:
+                thread.join(max(0, end - monotonic()))
+                break
+            except RuntimeError:
+                sleep(0.001)  # its start was interrupted: it is about to begin
 
 
 def run_exit_handlers(_: object) -> None:

@@ -10,6 +10,7 @@ import pytest
 from atoll import _core
 from support import (
     SLACK,
+    check_python,
     leaves_interpreters,
     python_args,
     python_env,
@@ -314,3 +315,18 @@ def test_bad_limits_are_told():
     done = run_python("import atoll", env=python_env(ATOLL_CLOSE_LIMIT="soon"))
     assert done.returncode == 0
     assert "ATOLL_CLOSE_LIMIT" in done.stderr and "'soon'" in done.stderr
+
+
+def test_a_daemon_thread_whose_start_was_interrupted():
+    """It is among the threads, and cannot be joined yet."""
+    check_python(
+        """
+        import atoll
+        with atoll.create() as interp:
+            interp.exec('''if 1:
+                import threading, time
+                begins = threading.Thread(target=int, daemon=True)
+                threading._limbo[begins] = begins
+                threading.Thread(target=time.sleep, args=(0.2,), daemon=True).start()''')
+        """
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -248,6 +249,27 @@ def test_awaiting_what_somebody_else_cancels(pool):
             await future
 
     asyncio.run(main())
+
+
+def import_half_of_asyncio():
+    """As an interrupt in the middle leaves it: the submodules stay, the package goes."""
+    import asyncio
+
+    del asyncio, sys.modules["asyncio"]
+    try:
+        pass
+    except NameError:
+        return True
+
+
+def test_an_import_of_asyncio_that_was_interrupted():
+    async def number():
+        return 7
+
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        assert pool.submit(import_half_of_asyncio).result()
+        assert pool.submit(number).result() == 7
+        assert pool.submit(number).result() == 7
 
 
 def test_many_awaiters_of_one_future(pool):

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from concurrent import futures
 
@@ -69,6 +70,12 @@ def attempt(function, *args, **kwargs):
         return None, name_of(exc)
 
 
+#: Parties that import asyncio themselves. An interrupt in the middle of that leaves a
+#: package that does not find its submodules, as CPython's own Ctrl-C does.
+IMPORTERS = {"own_time", "await_items"}
+HALF_IMPORTED = {"NameError", "AttributeError", "ImportError"}
+
+
 class Ticked(Exception):
     """What the handler of a signal raises."""
 
@@ -108,6 +115,7 @@ class Place:
         self.acts = []
         self.errors = set()  # what its acts may end with besides their own errors
         self.open = True  # False: closed, or perhaps
+        self.disturbed = False  # something in it has been interrupted
 
     def busy(self):
         return any(not act.over() for act in self.acts)
@@ -123,6 +131,7 @@ class Act:
         self.lines = lines
         self.place = None
         self.thread = self.future = self.error = None
+        self.raised = None
         self.log = None  # what a party has reported
         self.began = False
         self.errors = set()
@@ -144,6 +153,8 @@ class Act:
         errors = self.own_errors().union(*(line.may() for line in self.lines))
         if any("KeyboardInterrupt" in act.own_errors() for act in self.beside):
             errors.add("AssertionError")  # one has been counted in, and not out
+        if self.name in IMPORTERS and self.place and self.place.disturbed:
+            errors |= HALF_IMPORTED
         return errors
 
     def own_errors(self):
@@ -166,11 +177,12 @@ class Act:
             if self.future.cancelled():
                 error = "CancelledError"
             else:
-                error = name_of(self.future.exception(LIMIT))
+                self.raised = self.future.exception(LIMIT)
+                error = name_of(self.raised)
         self.settled = True
         self.error = error
         need(error is None or error in self.may(), self, "ended with", error, "not one of",
-             sorted(self.may()))  # fmt: skip
+             sorted(self.may()), *traceback.format_exception(self.raised))  # fmt: skip
 
 
 class Base:

@@ -75,6 +75,8 @@ class Interps:
         for act in acts:
             if not act.settled:
                 act.interrupted = True
+                if act.place:
+                    act.place.disturbed = True
                 act.errors |= {"KeyboardInterrupt", *errors} | DISTURBED.get(act.name, set())
 
     @rule(4, place=4, what=("adds", "raises", "prints", "syntax", "closure", "exits"))
