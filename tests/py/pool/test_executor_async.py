@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import gc
+import importlib
 import sys
 import threading
 import time
@@ -253,11 +254,10 @@ def test_awaiting_what_somebody_else_cancels(pool):
 
 def import_half_of_asyncio():
     """As an interrupt in the middle leaves it: the submodules stay, the package goes."""
-    import asyncio
-
-    del asyncio, sys.modules["asyncio"]
+    importlib.import_module("asyncio")
+    del sys.modules["asyncio"]
     try:
-        pass
+        importlib.import_module("asyncio")
     except NameError:
         return True
 
