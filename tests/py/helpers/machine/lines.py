@@ -253,6 +253,7 @@ class Lines:
         may = set().union(*(one.may() for one in lines))
         need(errors <= may, "coroutines raised", errors - may)
         for one, many in zip(lines, got, strict=True):
+            one.returned = True
             one.each += map(parties.serials, many)
             one.count -= sum(map(len, many))
 
@@ -284,6 +285,7 @@ class Lines:
 
         asyncio.run(main())
         need(errors <= line.may() | other.may(), "select_async raised", errors)
+        line.returned = True
         line.each += [[serial] for serial in parties.serials(got)]
         other.main_sent += sent
         line.count -= len(got)
@@ -362,6 +364,9 @@ class Lines:
             got.append(("main", line, line.got))
             got += [("main", line, serials) for serials in line.each]
         for act in acts:
+            if act.interrupted or act.name == "await_items":  # which cancels
+                for line in getattr(act, "receives", ()):
+                    line.returned = True
             if act.name == "relay" and (act.began or act.log):
                 slack += act.log is None or act.log.get("error") is not None
             for line in getattr(act, "receives", ()):
