@@ -274,7 +274,7 @@ with atoll.create() as interp:
             pass
         else:
             raise AssertionError
-        until(lambda: queue.qsize() == 2)
+        until(lambda: queue.qsize() == 2 and not task.is_alive())
     gate.put("open")
     interp.exec("got = queue.get()")
     interp.exec("assert got.x == 7")

@@ -295,9 +295,10 @@ def test_keys_of_thread_local_storage_come_back(place):
 import sys
 sys.path.insert(0, {place!r})
 import atoll
-for _ in range(1100):
+for _ in range(550):
     with atoll.create() as interp:
-        interp.exec("import probe; assert probe.use_key() == 0")
+        interp.exec("import probe, pkg.multi as multi")
+        interp.exec("assert probe.use_key() == multi.use_key() == 0")
 """, timeout=120)
 
 

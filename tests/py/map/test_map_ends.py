@@ -46,7 +46,7 @@ def killed_and_resumed(tmp_path, args, dice, data=None):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", range(120 if NIGHTLY else 12))  # of six kinds
+@pytest.mark.parametrize("seed", range(120 if NIGHTLY else 6))  # of six kinds
 def test_killed_and_resumed(tmp_path, seed):
     dice = random.Random(seed)
     kind = seed % 3
