@@ -118,6 +118,9 @@ job_mourn(core_state *state, job *j)
     Py_XDECREF(value);
 }
 
+/* How long an outcome may be settled and not announced; at exit it may be for good. */
+#define ANNOUNCED_NS INT64_C(1000000000)
+
 void
 job_announce(job *j)
 {
@@ -127,12 +130,19 @@ job_announce(job *j)
 void
 job_await_announcement(job *j)
 {
-    const atoll_wait wait = {.deadline = ATOLL_FOREVER};
     atoll_lock_acquire(&j->lock);
-    bool settled = j->status != JOB_PENDING;
+    job_status status = j->status;
     atoll_lock_release(&j->lock);
-    while (settled && atoll_event_wait(&j->done, &wait) != ATOLL_OK) {
+    if (status == JOB_PENDING) {
+        return;
     }
+    const atoll_wait wait = {.deadline = status == JOB_CANCELLED
+                                             ? ATOLL_FOREVER
+                                             : atoll_now() + ANNOUNCED_NS};
+    atoll_err err;
+    do {
+        err = atoll_event_wait(&j->done, &wait);
+    } while (err != ATOLL_OK && err != ATOLL_ERR_TIMEOUT);
 }
 
 /* Call a function of atoll._boot: a new reference, NULL with an exception. */

@@ -78,7 +78,8 @@ void job_mourn(core_state *state, job *j);
 /* Announce it: wake who waits for its outcome. Any thread. */
 void job_announce(job *j);
 
-/* Wait, if its outcome is settled, for the moment until that is announced. Without a
+/* Wait, if its outcome is settled, for the moment until that is announced: at most a
+ * second unless it was cancelled, since one that is muted never is. Without a
  * GIL, since whoever is about to announce it may want one. */
 void job_await_announcement(job *j);
 

@@ -139,7 +139,7 @@ class Dispatcher:
             return
         try:
             self._start(self._settle_all, "atoll-dispatcher")
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             pass  # the next that is watched starts it
 
     def _start(
