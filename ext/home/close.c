@@ -206,6 +206,9 @@ close_begin(home *h, bool patient, job *fresh, job **out)
     if (h->state == HOME_RUNNING && !patient) {
         return ATOLL_ERR_AGAIN;
     }
+    if (h->left && !patient) {
+        return ATOLL_ERR_TIMEOUT; /* its threads may be there for ever */
+    }
     *out = close_pending(h);
     if (*out == NULL) {
         if (h->state == HOME_IDLE) {

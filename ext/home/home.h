@@ -315,7 +315,8 @@ void home_forsake(home *h);
 /* Begin to wait for its close: begins it, or joins one that is under way; if a job
  * runs, it is begun when that is over, before any other, provided `patient`. OK: the
  * caller gets the job to wait for, with a reference, and calls home_close_over
- * afterwards. AGAIN: a job runs. CLOSED: it is gone. NOMEM. */
+ * afterwards. AGAIN: a job runs. TIMEOUT: it has been left to itself, and the caller is
+ * not `patient`. CLOSED: it is gone. NOMEM. */
 atoll_err home_close(home *h, bool patient, job **out);
 
 /* End that wait. A close that has not begun, and that nobody waits for any more, is not

@@ -367,29 +367,38 @@ raise_busy(core_state *state, const home *h, const char *how)
     return NULL;
 }
 
-/* The close was not over at the deadline, though it has `begun`: say what is in the
- * way. */
+/* Raise InterpreterError with a text that has the id and what is in the way. */
+static PyObject *
+raise_in_way(homeobj *self, const char *format)
+{
+    char *way = home_in_way(self->home);
+    PyObject *id = way == NULL ? PyErr_NoMemory() : PyLong_FromLongLong(self->home->id);
+    if (id != NULL) {
+        raise_error(self->state, "InterpreterError", format, id, way);
+        Py_DECREF(id);
+    }
+    atoll_free(way);
+    return NULL;
+}
+
+/* The close was not over at the deadline, though it has `begun`. */
 static PyObject *
 raise_late_close(homeobj *self, bool begun)
 {
     if (!begun) {
         return raise_busy(self->state, self->home, "was still running at the timeout");
     }
-    char *way = home_in_way(self->home);
-    if (way == NULL) {
-        return PyErr_NoMemory();
-    }
-    PyObject *id = PyLong_FromLongLong(self->home->id);
-    if (id != NULL) {
-        raise_error(
-            self->state, "InterpreterError",
-            "interpreter %S is closing but had not ended at the timeout, because "
-            "of %s; close() again to wait longer",
-            id, way);
-        Py_DECREF(id);
-    }
-    atoll_free(way);
-    return NULL;
+    return raise_in_way(self,
+                        "interpreter %S is closing but had not ended at the timeout, "
+                        "because of %s; close() again to wait longer");
+}
+
+static PyObject *
+raise_left(homeobj *self)
+{
+    return raise_in_way(
+        self, "interpreter %S has been left to itself and ends when it can: it "
+              "is still used by %s; give close() a timeout to wait for that");
 }
 
 /* The close has been refused: the reply says because of what. */
@@ -457,6 +466,8 @@ homeobj_close(PyObject *obj, PyObject *timeout)
         return raise_busy(self->state, self->home,
                           "is running; wait for it, interrupt() it, or give close() a "
                           "timeout");
+    case ATOLL_ERR_TIMEOUT:
+        return raise_left(self);
     case ATOLL_ERR_CLOSED:
         return home_raise_gone(self->state, self->home);
     default:

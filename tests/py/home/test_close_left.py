@@ -219,6 +219,25 @@ def test_one_that_is_left_ends_with_its_threads(capfd):
     assert _core._find_home(id, True) is None
 
 
+def test_one_that_is_left_is_not_waited_for_without_a_limit(capfd):
+    """A thread that threading does not know may come in when the close has begun."""
+    interp, over = atoll.create(), atoll.Event()
+    interp.prepare_main(over=over)
+    interp.exec("import _thread; _thread.start_new_thread(over.wait, ())")
+    # Nobody waits for what this begins; in the place of a thread that is late, an exit
+    # handler starts another.
+    interp.exec("import atexit; atexit.register(_thread.start_new_thread, over.wait, ())")
+    with pytest.raises(atoll.InterpreterError):
+        interp.close(0)
+    end = time.monotonic() + SLACK
+    while "left to itself" not in capfd.readouterr().err and time.monotonic() < end:
+        time.sleep(0.01)
+    with pytest.raises(atoll.InterpreterError, match="left to itself.*1 thread|2 threads"):
+        interp.close()
+    over.set()
+    interp.close(SLACK)
+
+
 @leaves_interpreters
 def test_a_call_in_a_thread_that_does_not_end():
     """It is stopped after the limit; one that ends is waited for."""

@@ -24,7 +24,8 @@ EXPECTED = re.compile(
         .runs.in.it:.*
     | atoll:.*:.\d+.running.and.\d+.queued.tasks.are.stopped,.*.after.the.end.of.the.program;
         .shutdown\(\).or.join\(\).would.have.waited.for.(it|them)
-    | <sys>:0:.RuntimeWarning:.coroutine.'_coroutines'.was.never.awaited
+    | <sys>:0:.RuntimeWarning:.coroutine
+        .'(_coroutines|BaseEventLoop\.shutdown_\w+)'.was.never.awaited
     | Exception.ignored.while.calling.deallocator.<function.BaseEventLoop.__del__.*
         (\nTraceback.*|\n\ \ File.*|\n\ \ \ \ .*)*\nAttributeError:.*_ssock'
     )\n""",
