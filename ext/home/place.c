@@ -423,13 +423,19 @@ place_start_thread(PyObject *original, PyObject *args, PyObject *kwargs)
     return result;
 }
 
+#define START_NEW(name)                                    \
+    name "($module, function, args, kwargs={}, /)\n--\n\n" \
+         "Start a new thread and return its identifier."
+
 static PyMethodDef start_defs[] = {
     {"start_new_thread", WITH_KEYWORDS(place_start_thread),
-     METH_VARARGS | METH_KEYWORDS, "See CPython's own."},
+     METH_VARARGS | METH_KEYWORDS, START_NEW("start_new_thread")},
     {"start_new", WITH_KEYWORDS(place_start_thread), METH_VARARGS | METH_KEYWORDS,
-     "See CPython's own."},
+     START_NEW("start_new")},
     {"start_joinable_thread", WITH_KEYWORDS(place_start_thread),
-     METH_VARARGS | METH_KEYWORDS, "See CPython's own."},
+     METH_VARARGS | METH_KEYWORDS,
+     "start_joinable_thread($module, /, function, handle=None, daemon=True)\n--\n\n"
+     "Start a new thread and return a handle with which it can be joined."},
 };
 
 int
