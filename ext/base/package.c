@@ -12,6 +12,7 @@ static const char *const package_names[] = {
     [PACKAGE_FROZEN] = "atoll._cross.frozen",
     [PACKAGE_FUTURE] = "atoll._tasks.future",
     [PACKAGE_INTERRUPT] = "atoll._cross.interrupt",
+    [PACKAGE_MODULES] = "atoll._cross.modules",
     [PACKAGE_OUTPUT] = "atoll._output.drain",
     [PACKAGE_PICKLE] = "atoll._cross.pickle",
     [PACKAGE_REGISTRY] = "atoll._cross.registry",

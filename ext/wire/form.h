@@ -123,6 +123,8 @@ typedef struct wire_data {
     struct decoder *decoders; /* pickles being read */
     PyObject *constant, *by_value, *reduce, *exception_state, *traceback_text, *loads,
         *rebuild_exception;      /* of the package, on demand */
+    PyObject *is_found;          /* atoll._cross.modules.is_found, likewise */
+    PyObject *found_modules;     /* name -> address of a module that others find */
     PyObject *look;              /* a code object that does nothing, likewise */
     PyObject *copyreg_table;     /* copyreg.dispatch_table, likewise */
     PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */

@@ -78,7 +78,8 @@ static int
 wire_begin(core_state *state)
 {
     state->wire->reducers = PyDict_New();
-    return state->wire->reducers == NULL
+    state->wire->found_modules = PyDict_New();
+    return state->wire->reducers == NULL || state->wire->found_modules == NULL
                ? -1
                : PyModule_AddFunctions(state->module, wire_functions);
 }
@@ -94,6 +95,8 @@ wire_visit(core_state *state, visitproc visit, void *arg)
     Py_VISIT(data->traceback_text);
     Py_VISIT(data->loads);
     Py_VISIT(data->rebuild_exception);
+    Py_VISIT(data->is_found);
+    Py_VISIT(data->found_modules);
     Py_VISIT(data->look);
     Py_VISIT(data->copyreg_table);
     Py_VISIT(data->reducers);
@@ -115,6 +118,8 @@ wire_clear(core_state *state)
     Py_CLEAR(data->traceback_text);
     Py_CLEAR(data->loads);
     Py_CLEAR(data->rebuild_exception);
+    Py_CLEAR(data->is_found);
+    Py_CLEAR(data->found_modules);
     Py_CLEAR(data->look);
     Py_CLEAR(data->copyreg_table);
     Py_CLEAR(data->reducers);

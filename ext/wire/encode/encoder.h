@@ -314,10 +314,11 @@ bool enc_inherits(PyTypeObject *type, PyTypeObject *base, const char *name);
 
 /* A function or class by name, or by value (wire/encode/name.c). */
 int enc_global(encoder *e, PyObject *obj);
-/* The object that `module` has under this name, if every interpreter finds it
- * there: 1; 0; -1 with an exception. */
-int enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname);
-/* `obj` as that name. */
+/* `obj` as what the module holds under this name, if it does, and if others find the
+ * module or can load it from its file: 1; 0, and nothing is written; -1 with an
+ * exception. */
+int enc_by_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname);
+/* `obj` as that name, which every interpreter finds. */
 int enc_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname);
 /* Does the exception that is set say that `obj` cannot be pickled? */
 bool enc_says_unpicklable(PyObject *obj);

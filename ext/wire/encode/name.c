@@ -44,11 +44,12 @@ name_leads_to(PyObject *at, PyObject *qualname, PyObject *obj)
     return PyErr_Occurred() ? -1 : found;
 }
 
-/* Does `module` hold `obj` under this name, in a place that every interpreter
- * has? 1, 0, or -1 with an exception. */
-int
-enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname)
+/* Does the module of that name, imported if need be, hold `obj` under `qualname`?
+ * 1, and *held is a new reference to it; 0; or -1 with an exception. */
+static int
+name_is_held(PyObject *obj, PyObject *module, PyObject *qualname, PyObject **held)
 {
+    *held = NULL;
     if (!PyUnicode_CheckExact(module) || !PyUnicode_CheckExact(qualname) ||
         PyUnicode_EqualToUTF8(module, "__main__")) {
         return 0;
@@ -59,25 +60,101 @@ enc_is_importable(PyObject *obj, PyObject *module, PyObject *qualname)
     if (PyDict_Check(modules) && PyDict_GetItemRef(modules, module, &at) < 0) {
         return -1;
     }
-    int found = at == NULL ? 0 : name_leads_to(at, qualname, obj);
-    if (found != 0) {
-        return found;
+    int found = at == NULL ? 0 : name_leads_to(Py_NewRef(at), qualname, obj);
+    if (found == 0) {
+        Py_XSETREF(at, PyImport_GetModule(module));
+        if (at == NULL && !PyErr_Occurred()) {
+            at = PyImport_Import(module);
+        }
+        if (at == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+                return -1; /* an interrupt is not an answer */
+            }
+            PyErr_Clear();
+            return 0;
+        }
+        found = name_leads_to(Py_NewRef(at), qualname, obj);
     }
-    at = PyImport_GetModule(module);
-    if (at == NULL && PyErr_Occurred()) {
+    if (found > 0) {
+        *held = at;
+    }
+    else {
+        Py_XDECREF(at);
+    }
+    return found;
+}
+
+/* Do other interpreters find this module, which is there under that name? 1, 0, or -1
+ * with an exception. Asked once for each, as long as the name is the same module's. */
+static int
+name_is_found(encoder *e, PyObject *name, PyObject *module)
+{
+    wire_data *data = e->state->wire;
+    if (PyUnicode_EqualToUTF8(name, "builtins")) {
+        return 1;
+    }
+    PyObject *known = PyDict_GetItemWithError(data->found_modules, name);
+    if (known != NULL && PyLong_AsVoidPtr(known) == module) {
+        return 1;
+    }
+    if (known == NULL && PyErr_Occurred()) {
         return -1;
     }
-    if (at == NULL) {
-        at = PyImport_Import(module);
-    }
-    if (at == NULL) {
+    enc_link(e);
+    PyObject *function = package_keep(&data->is_found, PACKAGE_MODULES, "is_found");
+    PyObject *answer = function == NULL
+                           ? NULL
+                           : PyObject_CallFunctionObjArgs(function, name, module, NULL);
+    if (answer == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-            return -1; /* an interrupt is not an answer */
+            return -1;
         }
-        PyErr_Clear();
-        return 0;
+        PyErr_Clear(); /* at its end an interpreter cannot import any more */
+        return 1;
     }
-    return name_leads_to(at, qualname, obj);
+    int rc = answer == Py_True;
+    Py_DECREF(answer);
+    if (rc > 0) {
+        PyObject *address = PyLong_FromVoidPtr(module);
+        if (address == NULL || PyDict_SetItem(data->found_modules, name, address) < 0) {
+            rc = -1;
+        }
+        Py_XDECREF(address);
+    }
+    return rc;
+}
+
+/* As what the module's file gives, for a module that others would not find:
+ * atoll._cross.modules.reduce(name, qualname). 1; 0 if there is no file; or -1. */
+static int
+enc_from_file(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname)
+{
+    PyObject *value = package_call(PACKAGE_MODULES, "reduce", "(OO)", module, qualname);
+    int rc = value == NULL ? -1 : 0;
+    if (value != NULL && PyTuple_Check(value)) {
+        rc = enc_reduced(e, obj, value) < 0 ? -1 : 1;
+    }
+    Py_XDECREF(value);
+    return rc;
+}
+
+int
+enc_by_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname)
+{
+    PyObject *held;
+    int rc = name_is_held(obj, module, qualname, &held);
+    if (rc <= 0) {
+        return rc;
+    }
+    rc = name_is_found(e, module, held);
+    if (rc > 0) {
+        rc = enc_name(e, obj, module, qualname) < 0 ? -1 : 1;
+    }
+    else if (rc == 0) {
+        rc = enc_from_file(e, obj, module, qualname);
+    }
+    Py_DECREF(held);
+    return rc;
 }
 
 /* The pure-Python datetime says that its classes are those of _pydatetime. By
@@ -102,10 +179,12 @@ correct_interpreters(PyObject *obj, PyObject **module, PyObject *qualname)
         return 0;
     }
     PyObject *right = PyUnicode_InternFromString("_interpreters");
-    int found = right == NULL ? -1 : enc_is_importable(obj, right, qualname);
+    PyObject *held = NULL;
+    int found = right == NULL ? -1 : name_is_held(obj, right, qualname, &held);
     if (found > 0) {
         Py_SETREF(*module, Py_NewRef(right));
     }
+    Py_XDECREF(held);
     Py_XDECREF(right);
     return found < 0 ? -1 : 0;
 }
@@ -271,16 +350,12 @@ enc_global(encoder *e, PyObject *obj)
     if (names_of(obj, &module, &qualname) < 0) {
         return -1;
     }
-    int rc = module == NULL || qualname == NULL
-                 ? 0
-                 : enc_is_importable(obj, module, qualname);
-    if (rc > 0) {
-        rc = enc_name(e, obj, module, qualname);
-    }
-    else if (rc == 0) {
+    int rc =
+        module == NULL || qualname == NULL ? 0 : enc_by_name(e, obj, module, qualname);
+    if (rc == 0) {
         rc = enc_by_value(e, obj);
     }
     Py_XDECREF(module);
     Py_XDECREF(qualname);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }

@@ -165,8 +165,15 @@ static const struct {
     const char *name, *module, *function;
 } corrected[] = {
     {"Connection", "multiprocessing.connection", "reduce"},
+    {"NewType", "typing", "reduce_named"},
     {"_FIELD_BASE", "dataclasses", "reduce"},
     {"_MISSING_TYPE", "dataclasses", "reduce"},
+    {"functools._lru_cache_wrapper", "functools", "reduce_named"},
+    {"partialmethod", "functools", "reduce_code"},
+    {"typing.ParamSpec", "typing", "reduce_named"},
+    {"typing.TypeAliasType", "typing", "reduce_named"},
+    {"typing.TypeVar", "typing", "reduce_named"},
+    {"typing.TypeVarTuple", "typing", "reduce_named"},
 #if COMPAT_NO_C_DATETIME
     {"timezone", "_pydatetime", "reduce_timezone"},
 #endif
@@ -276,17 +283,23 @@ enc_reduced_name(encoder *e, PyObject *obj, PyObject *name)
     PyObject *module;
     int rc = PyObject_GetOptionalAttrString(obj, "__module__", &module);
     if (rc > 0) {
-        rc = enc_is_importable(obj, module, name);
+        rc = enc_by_name(e, obj, module, name);
     }
-    if (rc > 0) {
-        rc = enc_name(e, obj, module, name);
-    }
-    else if (rc == 0) {
+    if (rc == 0) {
         PyErr_Format(PyExc_TypeError, "no module has it under the name %R", name);
         rc = enc_refuse(e, obj);
     }
     Py_XDECREF(module);
-    return rc;
+    return rc < 0 ? -1 : 0;
+}
+
+/* A method as its function and what it is bound to. Its own way, to look it up there,
+ * finds nothing while the class is being made. */
+static PyObject *
+reduce_method(PyObject *method)
+{
+    return Py_BuildValue("O(OO)", &PyMethod_Type, PyMethod_GET_FUNCTION(method),
+                         PyMethod_GET_SELF(method));
 }
 
 int
@@ -297,7 +310,9 @@ enc_reduce(encoder *e, PyObject *obj)
         return known < 0 ? -1 : 0;
     }
     enc_link(e);
-    PyObject *value = enc_call_reduce(e->state, obj);
+    PyObject *value = e->by_value > 0 && PyMethod_Check(obj)
+                          ? reduce_method(obj)
+                          : enc_call_reduce(e->state, obj);
     if (value == NULL && enc_says_unpicklable(obj)) {
         value = enc_call_cloudpickle(e->state, obj);
         if (value == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {

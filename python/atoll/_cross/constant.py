@@ -27,12 +27,12 @@ from types import (
     UnionType,
 )
 
+from . import modules, source
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-_PROTOCOL = 5
 
 # Objects that never change. A function that refers to nothing else is itself
 # constant: its pickle can be kept, and so can what was made of it.
@@ -129,13 +129,14 @@ def _assigns(code: CodeType, globals_too: bool) -> bool:
 
 
 def _is_importable(obj: Any) -> bool:
-    module = sys.modules.get(getattr(obj, "__module__", None) or "")
-    if module is None or module.__name__ == "__main__":
-        return False
-    found: Any = module
-    for name in obj.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is obj
+    name = getattr(obj, "__module__", None) or ""
+    module = sys.modules.get(name)
+    return (
+        module is not None
+        and name != "__main__"
+        and modules.holds(module, obj)
+        and modules.is_found(name, module)
+    )
 
 
 def _parts(function: FunctionType) -> list[_Part] | None:
@@ -150,7 +151,8 @@ def _parts(function: FunctionType) -> list[_Part] | None:
         if kind is tuple or kind is frozenset:
             todo.extend(value)
         elif kind is ModuleType:
-            if value.__name__ == "__main__" or sys.modules.get(value.__name__) is not value:
+            name = value.__name__
+            if sys.modules.get(name) is not value or not modules.is_found(name, value):
                 return None
         elif kind is FunctionType and not _is_importable(value):
             fresh = _origin(value.__globals__) is None
@@ -213,9 +215,9 @@ def constant(obj: FunctionType) -> tuple[bytes, bytes] | None:
     if data is None:
         if any(_assigns(part.code, True) for part in parts):
             return None  # its globals would be its own, and kept
-        import cloudpickle
+        from . import code
 
-        data = cloudpickle.dumps(obj, _PROTOCOL)
+        data = code.dumps(obj)
     if len(data) > _KEEP_SIZE:
         return None
     digest = _digest(data)
@@ -271,9 +273,16 @@ class _Writer:
     """
 
     def __init__(self, parts: list[_Part]) -> None:
-        self._parts = parts
-        self._index = {id(part.function): n for n, part in enumerate(parts)}
-        self._names = {name for part in parts for name in _names(part.code)}
+        self._parts: list[_Part] = []
+        self._index: dict[int, int] = {}
+        self._names: set[str] = set()
+        for part in parts:
+            self._add(part)
+
+    def _add(self, part: _Part) -> None:
+        self._index[id(part.function)] = len(self._parts)
+        self._parts.append(part)
+        self._names |= _names(part.code)
 
     def written(self) -> bytes | None:
         globals_index: dict[int, int] = {}
@@ -281,7 +290,7 @@ class _Writer:
         origins: list[int | None] = []
         functions = []
         try:
-            for part in self._parts:
+            for part in self._parts:  # of which there may be more meanwhile
                 known = part.function.__globals__
                 number = globals_index.setdefault(id(known), len(globals_index))
                 if number == len(shared):
@@ -292,7 +301,8 @@ class _Writer:
                     if value is not _MISSING:
                         shared[number][name] = self._value(value)
                 functions.append((number, *self._function(part)))
-            return marshal.dumps((tuple(functions), tuple(shared), tuple(origins)))
+            lines = tuple(source.lines_of(part.code) for part in self._parts)
+            return marshal.dumps((tuple(functions), tuple(shared), tuple(origins), lines))
         except (_NotWritten, ValueError):  # marshal's: code that it cannot write
             return None
 
@@ -312,14 +322,19 @@ class _Writer:
             self._annotations(function),
         )
 
-    def _annotations(self, function: FunctionType) -> dict[str, Any]:
-        if sys.version_info >= (3, 14) and function.__annotate__ is None:
-            return {}
-        try:
+    def _annotations(self, function: FunctionType) -> dict[str, Any] | int:
+        """Values, or the number of the function that computes them, which is not run."""
+        annotate = getattr(function, "__annotate__", None)
+        if annotate is None:
             found = function.__annotations__
-        except Exception as exc:  # a name that is not defined
-            raise _NotWritten from exc
-        return {name: self._value(value) for name, value in found.items()}
+            return {name: self._value(value) for name, value in found.items()}
+        parts = _parts(annotate)
+        if parts is None:
+            raise _NotWritten
+        for part in parts:
+            if id(part.function) not in self._index:
+                self._add(part)
+        return self._index[id(annotate)]
 
     def _value(self, value: Any) -> tuple[Any, ...]:
         kind = type(value)
@@ -364,7 +379,7 @@ def _has_function(written: tuple[Any, ...]) -> bool:
 
 def _read(data: tuple[Any, ...]) -> tuple[FunctionType, tuple[tuple[int, dict[str, Any]], ...]]:
     """The function, and what it brings to the globals of which __main__."""
-    functions, shared, origins = data
+    functions, shared, origins, sources = data
     made: list[FunctionType] = []
 
     def value_of(value: tuple[Any, ...]) -> Any:
@@ -420,6 +435,9 @@ def _read(data: tuple[Any, ...]) -> tuple[FunctionType, tuple[tuple[int, dict[st
                     },
                 )
             )
+    for function, lines in zip(made, sources, strict=True):
+        if lines is not None:
+            source.keep(function.__code__, lines)
     for function, parts in zip(made, functions, strict=True):
         _, _, _, qualname, module, doc, defaults, kwdefaults, cells, annotations = parts
         function.__qualname__ = qualname
@@ -428,7 +446,9 @@ def _read(data: tuple[Any, ...]) -> tuple[FunctionType, tuple[tuple[int, dict[st
         function.__defaults__ = value_of(defaults)
         if kwdefaults:
             function.__kwdefaults__ = {k: value_of(v) for k, v in kwdefaults.items()}
-        if annotations:
+        if isinstance(annotations, int):
+            setattr(function, "__annotate__", made[annotations])  # noqa: B010 (3.14)
+        elif annotations:
             function.__annotations__ = {k: value_of(v) for k, v in annotations.items()}
         for cell, value in zip(function.__closure__ or (), cells, strict=True):
             cell.cell_contents = value_of(value)

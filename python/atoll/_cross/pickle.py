@@ -2,51 +2,41 @@
 
 Functions and classes that no module of the other interpreter has (those of
 ``__main__``, lambdas, closures, nested classes) go by value: their code and what
-it refers to, as cloudpickle writes it. Everything here is called by the core,
-which imports this module when it first needs it.
+it refers to (`code`). Everything here is called by the core, which imports this
+module when it first needs it.
 """
 
 from __future__ import annotations
-
-import _pickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_PROTOCOL = 5
+# --------------------------------------------------------------- code, and its kin
 
-# ----------------------------------------------------------------- functions
 
 def by_value(obj: Any, pickler: Any) -> tuple[Any, Any]:
-    """The reduce value of a function or class, as cloudpickle has it.
+    """The reduce value of a function or class: see `code`."""
+    from . import code
 
-    Returns (pickler, value). The pickler is None at first, and kept for a
-    message: functions of one module share their new module's names through it.
-    """
-    import cloudpickle
-
-    if pickler is None:
-        import io
-
-        pickler = cloudpickle.Pickler(io.BytesIO(), _PROTOCOL)
-    value = pickler.reducer_override(obj)
-    if value is NotImplemented:
-        raise _pickle.PicklingError(f"{obj!r} is not to be found under its name")
-    if isinstance(obj, type) and vars(obj).get("__slots__"):
-        value = _with_slots(obj, value)
-    return pickler, value
+    return code.by_value(obj, pickler)
 
 
-def _with_slots(cls: type, value: tuple[Any, ...]) -> tuple[Any, ...]:
-    """cloudpickle makes the class first and gives it `__slots__` too late."""
-    make, args, state, *rest = value
-    for given in args:
-        if type(given) is dict and given.get("__module__") == cls.__module__:
-            given["__slots__"] = vars(cls)["__slots__"]
-            state[0].pop("__slots__", None)
-            break
-    return make, args, state, *rest
+def reduce_code(obj: Any) -> Any:
+    """The reduce value of what functools wraps."""
+    from . import code
+
+    return code.Pickler.dispatch_table[type(obj)](obj)
+
+
+def reduce_named(obj: Any) -> Any:
+    """The same of what says that it is to be looked up: its name, if that finds it."""
+    from . import generic
+
+    name = generic.name_of(obj)
+    if name is not None:
+        return name
+    return reduce_code(obj)
 
 
 # ------------------------------------------------------------- other objects
@@ -59,15 +49,15 @@ def reduce(obj: Any) -> tuple[Any, ...] | None:
     value = _handles.reduce(obj)
     if value is not None:
         return value
-    import cloudpickle
-
     if type(obj).__name__ == "_MISSING_TYPE":
         return _missing_of_dataclasses, ()
 
-    # It reads files to the end, and sends what it has read: not this.
+    # cloudpickle reads files to the end, and sends what it has read: not this.
     if isinstance(obj, memoryview) or hasattr(obj, "fileno"):
         return None
-    reducer = cloudpickle.Pickler.dispatch_table.get(type(obj))
+    from . import code
+
+    reducer = code.Pickler.dispatch_table.get(type(obj))
     return None if reducer is None else reducer(obj)
 
 

@@ -125,6 +125,20 @@ def with_reduce_that_raises():
     return Awkward("the message")
 
 
+def of_a_module_whose_file_is_gone():
+    import importlib.util
+    import sys
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write("class Awkward(Exception): pass")
+        file.flush()
+        spec = importlib.util.spec_from_file_location("only_there", file.name)
+        module = sys.modules["only_there"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module.Awkward("the message")
+
+
 def of_a_module_that_is_only_there():
     import sys
     import types
@@ -156,7 +170,7 @@ CANNOT = {
     "a lock": raising(with_lock),
     "a generator": raising(with_generator_argument),
     "reduce": raising(with_reduce_that_raises),
-    "a module": raising(of_a_module_that_is_only_there),
+    "a module": raising(of_a_module_whose_file_is_gone),
     "setstate": raising(that_cannot_be_rebuilt),
 }
 

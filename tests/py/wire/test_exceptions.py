@@ -377,6 +377,12 @@ def test_the_cause_can_be_handled_like_any_other(interp):
     assert ref() is None
 
 
+def test_the_class_of_a_module_made_by_code_comes_with_it(interp):
+    cause = failure(interp, failures.raising(failures.of_a_module_that_is_only_there)).__cause__
+    assert (type(cause).__module__, type(cause).__name__) == ("only_there", "Awkward")
+    assert cause.args == ("the message",)
+
+
 @pytest.mark.parametrize("kind", sorted(failures.CANNOT))
 def test_what_cannot_be_sent_or_rebuilt_is_a_remote_error(interp, kind):
     exc = failure(interp, failures.CANNOT[kind])

@@ -3,12 +3,12 @@
 import asyncio
 import ctypes
 import gc
+import importlib
 import os
 import re
 import sqlite3
 import sys
 import threading
-import types
 import weakref
 
 import atoll
@@ -147,10 +147,14 @@ def test_what_could_not_be_sent_is_let_go(queue):
 
 
 @pytest.fixture
-def only_here():
-    module = types.ModuleType("only_here")
-    exec("class Thing:\n    pass\ndef function(): pass", module.__dict__)
-    sys.modules["only_here"] = module
+def only_here(tmp_path, monkeypatch):
+    """A module that has been imported, and is not there any more."""
+    file = tmp_path / "only_here.py"
+    file.write_text("class Thing:\n    pass\ndef function(): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = importlib.import_module("only_here")
+    file.unlink()
     yield module
     del sys.modules["only_here"]
 

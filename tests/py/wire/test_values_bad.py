@@ -166,13 +166,15 @@ def test_setstate_that_raises_elsewhere(interp):
     assert interp.call(workers.give, 5) == 5
 
 
-def test_a_class_that_is_not_there(interp):
+def test_a_class_that_is_not_there(interp, tmp_path, monkeypatch):
     """Its module cannot be imported by the receiver."""
-    import types
+    import importlib
 
-    module = types.ModuleType("only_here")
-    exec("class Thing: pass", module.__dict__)
-    sys.modules["only_here"] = module
+    (tmp_path / "only_here.py").write_text("class Thing: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module = importlib.import_module("only_here")
+    (tmp_path / "only_here.py").unlink()
     try:
         with pytest.raises(atoll.ExecutionFailed) as info:
             interp.call(workers.give, module.Thing())

@@ -25,7 +25,8 @@ EXPECTED = re.compile(
     | atoll:.*:.\d+.running.and.\d+.queued.tasks.are.stopped,.*.after.the.end.of.the.program;
         .shutdown\(\).or.join\(\).would.have.waited.for.(it|them)
     | <sys>:0:.RuntimeWarning:.coroutine
-        .'(_coroutines|BaseEventLoop\.shutdown_\w+)'.was.never.awaited
+        .'(_coroutines|sleep|BaseEventLoop\.shutdown_\w+)'.was.never.awaited
+        (\nRuntimeWarning:.Enable.tracemalloc.to.get.*)?
     | Exception.ignored.while.calling.deallocator.<function.BaseEventLoop.__del__.*
         (\nTraceback.*|\n\ \ File.*|\n\ \ \ \ .*)*\nAttributeError:.*_ssock'
     )\n""",
