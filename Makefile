@@ -26,6 +26,7 @@ help:
 	@echo '                PROGRAMS=10000 of them, from SEED=1 on; see CONTRIBUTING.md'
 	@echo 'make test-py-memory   some of them with debug hooks, and under ASan'
 	@echo 'make fit        joblib with scikit-learn, and Dask, on interpreters'
+	@echo 'make lint       of make check what compiles nothing: a minute'
 	@echo 'make stubtest   the types of the extension against what it has'
 	@echo 'make package-test    build sdist and wheel, and try them'
 	@echo 'make extensions      packages with extension modules; docs/extensions.md'
@@ -40,7 +41,7 @@ help:
 	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
 
 build demo test test-quick test-all test-debug test-c test-py test-conformance \
-test-py-memory bench check docs fit stubtest package-test extensions extensions-soak \
+test-py-memory bench check docs fit lint stubtest package-test extensions extensions-soak \
 numpy-suite pandas-suite scipy-suite cpython-suite machine:
 	@tools/task $@
 
@@ -59,5 +60,5 @@ clean:
 
 .PHONY: help build demo test test-quick test-all test-debug test-c test-asan test-tsan \
   test-aarch64 test-py test-conformance test-py-memory bench check docs clean fit \
-  stubtest package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite \
+  lint stubtest package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite \
   cpython-suite machine

@@ -377,16 +377,13 @@ def _other_threads() -> list[Any]:
 
 
 def _join_within(threads: list[Any], seconds: float) -> None:
-    from time import monotonic, sleep
+    from time import monotonic
 
     end = monotonic() + seconds
     for thread in threads:
-        while monotonic() < end:
-            try:
-                thread.join(max(0, end - monotonic()))
-                break
-            except RuntimeError:
-                sleep(0.001)  # its start was interrupted: it is about to begin
+        # If its start was interrupted it is about to begin, and cannot be joined before.
+        if thread._started.wait(max(0, end - monotonic())):
+            thread.join(max(0, end - monotonic()))
 
 
 def run_exit_handlers(_: object) -> None:
