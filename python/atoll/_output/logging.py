@@ -6,6 +6,7 @@ in main.
 
 from __future__ import annotations
 
+import functools
 import logging
 import marshal
 import sys
@@ -46,6 +47,7 @@ class _Forward(logging.Handler):
                 formatter = self.formatter or logging.Formatter()
                 fields["exc_text"] = formatter.formatException(record.exc_info)
             fields["exc_info"] = None
+            _name_place(fields)
             for name, value in fields.items():
                 if type(value) not in _PLAIN:  # of `extra`: as it would be shown
                     fields[name] = str(value)
@@ -54,12 +56,38 @@ class _Forward(logging.Handler):
             self.handleError(record)
 
 
+def _name_place(fields: dict[str, Any]) -> None:
+    """Tell workers apart where a format tells processes apart, or threads."""
+    from ..interpreter import get_current
+
+    here = get_current()
+    name = f"{here.name or 'interpreter'}-{here.id}"  # a pool's workers have one name
+    if fields.get("threadName") == "MainThread":
+        fields["threadName"] = name
+    if fields.get("processName") == "MainProcess":
+        fields["processName"] = name
+
+
+def _keep_unconfigured() -> None:
+    """The functions of the module (`logging.info`) configure logging if nobody has. Here
+    it is: only code that calls basicConfig() itself has handlers of its own."""
+    configure = logging.basicConfig
+
+    @functools.wraps(configure)
+    def basic_config(*args: Any, **kwargs: Any) -> None:
+        if sys._getframe(1).f_globals is not vars(logging):
+            configure(*args, **kwargs)
+
+    logging.basicConfig = basic_config
+
+
 def connect(levels: tuple[Any, ...] | None, stderr: object) -> None:
     """Send to main what has no handler here; start with main's levels.
 
     `stderr` is the interpreter's own stream.
     """
     logging.lastResort = _Forward(stderr, logging.lastResort)
+    _keep_unconfigured()
     if levels is None:
         return
     disable, root, *others = levels

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 
 import atoll
 import pytest
@@ -43,7 +44,7 @@ def test_a_record_arrives(kept):
         assert (record.msg, record.args, record.getMessage()) == ("x is 1", None, "x is 1")
         assert record.interpreter == interp.id
         assert record.threadName == "worker"
-        assert record.processName == "MainProcess"
+        assert record.processName == f"interpreter-{interp.id}"
         assert record.process == os.getpid()
         assert (record.k, record.n) == ("[1]", 2)
         assert record.lineno == 3 and record.funcName == "<module>"
@@ -51,6 +52,49 @@ def test_a_record_arrives(kept):
         assert 0 <= now.created - record.created < 60
         assert 0 <= now.relativeCreated - record.relativeCreated < 60_000
         assert logging.Formatter("%(name)s:%(message)s").format(record) == "app.part:x is 1"
+
+
+def test_formats_that_tell_processes_or_threads_apart_tell_workers_apart(kept):
+    with atoll.InterpreterPoolExecutor(1, name="forge") as pool:
+        pool.submit(logs_here_and_in_a_thread).result()
+        id = pool.stats().workers[0].interpreter
+    assert [record.processName for record in kept] == [f"forge-{id}"] * 2
+    assert [record.threadName for record in kept] == [f"forge-{id}", "aside"]
+
+
+def logs_here_and_in_a_thread():
+    logging.getLogger("app").warning("here")
+    thread = threading.Thread(target=logging.getLogger("app").warning, args=("there",),
+                              name="aside")  # fmt: skip
+    thread.start()
+    thread.join()
+
+
+
+def configures():
+    logging.basicConfig(format="own %(message)s")
+    logging.warning("configured")
+
+
+@pytest.mark.parametrize("how", ["script", "worker"])
+def test_the_functions_of_the_module_do_not_cut_a_worker_off(how):
+    """They call basicConfig(), which does nothing there: main's handlers rule."""
+    call = "pool.submit(work).result()" if how == "worker" else "work()"
+    out = check_python(
+        "import atoll, logging, sys\n"
+        "logging.basicConfig(stream=sys.stdout, format='main %(name)s %(message)s')\n"
+        "def work():\n"
+        "    logging.error('one'); logging.getLogger('a').error('two'); logging.error('3')\n"
+        f"with atoll.InterpreterPoolExecutor(1) as pool: {call}"
+    )
+    assert out.splitlines() == ["main root one", "main a two", "main root 3"]
+
+
+def test_a_worker_that_configures_logging_itself_has_its_own_way(kept, capfd):
+    with atoll.create() as interp:
+        interp.call(configures)
+    assert kept == []
+    assert "own configured" in capfd.readouterr().err
 
 
 def test_an_exception_arrives_as_text(kept):

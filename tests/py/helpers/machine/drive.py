@@ -27,6 +27,8 @@ EXPECTED = re.compile(
     | <sys>:0:.RuntimeWarning:.coroutine
         .'(_coroutines|sleep|BaseEventLoop\.shutdown_\w+)'.was.never.awaited
         (\nRuntimeWarning:.Enable.tracemalloc.to.get.*)?
+    | Task.exception.was.never.retrieved\nfuture:.<Task.finished.*coro=<_one\(\).*
+        \nTraceback.*(\n\ \ File.*|\n\ \ \ \ .*)*\natoll\.errors\.\w+:.*
     | Exception.ignored.while.calling.deallocator.<function.BaseEventLoop.__del__.*
         (\nTraceback.*|\n\ \ File.*|\n\ \ \ \ .*)*\nAttributeError:.*_ssock'
     )\n""",
