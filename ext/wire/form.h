@@ -125,6 +125,8 @@ typedef struct wire_data {
         *rebuild_exception;      /* of the package, on demand */
     PyObject *is_found;          /* atoll._cross.modules.is_found, likewise */
     PyObject *found_modules;     /* name -> address of a module that others find */
+    PyObject *cloudpickle;       /* the name of its module, likewise */
+    PyObject *registered;        /* its set of what goes by value, once imported */
     PyObject *look;              /* a code object that does nothing, likewise */
     PyObject *copyreg_table;     /* copyreg.dispatch_table, likewise */
     PyObject *reducers;          /* type -> (reduce, rebuild): atoll.register */

@@ -97,6 +97,8 @@ wire_visit(core_state *state, visitproc visit, void *arg)
     Py_VISIT(data->rebuild_exception);
     Py_VISIT(data->is_found);
     Py_VISIT(data->found_modules);
+    Py_VISIT(data->cloudpickle);
+    Py_VISIT(data->registered);
     Py_VISIT(data->look);
     Py_VISIT(data->copyreg_table);
     Py_VISIT(data->reducers);
@@ -120,6 +122,8 @@ wire_clear(core_state *state)
     Py_CLEAR(data->rebuild_exception);
     Py_CLEAR(data->is_found);
     Py_CLEAR(data->found_modules);
+    Py_CLEAR(data->cloudpickle);
+    Py_CLEAR(data->registered);
     Py_CLEAR(data->look);
     Py_CLEAR(data->copyreg_table);
     Py_CLEAR(data->reducers);

@@ -96,6 +96,18 @@ enc_chain(encoder *e, PyObject *exc)
     return rc;
 }
 
+/* Has it an attribute in C that neither its arguments nor its state have? An OSError
+ * whose class calls no __init__ of OSError's (urllib's HTTPError), a NameError. */
+static bool
+exception_forgets(PyObject *exc, PyObject *args)
+{
+    if (PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_NameError)) {
+        return ((PyNameErrorObject *)exc)->name != NULL;
+    }
+    return PyObject_TypeCheck(exc, (PyTypeObject *)PyExc_OSError) &&
+           PyTuple_GET_SIZE(args) < 3 && ((PyOSErrorObject *)exc)->filename != NULL;
+}
+
 /* TAG_EXCEPTION: whether to call (0) or to build (1); the callable and its
  * arguments; here it gets its number; the state or None; the chain. */
 int
@@ -122,7 +134,7 @@ enc_exception(encoder *e, PyObject *obj)
     uint8_t build =
         func == (PyObject *)Py_TYPE(obj) && is_plain_exception(Py_TYPE(obj));
     PyObject *with_slots = NULL;
-    if (build && enc_has_slots(Py_TYPE(obj))) {
+    if (build && (enc_has_slots(Py_TYPE(obj)) || exception_forgets(obj, args))) {
         PyObject *function =
             enc_helper(&e->state->wire->exception_state, "exception_state");
         with_slots = function == NULL

@@ -84,6 +84,39 @@ name_is_held(PyObject *obj, PyObject *module, PyObject *qualname, PyObject **hel
     return found;
 }
 
+/* Has the user told cloudpickle that this module's code goes by value, or that of a
+ * package above it? 1, 0, or -1 with an exception. Looked up as soon as cloudpickle has
+ * been imported, by whomever. */
+static int
+is_registered(wire_data *data, PyObject *name)
+{
+    if (data->registered == NULL) {
+        PyObject *package = NULL;
+        if (data->cloudpickle == NULL) {
+            data->cloudpickle = PyUnicode_InternFromString("cloudpickle.cloudpickle");
+        }
+        if (data->cloudpickle == NULL ||
+            PyDict_GetItemRef(PyImport_GetModuleDict(), data->cloudpickle, &package) <
+                0) {
+            return -1;
+        }
+        if (package != NULL &&
+            PyObject_GetOptionalAttrString(package, "_PICKLE_BY_VALUE_MODULES",
+                                           &data->registered) < 0) {
+            PyErr_Clear(); /* half imported */
+        }
+        Py_XDECREF(package);
+    }
+    if (data->registered == NULL || !PySet_Check(data->registered) ||
+        PySet_GET_SIZE(data->registered) == 0) {
+        return 0;
+    }
+    PyObject *answer = package_call(PACKAGE_MODULES, "is_registered", "(O)", name);
+    int rc = answer == NULL ? -1 : answer == Py_True;
+    Py_XDECREF(answer);
+    return rc;
+}
+
 /* Do other interpreters find this module, which is there under that name? 1, 0, or -1
  * with an exception. Asked once for each, as long as the name is the same module's. */
 static int
@@ -92,6 +125,10 @@ name_is_found(encoder *e, PyObject *name, PyObject *module)
     wire_data *data = e->state->wire;
     if (PyUnicode_EqualToUTF8(name, "builtins")) {
         return 1;
+    }
+    int by_value = is_registered(data, name);
+    if (by_value != 0) {
+        return by_value < 0 ? -1 : 0;
     }
     PyObject *known = PyDict_GetItemWithError(data->found_modules, name);
     if (known != NULL && PyLong_AsVoidPtr(known) == module) {
@@ -334,6 +371,22 @@ enc_class_of_constant(encoder *e, PyObject *obj)
         return -1;
     }
     return enc_number_late(e, obj) < 0 ? -1 : 0;
+}
+
+int
+enc_is_held(PyObject *obj)
+{
+    PyObject *module, *qualname, *held = NULL;
+    if (names_of(obj, &module, &qualname) < 0) {
+        return -1;
+    }
+    int rc = module == NULL || qualname == NULL
+                 ? 0
+                 : name_is_held(obj, module, qualname, &held);
+    Py_XDECREF(held);
+    Py_XDECREF(module);
+    Py_XDECREF(qualname);
+    return rc;
 }
 
 int

@@ -389,13 +389,10 @@ enc_registered_reducer(encoder *e, PyTypeObject *type)
                : PyDict_GetItemWithError(state->wire->reducers, (PyObject *)type);
 }
 
-/* A module is no value. But a function that goes by value may refer to one. */
+/* A module is that of the receiver, unless it was made by code. */
 static int
 enc_module(encoder *e, PyObject *obj)
 {
-    if (e->by_value == 0) {
-        return enc_refuse(e, obj);
-    }
     PyObject *value = enc_call_cloudpickle(e->state, obj);
     if (value == NULL) {
         return enc_refuse(e, obj);

@@ -169,6 +169,7 @@ static const struct {
     {"_FIELD_BASE", "dataclasses", "reduce"},
     {"_MISSING_TYPE", "dataclasses", "reduce"},
     {"functools._lru_cache_wrapper", "functools", "reduce_named"},
+    {"WeakSet", "_weakrefset", "reduce_code"},
     {"partialmethod", "functools", "reduce_code"},
     {"typing.ParamSpec", "typing", "reduce_named"},
     {"typing.TypeAliasType", "typing", "reduce_named"},
@@ -293,13 +294,52 @@ enc_reduced_name(encoder *e, PyObject *obj, PyObject *name)
     return rc < 0 ? -1 : 0;
 }
 
-/* A method as its function and what it is bound to. Its own way, to look it up there,
- * finds nothing while the class is being made. */
-static PyObject *
-reduce_method(PyObject *method)
+/* Has the class of `self`, or `self` if it is one, this function under its name, as it
+ * is or as a class method? An exception may be set. */
+static bool
+class_has_method(PyObject *self, PyObject *function)
 {
-    return Py_BuildValue("O(OO)", &PyMethod_Type, PyMethod_GET_FUNCTION(method),
-                         PyMethod_GET_SELF(method));
+    PyTypeObject *type = PyType_Check(self) ? (PyTypeObject *)self : Py_TYPE(self);
+    PyObject *name = NULL, *inner = NULL;
+    if (PyObject_GetOptionalAttrString(function, "__name__", &name) <= 0) {
+        return false;
+    }
+    PyObject *found = PyUnicode_Check(name) ? compat_type_lookup(type, name) : NULL;
+    Py_DECREF(name);
+    if (found != function && found != NULL && Py_IS_TYPE(found, &PyClassMethod_Type)) {
+        (void)PyObject_GetOptionalAttrString(found, "__func__", &inner);
+        found = inner; /* which its descriptor holds */
+        Py_XDECREF(inner);
+    }
+    return found == function;
+}
+
+/* Is the class of `self`, or `self`, one that goes by value? Its methods cannot be
+ * looked up while it is being made. 1, 0, or -1 with an exception. */
+static int
+is_made_by_value(PyObject *self)
+{
+    PyObject *type = PyType_Check(self) ? self : (PyObject *)Py_TYPE(self);
+    if (!(((PyTypeObject *)type)->tp_flags & Py_TPFLAGS_HEAPTYPE)) {
+        return 0;
+    }
+    int found = enc_is_held(type);
+    return found < 0 ? -1 : !found;
+}
+
+/* A method as its function and what it is bound to. NULL without an exception: its own
+ * way, to look it up there, will do. */
+static PyObject *
+reduce_method(encoder *e, PyObject *method)
+{
+    PyObject *function = PyMethod_GET_FUNCTION(method),
+             *self = PyMethod_GET_SELF(method);
+    int by_value = e->by_value > 0 ? is_made_by_value(self) : 0;
+    if (by_value < 0 || (by_value == 0 && class_has_method(self, function)) ||
+        PyErr_Occurred()) {
+        return NULL;
+    }
+    return Py_BuildValue("O(OO)", &PyMethod_Type, function, self);
 }
 
 int
@@ -310,9 +350,10 @@ enc_reduce(encoder *e, PyObject *obj)
         return known < 0 ? -1 : 0;
     }
     enc_link(e);
-    PyObject *value = e->by_value > 0 && PyMethod_Check(obj)
-                          ? reduce_method(obj)
-                          : enc_call_reduce(e->state, obj);
+    PyObject *value = PyMethod_Check(obj) ? reduce_method(e, obj) : NULL;
+    if (value == NULL && !PyErr_Occurred()) {
+        value = enc_call_reduce(e->state, obj);
+    }
     if (value == NULL && enc_says_unpicklable(obj)) {
         value = enc_call_cloudpickle(e->state, obj);
         if (value == NULL && PyErr_ExceptionMatches(PyExc_Exception)) {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import pickle
 import sys
 import typing
 from collections import ChainMap
@@ -149,12 +150,18 @@ def _code_with_source(args: tuple[Any, ...], lines: list[str]) -> CodeType:
 # ------------------------------------------------------------------------ classes
 
 
+#: Immutable, or not to be instantiated: Py_TPFLAGS_IMMUTABLETYPE, _DISALLOW_INSTANTIATION.
+_OF_C = 1 << 8 | 1 << 7
+
+
 def _reduce_class(cls: type) -> _Reduced:
     value = _cloudpickle._class_reduce(cls)
     if value is NotImplemented:  # by name, in a module that nobody else finds
         value = _cloudpickle._dynamic_class_reduce(cls)
-    if len(value) < 3:
+    if len(value) < 3:  # one of those that `types` has names for
         return value  # type: ignore[no-any-return]
+    if cls.__flags__ & _OF_C:
+        raise pickle.PicklingError(f"{cls!r} is not to be found under its name")
     make, args, state, *rest = value
     names = vars(cls)
     if names.get("__slots__"):
@@ -196,7 +203,10 @@ def _put_slots(cls: type, args: tuple[Any, ...], state: dict[str, Any]) -> None:
 # ------------------------------------------------------------ what functools wraps
 
 
-def _reduce_lru_cache(wrapper: Any) -> _Reduced:
+def _reduce_lru_cache(wrapper: Any) -> _Reduced | str:
+    held = modules.reduce_held(wrapper)
+    if held is not None:
+        return held
     parameters = wrapper.cache_parameters()
     args = parameters["maxsize"], parameters["typed"], wrapper.__wrapped__
     return _cached, args, vars(wrapper), None, None, _set_names
@@ -253,11 +263,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """The reduce value of a function or class that is not to be found by its name."""
         if isinstance(obj, FunctionType):
             return _reduce_function(self, obj)
-        if isinstance(obj, type):
-            return _reduce_class(obj)
-        import pickle
-
-        raise pickle.PicklingError(f"{obj!r} is not to be found under its name")
+        return _reduce_class(obj)
 
     def reducer_override(self, obj: Any) -> Any:
         """As pickle asks: NotImplemented for what goes by its name, or is no code."""
@@ -265,10 +271,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return super().reducer_override(obj)
         name = getattr(obj, "__module__", None) or ""
         module = sys.modules.get(name)
-        if module is not None and name != "__main__" and modules.holds(module, obj):
+        qualname = obj.__qualname__
+        if module is not None and name != "__main__" and modules.holds(module, obj, qualname):
             if modules.is_found(name, module):
                 return super().reducer_override(obj)
-            value = modules.reduce(name, obj.__qualname__)
+            value = modules.reduce(name, qualname)
             if value is not None:
                 return value
         return self.by_value(obj)

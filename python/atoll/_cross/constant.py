@@ -52,12 +52,13 @@ _MISSING: Any = object()
 class _Part:
     """A function, and the state of it that its pickle was made from."""
 
-    __slots__ = ("cells", "code", "defaults", "function", "kwdefaults", "names")
+    __slots__ = ("called", "cells", "code", "defaults", "function", "kwdefaults", "names")
 
     def __init__(self, function: FunctionType) -> None:
         known = function.__globals__
         self.function = function
         self.code = function.__code__
+        self.called = function.__name__, function.__qualname__, function.__doc__
         self.defaults = function.__defaults__
         self.kwdefaults = dict(function.__kwdefaults__ or ())
         self.cells = _cells(function)
@@ -76,6 +77,7 @@ class _Part:
         keywords = function.__kwdefaults__ or {}
         return (
             function.__code__ is self.code
+            and (function.__name__, function.__qualname__, function.__doc__) == self.called
             and function.__defaults__ is self.defaults
             and not function.__dict__
             and keywords.keys() == self.kwdefaults.keys()
@@ -134,7 +136,7 @@ def _is_importable(obj: Any) -> bool:
     return (
         module is not None
         and name != "__main__"
-        and modules.holds(module, obj)
+        and modules.holds(module, obj, obj.__qualname__)
         and modules.is_found(name, module)
     )
 
@@ -416,7 +418,7 @@ def _read(data: tuple[Any, ...]) -> tuple[FunctionType, tuple[tuple[int, dict[st
             space = _mains.setdefault(origin, (space, {}))[0]
         spaces.append(space)
     for number, code, name, *_ in functions:
-        cells = tuple(CellType() for _ in code.co_freevars)
+        cells = tuple(CellType() for _ in code.co_freevars) or None
         made.append(FunctionType(code, spaces[number], name, None, cells))
     brought = []
     for space, names, origin in zip(spaces, shared, origins, strict=True):

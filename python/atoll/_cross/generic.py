@@ -10,11 +10,10 @@ function can be had.
 
 from __future__ import annotations
 
-import sys
 import typing
 from types import FunctionType
 
-from . import identity
+from . import identity, modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,19 +24,6 @@ if TYPE_CHECKING:
     _Reduced = tuple[Any, ...] | str
 
 _VALUE = 1  # annotationlib.Format.VALUE
-
-
-def name_of(obj: Any) -> str | None:
-    """The name under which its module, which others find, has this object."""
-    module_name = getattr(obj, "__module__", None)
-    name = getattr(obj, "__qualname__", None) or obj.__name__
-    module = sys.modules.get(module_name) if isinstance(module_name, str) else None
-    if module is None or module_name == "__main__":
-        return None
-    found: Any = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return name if found is obj else None
 
 
 def _set_names(obj: Any, names: dict[str, Any]) -> None:
@@ -199,7 +185,7 @@ def _alias(
     return identity.once(tracked, alias)
 
 
-REDUCERS: dict[Any, Callable[[Any], _Reduced]] = {
+_BY_VALUE: dict[Any, Callable[[Any], _Reduced]] = {
     typing.NewType: _reduce_new_type,
     typing.ParamSpec: _reduce_variable,
     typing.TypeAliasType: _reduce_alias,
@@ -208,3 +194,12 @@ REDUCERS: dict[Any, Callable[[Any], _Reduced]] = {
     typing.ParamSpecArgs: _reduce_spec_part,
     typing.ParamSpecKwargs: _reduce_spec_part,
 }
+
+
+def reduce(obj: Any) -> _Reduced:
+    return modules.reduce_held(obj) or _BY_VALUE[type(obj)](obj)
+
+
+# The parts of a ParamSpec have no names of their own.
+_NAMELESS = {typing.ParamSpecArgs, typing.ParamSpecKwargs}
+REDUCERS = {t: how if t in _NAMELESS else reduce for t, how in _BY_VALUE.items()}

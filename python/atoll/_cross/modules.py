@@ -31,7 +31,7 @@ _beside: dict[tuple[str, str], ModuleType] = {}
 
 def is_found(name: str, module: Any) -> bool:
     """Does the import system lead to `module` under this name, in any interpreter?"""
-    if name == "__main__":
+    if name == "__main__" or is_registered(name):
         return False
     spec = getattr(module, "__spec__", None)
     origin = getattr(spec, "origin", None) or getattr(module, "__file__", None)
@@ -50,10 +50,19 @@ def is_found(name: str, module: Any) -> bool:
     return _finders_lead_to(name, module, spec, origin, paths)
 
 
-def holds(module: Any, obj: Any) -> bool:
-    """Does the module have `obj` under its qualified name?"""
+def is_registered(name: str) -> bool:
+    """Has cloudpickle been told that this module's code, or its package's, goes by value?"""
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    registered = getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", ())
+    while name and name not in registered:
+        name = name.rpartition(".")[0]
+    return bool(name)
+
+
+def holds(module: Any, obj: Any, qualname: str) -> bool:
+    """Does the module have `obj` under this name?"""
     found = module
-    for name in obj.__qualname__.split("."):
+    for name in qualname.split("."):
         found = getattr(found, name, None)
     return found is obj
 
@@ -124,8 +133,19 @@ def place_of(name: str, module: Any) -> tuple[_Place, ...] | None:
 def reduce(name: str, qualname: str) -> tuple[Any, ...] | None:
     """The reduce value of what the module of this name, which no finder leads to, has
     under `qualname`; None if it goes by value."""
-    places = place_of(name, sys.modules.get(name))
+    places = None if is_registered(name) else place_of(name, sys.modules.get(name))
     return None if places is None else (find, (places, qualname))
+
+
+def reduce_held(obj: Any) -> str | tuple[Any, ...] | None:
+    """For what says that it is to be looked up: the name under which its module has it, or
+    the reduce value if that comes from a file; None if it goes by value."""
+    module_name = getattr(obj, "__module__", None) or ""
+    qualname = getattr(obj, "__qualname__", None) or obj.__name__
+    module = sys.modules.get(module_name)
+    if module is None or module_name == "__main__" or not holds(module, obj, qualname):
+        return None
+    return qualname if is_found(module_name, module) else reduce(module_name, qualname)
 
 
 def find(places: tuple[_Place, ...], qualname: str | None) -> Any:
@@ -182,7 +202,7 @@ def _loaded(place: _Place) -> ModuleType:
 def reduce_module(module: ModuleType) -> tuple[Any, ...]:
     """The reduce value of a module that code by value refers to."""
     name = module.__name__
-    if sys.modules.get(name) is module:
+    if sys.modules.get(name) is module and not is_registered(name):
         if is_found(name, module):
             return _import, (name,)
         places = place_of(name, module)

@@ -23,7 +23,7 @@ def by_value(obj: Any, pickler: Any) -> tuple[Any, Any]:
 
 
 def reduce_code(obj: Any) -> Any:
-    """The reduce value of what functools wraps."""
+    """The reduce value of what functools wraps, and of sets of weak references."""
     from . import code
 
     return code.Pickler.dispatch_table[type(obj)](obj)
@@ -31,12 +31,9 @@ def reduce_code(obj: Any) -> Any:
 
 def reduce_named(obj: Any) -> Any:
     """The same of what says that it is to be looked up: its name, if that finds it."""
-    from . import generic
+    from . import modules
 
-    name = generic.name_of(obj)
-    if name is not None:
-        return name
-    return reduce_code(obj)
+    return modules.reduce_held(obj) or reduce_code(obj)
 
 
 # ------------------------------------------------------------- other objects
@@ -69,7 +66,8 @@ def _missing_of_dataclasses() -> Any:
 
 
 def exception_state(exc: BaseException, state: dict[str, Any] | None) -> Any:
-    """The state of an exception whose class has slots: pickle forgets them."""
+    """The state of an exception whose class has slots, or attributes in C that its own
+    reduction forgets."""
     import copyreg
 
     slots = {}
@@ -78,6 +76,9 @@ def exception_state(exc: BaseException, state: dict[str, Any] | None) -> Any:
             slots[name] = getattr(exc, name)
         except AttributeError:
             pass  # not set
+    if isinstance(exc, (OSError, NameError)):
+        names = ("name",) if isinstance(exc, NameError) else ("filename", "filename2")
+        slots.update({n: value for n in names if (value := getattr(exc, n, None)) is not None})
     return {**(state or {}), **slots} or None
 
 

@@ -90,6 +90,11 @@ def test_what_cannot_be_computed_before_3_14_is_refused_with_its_place(interp):
         interp.call(space["probe"])
 
 
+def test_a_type_of_c_code_without_a_name_is_refused(interp):
+    with pytest.raises(atoll.NotShareableError, match=r"sys\.flags"):
+        interp.call(returned, sys.flags)
+
+
 # ---------------------------------------------------- modules that no path leads to
 
 PLUGIN = """\

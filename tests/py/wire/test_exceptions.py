@@ -14,6 +14,11 @@ from failures import Detailed, NoArgs, Slotted, Wrapped
 from support import run_python
 
 
+def named_later(exc):
+    exc.filename = "there"
+    return exc
+
+
 def raised(function, *args):
     """The exception that a function raises, with its traceback."""
     try:
@@ -90,6 +95,10 @@ def test_type_and_arguments(way, exc):
         (ImportError("m", name="n", path="p"), "msg name path"),
         (raised(__import__, "no_such_module"), "msg name"),
         (AttributeError("m", name="n", obj=[1]), "name"),
+        (NameError("m", name="n"), "name"),
+        (raised(eval, "nothing"), "name"),
+        (UnboundLocalError("m", name="n"), "name"),
+        (named_later(OSError("m")), "filename"),  # as urllib's HTTPError is
         (StopIteration(5), "value"),
         (SystemExit(7), "code"),
         (Detailed(1, "two"), "code text computed"),
