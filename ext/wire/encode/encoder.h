@@ -318,7 +318,8 @@ int enc_global(encoder *e, PyObject *obj);
  * module or can load it from its file: 1; 0, and nothing is written; -1 with an
  * exception. */
 int enc_by_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname);
-/* Does the module that `obj` is of hold it under its name? 1; 0; -1 with an exception. */
+/* Does the module that `obj` is of hold it under its name? 1; 0; -1 with an
+ * exception. */
 int enc_is_held(PyObject *obj);
 /* `obj` as that name, which every interpreter finds. */
 int enc_name(encoder *e, PyObject *obj, PyObject *module, PyObject *qualname);
