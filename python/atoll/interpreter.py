@@ -302,6 +302,8 @@ class Interpreter:
           InterpreterError: it runs code, or is the current or the main one, or
             threads that do not end still use it, or the timeout was over (it
             then goes on closing if it had begun to). The message names the threads.
+            If they are in the way it is open again, but its exit handlers have run:
+            code runs there, and cannot make executors.
           InterpreterNotFoundError: it is closed.
 
         A close that nobody asks for in this way (of a pool's workers, of an

@@ -50,6 +50,7 @@ class Interps:
                  "is idle, and cannot be closed")  # fmt: skip
             if timeout is not None and was_open:
                 place.open = False  # it may go on closing
+            place.errors |= {"RuntimeError"}  # of a pool: exit handlers may have run
 
     @rule(1, place=4)
     def drop(self, place):
@@ -113,6 +114,8 @@ class Interps:
             may.add("InterpreterError")
         if not place.open:
             may |= {"InterpreterNotFoundError", "InterpreterError"}
+        if "RuntimeError" in place.errors:
+            may.add("RuntimeError")
         need(error in may, "a call in", place.thing, "raised", error, "instead of", want)
 
     @rule(4, place=4, work=WORKS)
