@@ -173,7 +173,7 @@ class Interps:
     def close_twice(self, place, timeout):
         """Two at once: it is closed once."""
         place = self.any_place(place)
-        place.errors |= {"InterpreterNotFoundError", "InterpreterError"}
+        place.errors |= {"InterpreterNotFoundError", "InterpreterError", "RuntimeError"}
         was_open, outcomes = place.open, []
         thing = place.thing
 
