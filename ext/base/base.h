@@ -172,6 +172,9 @@ int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames, const char *const *names, int count, int required,
                int positional, PyObject **values);
 
+/* Of the types that say what they hold in annotations: Queue[int]. */
+#define core_generic_doc "For annotations: what it carries, as in Queue[int]."
+
 /* -------------------------------------------------------------- the package */
 
 /* The modules of the package that the core calls. */

@@ -189,6 +189,7 @@ PyDoc_STRVAR(recv_retire_doc,
 "is dropped. Else as SendChannel.retire().");
 
 static PyMethodDef send_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, core_generic_doc},
     {"retire", chanend_retire, METH_NOARGS, send_retire_doc},
     {"send", (PyCFunction)(void *)send_send, METH_FASTCALL | METH_KEYWORDS, send_doc},
     {"send_nowait", (PyCFunction)(void *)chanobj_send_nowait,
@@ -201,6 +202,7 @@ static PyMethodDef send_methods[] = {
 };
 
 static PyMethodDef recv_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, core_generic_doc},
     {"retire", chanend_retire, METH_NOARGS, recv_retire_doc},
     {"recv", (PyCFunction)(void *)recv_recv, METH_FASTCALL | METH_KEYWORDS, recv_doc},
     {"recv_nowait", (PyCFunction)(void *)recv_recv_nowait,

@@ -348,6 +348,7 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 static PyMethodDef queue_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, core_generic_doc},
     {"put", (PyCFunction)(void *)queue_put, METH_FASTCALL | METH_KEYWORDS, put_doc},
     {"put_nowait", (PyCFunction)(void *)chanobj_send_nowait,
      METH_FASTCALL | METH_KEYWORDS, put_nowait_doc},

@@ -167,6 +167,7 @@ PyDoc_STRVAR(frozen_doc,
 "the last handle is gone and every interpreter that has called get() is closed.");
 
 static PyMethodDef frozen_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, core_generic_doc},
     {"get", frozen_get, METH_NOARGS, get_doc},
     {"view", frozen_get_view, METH_NOARGS, view_doc},
     {NULL, NULL, 0, NULL},

@@ -331,6 +331,7 @@ cell_repr(PyObject *obj)
 }
 
 static PyMethodDef cell_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, core_generic_doc},
     {"load", cell_load, METH_NOARGS, load_doc},
     {"store", cell_store, METH_O, store_doc},
     {"swap", cell_swap, METH_O, swap_doc},
