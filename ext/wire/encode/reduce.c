@@ -171,6 +171,7 @@ static const struct {
     {"functools._lru_cache_wrapper", "functools", "reduce_named"},
     {"WeakSet", "_weakrefset", "reduce_code"},
     {"partialmethod", "functools", "reduce_code"},
+    {"singledispatchmethod", "functools", "reduce_code"},
     {"typing.ParamSpec", "typing", "reduce_named"},
     {"typing.TypeAliasType", "typing", "reduce_named"},
     {"typing.TypeVar", "typing", "reduce_named"},

@@ -228,6 +228,12 @@ def _partialmethod(cls: Any, func: Any, args: Any, keywords: Any) -> Any:
     return cls(func, *args, **keywords)
 
 
+def _reduce_dispatch_method(method: Any) -> _Reduced:
+    # Early releases have a cache in it as well, by identity.
+    names = {k: v for k, v in vars(method).items() if k != "_method_cache"}
+    return type(method), (method.func,), names, None, None, _set_names
+
+
 # ------------------------------------------------------------------------ the pickler
 
 
@@ -253,6 +259,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             MethodType: lambda method: (MethodType, (method.__func__, method.__self__)),
             ModuleType: modules.reduce_module,
             functools.partialmethod: _reduce_partialmethod,
+            functools.singledispatchmethod: _reduce_dispatch_method,
             functools._lru_cache_wrapper: _reduce_lru_cache,
             **generic.REDUCERS,
         },

@@ -6,6 +6,7 @@ in main.
 
 from __future__ import annotations
 
+import _interpreters
 import functools
 import logging
 import marshal
@@ -58,10 +59,13 @@ class _Forward(logging.Handler):
 
 def _name_place(fields: dict[str, Any]) -> None:
     """Tell workers apart where a format tells processes apart, or threads."""
-    from ..interpreter import get_current
+    id = _interpreters.get_current()[0]
+    try:
+        from ..interpreter import Interpreter
 
-    here = get_current()
-    name = f"{here.name or 'interpreter'}-{here.id}"  # a pool's workers have one name
+        name = f"{Interpreter(id).name or 'interpreter'}-{id}"  # a pool's have one name
+    except Exception:  # it is ending
+        name = f"interpreter-{id}"
     if fields.get("threadName") == "MainThread":
         fields["threadName"] = name
     if fields.get("processName") == "MainProcess":

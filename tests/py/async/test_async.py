@@ -185,13 +185,10 @@ def test_item_that_cannot_be_rebuilt(queue, interp):
     async def main():
         (task,) = await tasks_waiting(queue.get_async())
         interp.exec(
-            "import sys, types\n"
-            "m = types.ModuleType('only_there'); sys.modules['only_there'] = m\n"
-            "class C: pass\n"
-            "C.__module__ = 'only_there'; C.__qualname__ = 'C'; m.C = C\n"
-            "queue.put(C())"
+            "import failures\n"
+            "queue.put(failures.of_a_module_whose_file_is_gone())"
         )
-        with pytest.raises(ImportError):
+        with pytest.raises(FileNotFoundError):
             await task
         assert queue.empty()
 

@@ -76,8 +76,9 @@ def test_a_class_that_exists_only_there(interp):
     exc = failure(interp, "raise m.E('x')")
     assert exc.excinfo.type.__module__ == "only_there"
     assert exc.excinfo.formatted == "only_there.E: x"
-    assert type(exc.__cause__) is atoll.RemoteError
-    assert exc.excinfo.formatted in str(exc.__cause__)
+    # Its module was made by code: it comes with it.
+    assert type(exc.__cause__).__module__ == "only_there"
+    assert str(exc.__cause__) == "x"
 
 
 def test_chained_exceptions_are_shown(interp):
