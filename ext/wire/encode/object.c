@@ -389,10 +389,17 @@ enc_registered_reducer(encoder *e, PyTypeObject *type)
                : PyDict_GetItemWithError(state->wire->reducers, (PyObject *)type);
 }
 
-/* A module is that of the receiver, unless it was made by code. */
+/* A module is that of the receiver, unless it was made by code. That of the built-in
+ * functions is no value: who sends it has sent a namespace, of globals() say, which is
+ * its interpreter's own. */
 static int
 enc_module(encoder *e, PyObject *obj)
 {
+    const char *name = e->by_value > 0 ? NULL : PyModule_GetName(obj);
+    if (name != NULL && strcmp(name, "builtins") == 0) {
+        return enc_refuse(e, obj);
+    }
+    PyErr_Clear(); /* it has no name */
     PyObject *value = enc_call_cloudpickle(e->state, obj);
     if (value == NULL) {
         return enc_refuse(e, obj);

@@ -165,6 +165,7 @@ static const struct {
     const char *name, *module, *function;
 } corrected[] = {
     {"Connection", "multiprocessing.connection", "reduce"},
+    {"ForwardRef", "annotationlib", "reduce_code"},
     {"NewType", "typing", "reduce_named"},
     {"_FIELD_BASE", "dataclasses", "reduce"},
     {"_MISSING_TYPE", "dataclasses", "reduce"},
@@ -278,12 +279,18 @@ enc_call_cloudpickle(core_state *state, PyObject *obj)
     return value;
 }
 
-/* A reducer returned a str: the name of a constant in obj's module. */
+/* A reducer returned a str: the name of a constant in obj's module, or, as pickle has
+ * it, in whichever module holds it if it does not say (ufuncs). */
 static int
 enc_reduced_name(encoder *e, PyObject *obj, PyObject *name)
 {
     PyObject *module;
     int rc = PyObject_GetOptionalAttrString(obj, "__module__", &module);
+    if (rc == 0 || module == Py_None) {
+        Py_XSETREF(module,
+                   package_call(PACKAGE_MODULES, "which_module", "(OO)", obj, name));
+        rc = module == NULL ? -1 : module != Py_None;
+    }
     if (rc > 0) {
         rc = enc_by_name(e, obj, module, name);
     }

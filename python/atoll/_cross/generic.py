@@ -10,6 +10,7 @@ function can be had.
 
 from __future__ import annotations
 
+import sys
 import typing
 from types import FunctionType
 
@@ -162,6 +163,24 @@ def _reduce_spec_part(part: Any) -> _Reduced:
     return type(part), (part.__origin__,)
 
 
+# ----------------------------------------------------------------- forward references
+
+
+def _reduce_forward_ref(reference: Any) -> _Reduced:
+    """Its text and its owner; what it keeps besides is all globals of who wrote it."""
+    names = {
+        "module": reference.__forward_module__,
+        "owner": reference.__owner__,
+        "is_argument": reference.__forward_is_argument__,
+        "is_class": reference.__forward_is_class__,
+    }
+    return _forward_ref, (type(reference), reference.__forward_arg__, names)
+
+
+def _forward_ref(cls: Any, text: str, names: dict[str, Any]) -> Any:
+    return cls(text, **names)
+
+
 # --------------------------------------------------------------------------- aliases
 
 
@@ -200,6 +219,9 @@ def reduce(obj: Any) -> _Reduced:
     return modules.reduce_held(obj) or _BY_VALUE[type(obj)](obj)
 
 
-# The parts of a ParamSpec have no names of their own.
-_NAMELESS = {typing.ParamSpecArgs, typing.ParamSpecKwargs}
+if sys.version_info >= (3, 14):
+    _BY_VALUE[typing.ForwardRef] = _reduce_forward_ref
+
+# They are not looked up.
+_NAMELESS = {typing.ParamSpecArgs, typing.ParamSpecKwargs, typing.ForwardRef}
 REDUCERS = {t: how if t in _NAMELESS else reduce for t, how in _BY_VALUE.items()}

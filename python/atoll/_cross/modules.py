@@ -67,6 +67,14 @@ def holds(module: Any, obj: Any, qualname: str) -> bool:
     return found is obj
 
 
+def which_module(obj: Any, name: str) -> str | None:
+    """The name of a module that holds `obj` under this name, if there is one."""
+    for module_name, module in list(sys.modules.items()):
+        if module_name != "__main__" and getattr(module, "__dict__", {}).get(name) is obj:
+            return module_name
+    return None
+
+
 def _is_beside(origin: str, last: str, paths: Any) -> bool:
     """Is that the file of a module with this name in one of those folders?"""
     folder, _, file = origin.rpartition("/")

@@ -170,6 +170,36 @@ def test_a_module_made_by_code(interp, forget_modules):
         assert interp.call(lambda: made.h(2) + made.Z) == 10
 
 
+class Constant:
+    def __reduce__(self):
+        return self.name
+
+
+Constant.__module__ = None  # as ufuncs have none
+
+
+def test_what_does_not_say_in_which_module_it_is_is_found(interp, monkeypatch):
+    import kinds_of_modules
+
+    held = Constant()
+    held.name = "held"
+    monkeypatch.setattr(kinds_of_modules, "held", held, raising=False)
+    queue = atoll.create_queue()
+    queue.put([held])
+    assert queue.get()[0] is held
+    held.name = "elsewhere"
+    with pytest.raises(atoll.NotShareableError, match="elsewhere"):
+        queue.put(held)
+
+
+def test_a_namespace_is_no_value(interp):
+    for function in (globals, locals, vars):
+        with pytest.raises(atoll.NotShareableError, match="builtins"):
+            interp.call(function)
+    with pytest.raises(atoll.NotShareableError, match="builtins"):
+        interp.call(returned, vars(sys.modules["__main__"]))
+
+
 def test_modules_of_c_code_that_no_finder_knows_go_by_name(interp):
     """Some extensions put them into sys.modules themselves."""
     import xml.parsers.expat
