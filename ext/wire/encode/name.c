@@ -63,7 +63,10 @@ name_is_held(PyObject *obj, PyObject *module, PyObject *qualname, PyObject **hel
     int found = at == NULL ? 0 : name_leads_to(Py_NewRef(at), qualname, obj);
     if (found == 0) {
         Py_XSETREF(at, PyImport_GetModule(module));
-        if (at == NULL && !PyErr_Occurred()) {
+        if (at == NULL && PyErr_Occurred()) {
+            return -1;
+        }
+        if (at == NULL) {
             at = PyImport_Import(module);
         }
         if (at == NULL) {
@@ -90,14 +93,14 @@ name_is_held(PyObject *obj, PyObject *module, PyObject *qualname, PyObject **hel
 static int
 is_registered(wire_data *data, PyObject *name)
 {
-    if (data->registered == NULL) {
+    PyObject *modules = PyImport_GetModuleDict(); /* borrowed; anything, by now */
+    if (data->registered == NULL && PyDict_Check(modules)) {
         PyObject *package = NULL;
         if (data->cloudpickle == NULL) {
             data->cloudpickle = PyUnicode_InternFromString("cloudpickle.cloudpickle");
         }
         if (data->cloudpickle == NULL ||
-            PyDict_GetItemRef(PyImport_GetModuleDict(), data->cloudpickle, &package) <
-                0) {
+            PyDict_GetItemRef(modules, data->cloudpickle, &package) < 0) {
             return -1;
         }
         if (package != NULL &&

@@ -102,6 +102,8 @@ def _reduce_variable(variable: Any) -> _Reduced:
 def _is_of_syntax(variable: Any) -> bool:
     """Was it made by `[T]` and not by a call? The same, if there is nothing to compute."""
     how = [getattr(variable, f"evaluate_{name}", None) for name in _COMPUTED]
+    if not variable.__name__.isidentifier():
+        return False
     if any(how):
         return any(isinstance(function, FunctionType) for function in how)
     return type(variable) is not typing.TypeVarTuple

@@ -25,6 +25,11 @@ KINDS = {
     "TypeVarTuple": ("Ts = TypeVarTuple('Ts')", "Ts.__name__, Ts.has_default()"),
     "NewType": ("N = NewType('N', int)", "N(3), N.__supertype__, N.__name__, N.__module__"),
     "alias": ("type A = int | str", "A.__value__, A.__name__, A.__module__"),
+    "alias with the name of a part of its source": (
+        "type value = list[int]\ntype bound0[T: int] = list[T]",
+        "str(value.__value__), str(bound0.__value__), bound0.__type_params__[0].__bound__"),
+    "TypeVar with a name that is none": (
+        "T = TypeVar('no name', infer_variance=True)", "T.__name__, T.__infer_variance__"),
     "recursive alias": (
         "type Json = dict[str, Json] | list[Json] | int",
         "str(Json.__value__), Json.__value__.__args__[0].__args__[1] is Json"),
