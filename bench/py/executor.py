@@ -94,6 +94,17 @@ def measure_rate(args, results):
             )
 
 
+def measure_follow(args, results):
+    values = measure("follow", args)
+    for key, what, most in (
+        ("unchanged", "surroundings that have not changed, for each task", 0.1),
+        ("changed", "os.environ with 50 variables, changed before each task", 30),
+    ):
+        more = results.number(f"executor.follow.{key}", values[key], "µs", what)
+        beside = "the same pool with follow=False"
+        results.goal(what, f"≤ {most} µs more", f"{more:.2f} µs", beside, more <= most)
+
+
 def measure_first(args, results):
     values = measure("first", args)
     what = "the first task of a new pool"
@@ -221,6 +232,7 @@ def run(args):
     results = common.Results()
     measure_latency(args, results)
     measure_rate(args, results)
+    measure_follow(args, results)
     measure_first(args, results)
     measure_loop(args, results)
     measure_jobs(args, results)

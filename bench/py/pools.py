@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import json
 import multiprocessing
+import os
 import sys
 import time
 from concurrent import futures
@@ -72,6 +73,40 @@ def latency(quick):
         return (clock() - start) / times * 1e6
 
     return in_turns(rounds, measure, all_pools())
+
+
+def follow(quick):
+    """µs that a task needs more because surroundings follow it: to submit it when
+    nothing has changed, and there and back when a variable of 50 in os.environ has."""
+    rounds, count = (3, 50) if quick else (25, 2000)
+    for n in range(50 - len(os.environ)):
+        os.environ[f"ATOLL_BENCH_{n}"] = "x" * 30
+    pools = [atoll.InterpreterPoolExecutor(1, follow=how) for how in (True, False)]
+
+    def submit(pool):
+        start = clock()
+        futures = [pool.submit(peers.nothing) for _ in range(count)]
+        took = clock() - start
+        for future in futures:
+            future.result()
+        return took
+
+    def change(pool):
+        start = clock()
+        for n in range(count // 10):
+            os.environ["ATOLL_BENCH"] = str(n)
+            pool.submit(peers.nothing).result()
+        return (clock() - start) * 10
+
+    values = {}
+    for name, measure in (("unchanged", submit), ("changed", change)):
+        for pool in pools:
+            measure(pool)
+        times = [[measure(pool) for pool in pools] for _ in range(rounds)]
+        values[name] = [(ours - without) / count * 1e6 for ours, without in times]
+    for pool in pools:
+        pool.shutdown()
+    return values
 
 
 def rate(quick):

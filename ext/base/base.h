@@ -37,6 +37,7 @@ typedef struct core_state {
     struct isolate_data *isolate;
     struct output_data *output;
     struct memory_data *memory;
+    struct follow_data *follow;
     struct frozen_data *frozen;
     struct chan_data *chan;
     struct sync_data *sync;
@@ -180,7 +181,9 @@ int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
 /* The modules of the package that the core calls. */
 typedef enum package_module {
     PACKAGE_AIO,
+    PACKAGE_APPLY,
     PACKAGE_BOOT,
+    PACKAGE_COLLECT,
     PACKAGE_CONSTANT,
     PACKAGE_ERRORS,
     PACKAGE_FROZEN,

@@ -6,7 +6,9 @@
 
 static const char *const package_names[] = {
     [PACKAGE_AIO] = "atoll._aio",
+    [PACKAGE_APPLY] = "atoll._follow.apply",
     [PACKAGE_BOOT] = "atoll._boot",
+    [PACKAGE_COLLECT] = "atoll._follow.collect",
     [PACKAGE_CONSTANT] = "atoll._cross.constant",
     [PACKAGE_ERRORS] = "atoll.errors",
     [PACKAGE_FROZEN] = "atoll._cross.frozen",

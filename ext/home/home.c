@@ -34,6 +34,7 @@ home_unref(home *h)
         return;
     }
     atoll_msg_drop(&h->setup);
+    follow_unref(h->follow);
     if (h->employer != NULL) {
         h->employer->ops->unref(h->employer);
     }
@@ -548,6 +549,7 @@ free_new(home *h)
         atoll_chan_unref(h->inbox);
     }
     atoll_msg_drop(&h->setup);
+    follow_unref(h->follow);
     atoll_free(h->name);
     atoll_free(h);
 }
@@ -566,6 +568,8 @@ home_make(const char *name, const home_plan *plan, home **out)
     h->handles = 1;
     h->isolated = plan->isolated;
     h->depth = plan->depth;
+    h->follow = follow_ref(plan->follow);
+    h->deaf = plan->deaf;
     h->refs = 3; /* the caller's, the thread's, the table's */
     h->name = core_copy_text(name);
     atoll_err err =

@@ -74,6 +74,8 @@ typedef struct home {
     struct isolate *isolate;      /* constant once booted; or NULL */
     struct output_source *output; /* counted; constant once booted */
     atoll_msg setup;              /* for job_boot; owned until started */
+    follow_record *follow;        /* likewise: counted, or NULL */
+    uint32_t deaf;                /* constant: what of them it does not follow */
     char *start_error;            /* written before `started` is set */
     char *name;     /* UTF-8; guarded by `lock`; constant once it is no spare */
     unsigned depth; /* of its plan; likewise */
@@ -215,10 +217,12 @@ core_state *job_boot(home *h);
 
 /* How to make an interpreter. */
 typedef struct home_plan {
-    atoll_msg setup; /* owned: see make_setup in atoll/interpreter.py */
-    char *key;       /* owned: the same for plans that come to the same */
+    atoll_msg setup;       /* owned: see make_setup in atoll/_plan.py */
+    follow_record *follow; /* of who planned it; counted, or NULL */
+    char *key;             /* owned: the same for plans that come to the same */
     size_t key_size;
     bool isolated;  /* its extension modules are private copies */
+    uint32_t deaf;  /* bits of the surroundings that it does not follow */
     unsigned depth; /* interpreters that have started one another, with this one */
 } home_plan;
 

@@ -58,6 +58,7 @@ job_unref(job *j)
     if (atoll_count_down(&j->refs)) {
         atoll_msg_drop(&j->request);
         atoll_msg_drop(&j->reply);
+        follow_unref(j->follow);
         if (j->free != NULL) {
             j->free(j);
         }
@@ -232,7 +233,13 @@ set_up(home *h, core_state *state, PyObject *setup)
     }
     h->output =
         sink_boot(state, PyTuple_GET_ITEM(setup, 2), PyTuple_GET_ITEM(setup, 3));
-    return h->output == NULL ? -1 : job_preload(h, setup);
+    if (h->output == NULL ||
+        follow_boot(state, h->deaf, PyTuple_GET_ITEM(setup, 3)) < 0) {
+        return -1;
+    }
+    follow_apply(state, h->follow);
+    h->follow = NULL;
+    return job_preload(h, setup);
 }
 
 core_state *
@@ -459,6 +466,8 @@ job_trace_run(const job *j, int64_t start, PyObject *function)
 static PyObject *
 job_run_code(home *h, core_state *state, job *j)
 {
+    follow_apply(state, j->follow);
+    j->follow = NULL;
     h->decoding = true;
     PyObject *request = xfer_decode(state, &j->request);
     PyObject *result = NULL;

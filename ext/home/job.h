@@ -11,6 +11,7 @@
 #define EXT_HOME_JOB_H
 
 #include "base/base.h"
+#include "follow/follow.h"
 
 typedef enum job_op { JOB_EXEC, JOB_CALL, JOB_PREPARE, JOB_CLOSE } job_op;
 
@@ -38,15 +39,16 @@ typedef struct job {
     uint64_t number; /* constant: of those that are traced; or 0 */
     void (*free)(struct job *j); /* constant: frees it all; NULL: atoll_free does */
     atoll_lock lock;
-    job_status status; /* guarded by lock; constant once settled */
-    uint64_t printed;  /* constant once settled: see output/output.h */
-    atoll_msg reply;   /* likewise; owned */
-    bool unwanted;     /* guarded by the home's lock: nobody reads the reply */
-    bool muted;        /* guarded by the home's lock: `done` stays unset */
-    bool dropped;      /* guarded by lock: its future was, before it was done */
-    atoll_msg request; /* owned */
-    atoll_event done;  /* it is settled */
-    atoll_event over;  /* of tasks: its code does not run, and never will */
+    job_status status;     /* guarded by lock; constant once settled */
+    uint64_t printed;      /* constant once settled: see output/output.h */
+    atoll_msg reply;       /* likewise; owned */
+    bool unwanted;         /* guarded by the home's lock: nobody reads the reply */
+    bool muted;            /* guarded by the home's lock: `done` stays unset */
+    bool dropped;          /* guarded by lock: its future was, before it was done */
+    atoll_msg request;     /* owned */
+    follow_record *follow; /* of who submitted it; counted, or NULL */
+    atoll_event done;      /* it is settled */
+    atoll_event over;      /* of tasks: its code does not run, and never will */
 } job;
 
 /* Make a job that owns `request` (NULL: none), with one reference; NULL when out of

@@ -28,8 +28,18 @@ plan_parse(core_state *state, PyObject *setup, bool isolated, home_plan *plan)
         return -1;
     }
     memcpy(plan->key, key, plan->key_size);
+    long deaf = PyLong_AsLong(PyTuple_GET_ITEM(tuple, 5));
+    if (deaf == -1 && PyErr_Occurred()) {
+        atoll_free(plan->key);
+        return -1;
+    }
+    plan->deaf = (uint32_t)deaf;
     if (xfer_encode(state, tuple, &plan->setup) < 0) {
         atoll_free(plan->key);
+        return -1;
+    }
+    if (follow_take(state, plan->deaf, &plan->follow) < 0) {
+        plan_drop(plan);
         return -1;
     }
     return 0;
@@ -132,7 +142,9 @@ plan_clone(const home_plan *plan, home_plan *copy)
     atoll_err err = xfer_clone(&plan->setup, &copy->setup);
     if (err != ATOLL_OK) {
         atoll_free(copy->key);
+        return err;
     }
+    copy->follow = follow_ref(plan->follow);
     return err;
 }
 
@@ -140,6 +152,7 @@ void
 plan_drop(home_plan *plan)
 {
     atoll_msg_drop(&plan->setup);
+    follow_unref(plan->follow);
     atoll_free(plan->key);
 }
 
@@ -173,7 +186,8 @@ PyDoc_STRVAR(create_doc,
 "extension modules. `setup` is a pair: a tuple, and a key (bytes) that is the same\n"
 "for equal ones. The tuple: its sys.path (a tuple of str), what\n"
 "atoll._cross.registry.inherit() takes, the two arguments of\n"
-"atoll._output.stream.install(), and the modules to import (a tuple of str).");
+"atoll._output.stream.install(), the modules to import (a tuple of str), and the bits\n"
+"of what it does not follow.");
 
 static PyObject *
 core_create(PyObject *module, PyObject *args)

@@ -237,6 +237,10 @@ run_job(homeobj *self, job_op op, PyObject *request)
         return PyErr_NoMemory();
     }
     j->from_main = state->is_main;
+    if (follow_take(state, h->deaf, &j->follow) < 0) {
+        job_unref(j);
+        return NULL;
+    }
     PyObject *result = NULL;
     callers_enter(state);
     atoll_err err = home_submit(h, j);

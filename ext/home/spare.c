@@ -53,6 +53,8 @@ spare_find(const home_plan *plan)
             found.plan.key_size == plan->key_size &&
             memcmp(found.plan.key, plan->key, plan->key_size) == 0) {
             memmove(&spares.kinds[1], &spares.kinds[0], i * sizeof(kind));
+            follow_unref(found.plan.follow); /* the next one is made as of now */
+            found.plan.follow = follow_ref(plan->follow);
             spares.kinds[0] = found;
             return &spares.kinds[0];
         }

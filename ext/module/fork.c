@@ -6,6 +6,7 @@
 #include "cpython/dict.h"
 #include "cpython/immortal.h"
 #include "cpython/runtime.h"
+#include "follow/follow.h"
 #include "frozen/frozen.h"
 #include "home/home.h"
 #include "isolate/isolate.h"
@@ -25,11 +26,13 @@ before_fork(void)
     atoll_fork_prepare();
     arena_fork_prepare();
     frozen_fork_prepare();
+    follow_fork_prepare();
 }
 
 static void
 after_fork_in_parent(void)
 {
+    follow_fork_parent();
     frozen_fork_parent();
     arena_fork_parent();
     atoll_fork_parent();
@@ -51,6 +54,7 @@ after_fork_in_child(void)
     runtime_fork_child();
     layout_fork_child();
     arena_fork_child();
+    follow_fork_child();
     frozen_fork_child();
     frozen_static_fork_child();
     frozen_check_fork_child();

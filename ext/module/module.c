@@ -7,6 +7,7 @@
 #include "chan/chan.h"
 #include "cpython/dict.h"
 #include "cpython/version.h"
+#include "follow/follow.h"
 #include "frozen/frozen.h"
 #include "home/home.h"
 #include "isolate/isolate.h"
@@ -19,9 +20,9 @@
 #include "wire/wire.h"
 
 static const core_room *const rooms[] = {
-    &cpython_room, &wait_room,   &wire_room,  &isolate_room, &output_room,
-    &memory_room,  &frozen_room, &chan_room,  &sync_room,    &home_room,
-    &pool_room,    &async_room,  &watch_room,
+    &cpython_room, &wait_room,   &wire_room,   &isolate_room, &output_room,
+    &memory_room,  &frozen_room, &follow_room, &chan_room,    &sync_room,
+    &home_room,    &pool_room,   &async_room,  &watch_room,
 };
 
 /* ---------------------------------------------------------------- functions */

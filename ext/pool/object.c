@@ -147,6 +147,10 @@ poolobj_send(core_state *state, pool *p, jobobj *future, PyObject *request,
         PyErr_NoMemory();
         return -1;
     }
+    if (follow_take(state, p->plan.deaf, &t->job.follow) < 0) {
+        task_unref(t);
+        return -1;
+    }
     t->job.task = true;
     t->job.from_main = state->is_main;
     t->limit = limit;

@@ -47,6 +47,7 @@ init_task(pool *p)
         }
         else {
             t->job.init = true;
+            t->job.follow = follow_ref(p->plan.follow);
         }
     }
     return t;

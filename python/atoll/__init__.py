@@ -91,6 +91,7 @@ __all__ = [
     "DictView",
     "Event",
     "ExecutionFailed",
+    "FOLLOWS",
     "ForkedError",
     "Frozen",
     "FrozenElement",
@@ -175,6 +176,7 @@ if TYPE_CHECKING:
     from ._doctor.doctor import Diagnosis as Diagnosis
     from ._doctor.doctor import doctor as doctor
     from ._ends import poison_on_exit as poison_on_exit
+    from ._follow import FOLLOWS as FOLLOWS
     from ._look.dump import detect_deadlocks as detect_deadlocks
     from ._look.dump import dump as dump
     from ._look.dump import dump_on_signal as dump_on_signal
@@ -207,6 +209,7 @@ _LAZY = {
     "ChannelEmpty": "errors",
     "ChannelFull": "errors",
     "Diagnosis": "_doctor.doctor",
+    "FOLLOWS": "_follow",
     "Future": "_tasks.future",
     "InterpreterPoolExecutor": "executor",
     "Pipeline": "flow",

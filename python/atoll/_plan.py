@@ -25,11 +25,18 @@ def is_isolated(extensions: object) -> bool:
     return extensions == "isolate"
 
 
-def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
+def make_setup(
+    preload: Iterable[str] = (), follow: bool | Iterable[str] = True
+) -> tuple[tuple[object, ...], bytes]:
     """What a new interpreter takes over from this one: for _core._create, Pool.
 
     And a key that is the same whenever that is.
     """
+    deaf = 0
+    if follow is not True:
+        from ._follow import parse
+
+        deaf = parse(follow)
     if isinstance(preload, str):
         raise TypeError("preload must be a sequence of module names, not one str")
     names = tuple(preload)
@@ -42,7 +49,7 @@ def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
         from ._cross import registry as _registry
 
         inherited = _registry.inherited()
-    setup = (path, inherited, *_surroundings(), names)
+    setup = (path, inherited, _streams(), logging_levels(), names, deaf)
     return setup, marshal.dumps(setup, 2)  # type: ignore[arg-type]
 
 
@@ -50,9 +57,9 @@ def make_setup(preload: Iterable[str] = ()) -> tuple[tuple[object, ...], bytes]:
 _USUAL_LEVELS = (0, 30)
 
 
-def _surroundings() -> tuple[object, object]:
-    """What a new interpreter's streams and logging take after, for _output.stream."""
-    streams = tuple(
+def _streams() -> tuple[object, ...]:
+    """What a new interpreter's streams take after, for _output.stream."""
+    return tuple(
         (
             _ask(file, "fileno", int),
             _ask(file, "isatty", bool),
@@ -61,17 +68,22 @@ def _surroundings() -> tuple[object, object]:
         )
         for file in (getattr(sys, "stdout", None), getattr(sys, "stderr", None))
     )
+
+
+def logging_levels() -> tuple[Any, ...] | None:
+    """The levels of logging here, for _output.logging: (disable, root's level, (name,
+    level), ...); None if nobody has set any."""
     # The module that is there, if any: importing it takes longer than atoll.
     logging = sys.modules.get("logging")
     root = getattr(logging, "root", None)
     if root is None:
         stream = sys.modules.get("atoll._output.stream")
-        return streams, getattr(stream, "logging_levels", None)
+        return getattr(stream, "logging_levels", None)
     loggers = list(root.manager.loggerDict.items())
     levels = [(name, _ask(logger, "level", int)) for name, logger in loggers]
     levels = [(name, level) for name, level in levels if level]
     found = (int(root.manager.disable), int(root.level), *levels)
-    return streams, None if found == _USUAL_LEVELS else found
+    return None if found == _USUAL_LEVELS else found
 
 
 def _ask(obj: object, name: str, cls: Callable[[Any], object]) -> Any:

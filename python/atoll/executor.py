@@ -100,6 +100,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
       nice (int): the niceness of the workers' threads, 0 to 19, as of nice(1). With 10
         an event loop or a user interface beside more busy workers than cores gets its
         core at once, instead of after the workers' time slices.
+      follow (bool, or iterable of str): as of create(): the surroundings of whoever
+        submits a task are those of the worker that runs it.
 
     With ``with``, leaving the block waits for all tasks; leaving it with a
     KeyboardInterrupt (Ctrl-C) cancels them.
@@ -122,6 +124,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         grace: float | None = 1.0,
         exit_grace: float | None = 5.0,
         nice: int = 0,
+        follow: bool | Iterable[str] = True,
     ) -> None:
         _exit.check("make an executor")
         if max_workers is None:
@@ -152,7 +155,7 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             name,
             max_workers,
             is_isolated(extensions),
-            make_setup(preload),
+            make_setup(preload, follow),
             None if initializer is None else (initializer, tuple(initargs), {}),
             max_tasks_per_child or 0,
             grace,

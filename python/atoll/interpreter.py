@@ -354,6 +354,7 @@ def create(
     *,
     extensions: Literal["isolate", "strict"] = "isolate",
     preload: Iterable[str] = (),
+    follow: bool | Iterable[str] = True,
 ) -> Interpreter:
     """Make an interpreter and return it, idle.
 
@@ -368,9 +369,12 @@ def create(
         static data of its own (Linux with glibc, x86-64 and aarch64). "strict":
         CPython's own behaviour: ImportError.
       preload (iterable of str): modules to import there at once.
+      follow (bool, or iterable of str): what of the surroundings of whoever gives it
+        work it takes over whenever that has changed; True: all of atoll.FOLLOWS,
+        False: nothing. ``atoll.FOLLOWS - {"environ"}`` leaves out one of them.
 
     Raises:
-      ValueError: `extensions` is neither.
+      ValueError: `extensions` is neither; `follow` has a name that is none.
       InterpreterError: CPython or the operating system refused, or a module of
         `preload` cannot be imported.
       RuntimeError: an interpreter of atoll's is importing the module that asks, or
@@ -379,7 +383,7 @@ def create(
     # Not with the module: `import atoll` would take a twentieth longer.
     from ._plan import check_name, is_isolated, make_setup
 
-    setup = make_setup(preload)
+    setup = make_setup(preload, follow)
     handle = _core._create(check_name(name), is_isolated(extensions), setup)
     return Interpreter._from_handle(handle)
 

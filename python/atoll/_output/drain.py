@@ -99,11 +99,23 @@ def _write_bytes(file: Any, data: bytes) -> None:
 
 def _handle(interp: int, data: Any) -> None:
     try:
-        from . import logging as _logging
+        from marshal import loads
 
-        _logging.handle(interp, data)
+        what, *fields = loads(data)
+        if what == "warning":
+            from . import warnings as _warnings
+
+            _warnings.handle(*fields)
+        elif what == "tracker":
+            from .._follow import tracker
+
+            tracker.adopt(*fields)
+        else:
+            from . import logging as _logging
+
+            _logging.handle(interp, *fields)
     except Exception as exc:
-        _core._report(exc, "a log record of an interpreter cannot be handled")
+        _core._report(exc, "a log record or warning of an interpreter cannot be handled")
 
 
 _held = False  # by the fork under way; written with the lock held

@@ -52,7 +52,7 @@ class _Forward(logging.Handler):
             for name, value in fields.items():
                 if type(value) not in _PLAIN:  # of `extra`: as it would be shown
                     fields[name] = str(value)
-            _core._send_record(marshal.dumps(fields))
+            _core._send_record(marshal.dumps(("record", fields)))
         except Exception:
             self.handleError(record)
 
@@ -97,37 +97,68 @@ def connect(levels: tuple[Any, ...] | None, stderr: object) -> None:
     disable, root, *others = levels
     logging.disable(disable)
     logging.root.setLevel(root)
-    if others:
-        _set_when_made(dict(others))
+    _due.update(others)
+    _set_when_made()
 
 
-def _set_when_made(levels: dict[str, int]) -> None:
+# The levels of loggers that are not made here yet.
+_due: dict[str, int] = {}
+
+
+def _set_when_made() -> None:
     """Give loggers their levels (by name) when they, or loggers below them, are
     made: a package may call logging.setLoggerClass() before it makes its own."""
     manager = logging.root.manager
+    if not _due or "getLogger" in vars(manager):
+        return
     make = manager.getLogger
 
     def get_logger(name: str) -> logging.Logger:
         logger = make(name)
         end = name.find(".")
-        while levels:
+        while _due:
             upper = name if end < 0 else name[:end]
-            level = levels.pop(upper, None)
+            level = _due.pop(upper, None)
             if level is not None:
                 make(upper).setLevel(level)
             if end < 0:
                 break
             end = name.find(".", end + 1)
-        if not levels:
+        if not _due:
             vars(manager).pop("getLogger", None)
         return logger
 
     manager.getLogger = get_logger  # type: ignore[method-assign]
 
 
-def handle(interp: int, data: bytes) -> None:
+def follow(old: tuple[Any, ...] | None, new: tuple[Any, ...] | None) -> None:
+    """Take over what has changed in main's levels since `old`; what was set here to
+    something else since then stays."""
+    old_disable, old_root, *old_others = old or (logging.NOTSET, logging.WARNING)
+    disable, root, *others = new or (logging.NOTSET, logging.WARNING)
+    if disable != old_disable:
+        logging.disable(disable)
+    if root != old_root:
+        logging.root.setLevel(root)
+    then, now = dict(old_others), dict(others)
+    for name in then.keys() | now.keys():
+        level, before = now.get(name), then.get(name)
+        logger = logging.root.manager.loggerDict.get(name)
+        if level == before:
+            continue
+        if not isinstance(logger, logging.Logger):
+            _due.pop(name, None)
+            if level is not None:
+                _due[name] = level
+        elif level is not None:
+            logger.setLevel(level)
+        elif logger.level == before:
+            logger.setLevel(logging.NOTSET)
+    _set_when_made()
+
+
+def handle(interp: int, fields: dict[str, Any]) -> None:
     """In main: handle a record as if it had been made here."""
-    fields = marshal.loads(data)
     logger = logging.getLogger(fields["name"])
     if not logger.isEnabledFor(fields["levelno"]):
         return

@@ -10,11 +10,10 @@ import sys
 from _io import _BufferedIOBase, _TextIOBase
 
 from .. import _core
+from .._hook import after_import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
     from typing import Any
 
 # What main's logging was set to: (disable, root's level, (name, level), ...)
@@ -147,57 +146,33 @@ def _find(kind: int) -> object:
     return (sys.stdout, sys.stderr)[kind]
 
 
-class _LoggingFinder:
-    """Waits for the import of logging, to connect it with main's."""
-
-    @classmethod
-    def find_spec(
-        cls, name: str, path: object = None, target: object = None
-    ) -> ModuleSpec | None:
-        if name != "logging":
-            return None
-        try:
-            sys.meta_path.remove(cls)
-        except ValueError:
-            pass
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, None)
-            if spec is not None:
-                _connect_after(spec.loader)
-                return spec
-        return None
-
-
-def _connect_after(loader: Any) -> None:
-    """Connect logging as soon as `loader` has loaded it."""
-    load = loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        del loader.exec_module
-        load(module)
-        _connect_logging()
-
-    try:
-        loader.exec_module = exec_module  # only of this one object
-    except AttributeError:
-        pass  # not a loader of files: it has logging to itself
-
-
 def _connect_logging() -> None:
     from . import logging as _logging
 
     _logging.connect(logging_levels, _own_stderr)
 
 
-def install(
-    streams: tuple[tuple[Any, ...], ...], levels: tuple[Any, ...] | None
-) -> None:
+def _connect_warnings() -> None:
+    from . import warnings as _warnings
+
+    _warnings.connect(_own_stderr)
+
+
+def follow_levels(old: tuple[Any, ...] | None, new: tuple[Any, ...] | None) -> None:
+    """Main's levels of logging have changed."""
+    global logging_levels
+    logging_levels = new
+    if "logging" in sys.modules:
+        from . import logging as _logging
+
+        _logging.follow(old, new)
+
+
+def install(streams: tuple[tuple[Any, ...], ...], levels: tuple[Any, ...] | None) -> None:
     """Called by the core once the interpreter is made."""
     global logging_levels, _own_stderr
     logging_levels = levels
     sys.stdout = sys.__stdout__ = Stream(0, *streams[0])  # type: ignore
     sys.stderr = sys.__stderr__ = _own_stderr = Stream(1, *streams[1])  # type: ignore
-    if "logging" in sys.modules:  # by the code of a site
-        _connect_logging()
-    else:
-        sys.meta_path.insert(0, _LoggingFinder)
+    after_import("logging", _connect_logging)
+    after_import("warnings", _connect_warnings)

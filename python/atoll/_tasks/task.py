@@ -34,7 +34,7 @@ class Task(Future):
       name (str | None): for people; also the interpreter's.
       timeout (float | None): seconds that the call may run; then it is stopped and
         ends with TimeoutError.
-      preload, extensions: as of create().
+      preload, extensions, follow: as of create().
       grace (float | None): seconds that it gets to stop when it is cancelled. Then
         it is left to itself; None: no limit.
     """
@@ -54,6 +54,7 @@ class Task(Future):
         preload: Iterable[str] = (),
         extensions: Literal["isolate", "strict"] = "isolate",
         grace: float | None = 1.0,
+        follow: bool | Iterable[str] = True,
     ) -> None:
         if not callable(target):
             raise TypeError(f"expected a callable, got {type(target).__name__}")
@@ -62,7 +63,7 @@ class Task(Future):
             self._name,
             1,
             is_isolated(extensions),
-            make_setup(preload),
+            make_setup(preload, follow),
             None,
             0,
             grace,
