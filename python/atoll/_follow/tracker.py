@@ -55,7 +55,7 @@ def _connect() -> None:
                         self._launch()
                 else:
                     base.ensure_running(self)
-                own = int(self._fd), int(self._pid)
+                own: Any = (self._fd, self._pid)
                 fd, _ = _core._share_tracker(*own)
                 if fd != own[0]:  # another one was faster
                     base._stop(self)
