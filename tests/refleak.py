@@ -14,8 +14,10 @@ and exits 1 if there is a leak.
 import array
 import gc
 import itertools
+import os
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "py" / "helpers"))
@@ -26,7 +28,15 @@ import workers
 
 ROUNDS = 3  # in a row that must add nothing
 LIMIT = 60  # rounds until then
-TIMES = {"home": 20, "wire": 100, "chan": 100, "sync": 100, "frozen": 50, "pool": 20}
+TIMES = {
+    "home": 20,
+    "wire": 100,
+    "chan": 100,
+    "sync": 100,
+    "frozen": 50,
+    "pool": 20,
+    "follow": 5,
+}
 
 
 def home():
@@ -133,6 +143,21 @@ def pool():
             one.cancel()
 
 
+def follow():
+    """Surroundings that change between tasks. No filter of warnings with a pattern: an
+    interpreter that has one leaves some 30 references when it ends, without atoll."""
+    limit = sys.getrecursionlimit()
+    with atoll.InterpreterPoolExecutor(1) as executor:
+        for n in range(10):
+            os.environ["ATOLL_LEAKS"] = str(n)
+            sys.path.append(f"/nowhere/{n}")
+            sys.setrecursionlimit(limit + n)
+            warnings.simplefilter("ignore", UserWarning)
+            assert executor.submit(workers.give, n).result() == n
+            del warnings.filters[0], sys.path[-1], os.environ["ATOLL_LEAKS"]
+    sys.setrecursionlimit(limit)
+
+
 def differences(work):
     """What each round has added to the total, until some have added nothing."""
     totals = array.array("q", [0] * (LIMIT + 1))  # holds no references
@@ -150,7 +175,7 @@ def main():
     if not hasattr(sys, "gettotalrefcount"):
         sys.exit("refleak: this is no debug build of CPython")
     atoll.warm(0)
-    rooms = {work.__name__: work for work in (home, wire, chan, sync, frozen, pool)}
+    rooms = {work.__name__: work for work in (home, wire, chan, sync, frozen, follow, pool)}
     leaks = 0
     for name in sys.argv[1:] or rooms:
         if name == "frozen" and not can_freeze():

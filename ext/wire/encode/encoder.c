@@ -34,6 +34,7 @@ encoder_init(encoder *e, core_state *state)
     e->culprit = NULL;
     e->linked = false;
     e->in_exception = false;
+    e->alone = false;
     e->share_buffers = false;
     memo_init(&e->memo);
 }
@@ -439,21 +440,38 @@ enc_attempt(encoder *e, PyObject *obj)
     return 0;
 }
 
-int
-xfer_encode_error(core_state *state, PyObject *info, PyObject *exc, atoll_msg *msg)
+/* Encode the pair (info, exc); `alone`: without the exceptions that `exc` comes from.
+ */
+static int
+encode_error(core_state *state, PyObject *info, PyObject *exc, bool alone,
+             atoll_msg *msg)
 {
     const uint8_t two = 2;
     encoder e;
     message_init(state, msg);
     encoder_init(&e, state);
+    e.alone = alone;
     int rc = enc_put(&e, TAG_TUPLE8, &two, 1) < 0 || enc_object(&e, info) < 0 ||
                      enc_attempt(&e, exc) < 0
                  ? -1
                  : 0;
-    if (encoder_end(&e, rc, msg) == 0) {
+    return encoder_end(&e, rc, msg);
+}
+
+int
+xfer_encode_error(core_state *state, PyObject *info, PyObject *exc, atoll_msg *msg)
+{
+    if (encode_error(state, info, exc, false, msg) == 0) {
         return 0;
     }
     PyObject *why = PyErr_GetRaisedException();
+    /* Its class matters more than those: the text of the traceback has them all. */
+    int rc = encode_error(state, info, exc, true, msg);
+    if (rc == 0) {
+        Py_DECREF(why);
+        return 0;
+    }
+    PyErr_Clear();
     PyObject *text = PyObject_Str(why);
     PyObject *pair = text == NULL ? NULL : PyTuple_Pack(2, info, text);
     rc = pair == NULL ? -1 : xfer_encode(state, pair, msg);

@@ -60,6 +60,7 @@ typedef struct encoder {
     bool shared;        /* for enc_other: others than its holder refer to the object */
     bool share_buffers; /* PickleBuffers are not copied but shared */
     bool in_exception;  /* the text of the outermost one tells of all */
+    bool alone;         /* of exceptions, not what they come from */
     memo_table memo;
     unsigned char onstack[ENC_ONSTACK];
     handle handles_onstack[ENC_HANDLES];

@@ -64,8 +64,8 @@ enc_chain(encoder *e, PyObject *exc)
     }
     bool outermost = !e->in_exception;
     e->in_exception = true;
-    PyObject *cause = PyException_GetCause(exc);
-    PyObject *context = PyException_GetContext(exc);
+    PyObject *cause = e->alone ? NULL : PyException_GetCause(exc);
+    PyObject *context = e->alone ? NULL : PyException_GetContext(exc);
     uint8_t suppress = ((PyBaseExceptionObject *)exc)->suppress_context != 0;
     int rc = enc_object(e, cause == NULL ? Py_None : cause);
     if (rc < 0) {

@@ -516,3 +516,23 @@ def test_the_errors_of_interpreters_arrive_as_themselves(interp, cls):
     queue = atoll.create_queue()
     queue.put(cls)
     assert queue.get() is cls
+
+
+def test_what_it_comes_from_cannot_be_sent():
+    """The exception arrives all the same, and the text of its traceback has them all."""
+
+    def fail():
+        import threading
+
+        try:
+            raise LookupError(threading.Lock())
+        except LookupError as exc:
+            try:
+                raise ValueError("second")
+            except ValueError:
+                raise KeyError("third") from exc
+
+    with atoll.create() as interp, pytest.raises(KeyError, match="third") as caught:
+        interp.submit(fail).result()
+    text = "".join(traceback.format_exception(caught.value))
+    assert "LookupError" in text and "The above exception was the direct cause" in text
