@@ -10,7 +10,7 @@ import sys
 from _io import _BufferedIOBase, _TextIOBase
 
 from .. import _core
-from .._hook import after_import
+from .._hook import after_import, look_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,5 +174,6 @@ def install(streams: tuple[tuple[Any, ...], ...], levels: tuple[Any, ...] | None
     logging_levels = levels
     sys.stdout = sys.__stdout__ = Stream(0, *streams[0])  # type: ignore
     sys.stderr = sys.__stderr__ = _own_stderr = Stream(1, *streams[1])  # type: ignore
+    look_again()
     after_import("logging", _connect_logging)
     after_import("warnings", _connect_warnings)

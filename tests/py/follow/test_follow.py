@@ -157,6 +157,27 @@ def test_path(pool, tmp_path, monkeypatch):
     del sys.modules["follow_late"]
 
 
+def test_a_folder_that_was_not_there(pool, tmp_path, monkeypatch):
+    """Its finder has been asked, and main has called invalidate_caches() since."""
+
+    def look():
+        try:
+            import follow_later
+        except ImportError:
+            return None
+        return follow_later.x
+
+    folder = tmp_path / "folder"
+    monkeypatch.syspath_prepend(str(folder))
+    assert pool.submit(look).result() is None
+    folder.mkdir()
+    (folder / "other.py").write_text("")
+    assert pool.submit(look).result() is None
+    (folder / "follow_later.py").write_text("x = 1\n")
+    assert pool.submit(look).result() == 1
+    assert pool.submit(lambda: __import__("other").__file__).result()
+
+
 def test_a_worker_s_own_paths_stay(pool, monkeypatch):
     pool.submit(lambda: sys.path.insert(0, "/own/first")).result()
     pool.submit(lambda: sys.path.append("/own/last")).result()

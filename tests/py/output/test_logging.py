@@ -225,7 +225,7 @@ def test_the_import_is_left_as_it_was():
         import atoll
         atoll.create().exec('''if 1:
             import sys
-            before = [f for f in sys.meta_path if "atoll" not in f.__module__]
+            before = [f for f in sys.meta_path if f.__name__ != "_First"]
             assert len(before) + 1 == len(sys.meta_path)
             import logging, logging.handlers, inspect, importlib
             assert sys.meta_path == before
