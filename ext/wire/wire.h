@@ -19,10 +19,10 @@
  * object cannot cross, MemoryError, or what its own pickling code raised. */
 int xfer_encode(core_state *state, PyObject *obj, atoll_msg *msg);
 
-/* The reply to a job that raised: the pair (info, exc). If its causes cannot be sent they
- * are left out (the text of the traceback has them); if `exc` itself cannot, a str that
- * says why is in its place; if it cannot be rebuilt by the receiver, a
- * tuple with the exception that came of it. */
+/* The reply to a job that raised: the pair (info, exc). If its causes cannot be sent
+ * they are left out (the text of the traceback has them); if `exc` itself cannot, a str
+ * that says why is in its place; if it cannot be rebuilt by the receiver, a tuple with
+ * the exception that came of it. */
 int xfer_encode_error(core_state *state, PyObject *info, PyObject *exc, atoll_msg *msg);
 
 /* Build the object of *msg, and drop the message in any case.
