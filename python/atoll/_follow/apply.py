@@ -10,6 +10,7 @@ import sys
 
 from .._hook import after_import
 from . import DECIMAL, ENVIRON, LOGGING, MULTIPROCESSING, PATH, RECURSION, WARNINGS
+from .collect import NUMBERS, USUAL_FILTERS, flags, numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ _placed: tuple[Any, ...] | None = None
 
 def _warnings(old: Any, new: Any) -> None:
     global _wanted
-    _wanted = new or ()
+    _wanted = tuple(USUAL_FILTERS) if new is None else new
     for item in _wanted:
         # The category of a module that is not imported here: nobody can warn of it yet.
         if item[2][0] not in sys.modules:
@@ -118,8 +119,6 @@ def _decimal(old: Any, new: Any) -> None:
 
 def _set_context(old: Any, new: Any) -> None:
     import decimal
-
-    from .collect import NUMBERS, flags, numbers
 
     usual = decimal.DefaultContext
     context = decimal.getcontext()

@@ -31,7 +31,20 @@ def _warnings() -> object:
             found.append((action, _pattern(message), name, _pattern(module), int(line)))
         except Exception:  # it is nothing that filterwarnings() has made
             continue
-    return tuple(found)
+    return None if found == USUAL_FILTERS else tuple(found)
+
+
+# Those that CPython gives to every interpreter (Python/_warnings.c); those of -W and of
+# PYTHONWARNINGS come when the module is imported there.
+USUAL_FILTERS = [
+    ("default", None, ("builtins", "DeprecationWarning"), "__main__", 0),
+    ("ignore", None, ("builtins", "DeprecationWarning"), None, 0),
+    ("ignore", None, ("builtins", "PendingDeprecationWarning"), None, 0),
+    ("ignore", None, ("builtins", "ImportWarning"), None, 0),
+    ("ignore", None, ("builtins", "ResourceWarning"), None, 0),
+]
+if hasattr(sys, "gettotalrefcount"):  # a debug build has none
+    USUAL_FILTERS = []
 
 
 def _pattern(pattern: Any) -> object:
