@@ -279,7 +279,7 @@ class _Map:
             cutter = read.RowCutter(options.named, at.file, at.offset, at.header)
         else:
             mark = b"\0" if options.plan.format == "null" else b"\n"
-            cutter = read.Cutter(mark, at.file, at.offset)
+            cutter = read.Cutter(mark, at.file, at.offset, not options.plan.raw)
         while True:
             hungry = self._send(cutter)
             if not hungry and self._written == self._sent and self._no_more:

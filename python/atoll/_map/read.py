@@ -27,6 +27,8 @@ BLOCK = 1 << 20
 _AHEAD = 4  # blocks
 #: Instead of a block: a file has ended, and with None the last one has.
 END = b""
+#: What some editors and spreadsheets begin text with: a byte order mark, in UTF-8.
+MARK = b"\xef\xbb\xbf"
 
 
 def check(paths: Sequence[str]) -> int | None:
@@ -145,10 +147,14 @@ class Cutter:
     Args:
       mark (bytes): what ends a record, one byte.
       file, offset (int): where the input begins, as in start().
+      text (bool): a byte order mark in front of a file belongs to no record.
     """
 
-    def __init__(self, mark: bytes, file: int = 0, offset: int = 0) -> None:
+    def __init__(
+        self, mark: bytes, file: int = 0, offset: int = 0, text: bool = True
+    ) -> None:
         self._mark = mark
+        self._text = text
         self._buffer = bytearray()
         self._seen = 0  # so far there is no mark
         self._file = file
@@ -199,6 +205,12 @@ class Cutter:
 
     def _prepare(self) -> bool:
         """Take what comes before the first record; whether it is there."""
+        if self._text and self._offset == 0:
+            begin = bytes(self._buffer[: len(MARK)])
+            if begin == MARK:
+                self._drop(len(MARK))
+            elif MARK.startswith(begin) and not self._ended:
+                return False
         return True
 
     def _drop(self, end: int) -> None:
@@ -252,10 +264,10 @@ class RowCutter(Cutter):
         self._tried = 0  # bytes that are one row at most
 
     def _prepare(self) -> bool:
+        if not super()._prepare():
+            return False
         if not self._named or self._header is not None:
             return True
-        if self._offset == 0 and self._buffer.startswith(b"\xef\xbb\xbf"):
-            self._drop(3)
         end, _ = self._after(1)
         if not end and self._ended:
             end = len(self._buffer)

@@ -36,6 +36,41 @@ def test_bytes_that_are_no_text():
     assert good("mapping:kind", "--bytes", data=b"x\n") == b"bytes\n"
 
 
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    "arguments, data, out",
+    [
+        (["mapping:double", "--jsonl"], b'{"n": 1}\n{"n": 2}\n', b'{"n": 2}\n{"n": 4}\n'),
+        (["mapping:upper"], b"a\nb\n", b"A\nB\n"),
+        (["mapping:upper", "--null"], b"a\0b\0", b"A\0B\0"),
+        (["mapping:same", "--csv", "--no-header"], b"1,2\n", b"1,2\n"),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_the_text(arguments, data, out, tmp_path):
+    """Of each file, and nowhere else."""
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "only"]
+    for path, content in zip(paths, (data, data, b""), strict=True):
+        path.write_bytes(MARK + content)
+    assert good(*arguments, *paths) == 2 * out
+    if arguments[0] == "mapping:upper":
+        assert good(*arguments, "--bytes", paths[0]) == MARK + out
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_byte_order_mark_that_comes_in_pieces(text):
+    cutter = Cutter(b"\n", text=text)
+    for n in range(len(MARK)):
+        cutter.feed(MARK[n : n + 1])
+        assert cutter.cut(1, True) is None
+    cutter.feed(b"x\n")
+    batch = cutter.cut(1, True)
+    assert (batch.data, batch.offset) == (b"x\n" if text else MARK + b"x\n", 5)
+    cutter.feed(MARK + b"\n")  # in the middle it is a character as others are
+    assert cutter.cut(1, True).data == MARK + b"\n"
+
+
 def test_null():
     assert good("mapping:upper", "--null", data=b"a\nb\0c\0\0d") == b"A\nB\0C\0\0D\0"
 
