@@ -27,6 +27,14 @@ def run(*args, **env):
     )
 
 
+def test_who_reads_of_deadlocks_reads_when_they_are_found():
+    """Outside of tasks they are only looked for if the program has asked for it."""
+    pages = [DOCS.parent / "README.md", *DOCS.glob("*.md"), *(DOCS / "howto").glob("*.md")]
+    promising = [page for page in pages if "DeadlockError" in page.read_text()]
+    assert len(promising) >= 3
+    assert not [page for page in promising if "detect_deadlocks()" not in page.read_text()]
+
+
 def test_hello():
     done = run(EXAMPLES / "hello.py")
     assert (done.returncode, done.stderr) == (0, "")
