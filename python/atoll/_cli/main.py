@@ -14,7 +14,7 @@ from . import map as _map_cli
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
+    from types import FrameType, TracebackType
 
 _DOCTOR = """\
 Find out which installed packages work in interpreters with a GIL of their own: as
@@ -211,6 +211,25 @@ def _run_bench(args: argparse.Namespace) -> int:
         return 130
 
 
+def _forget_our_frames(exc: BaseException, ours: set[str]) -> None:
+    """Have its traceback begin in the script, as if Python had run that itself.
+
+    Where it passes from here on is left out as well: whoever shows it gets it as it is
+    now, also a hook of the script's.
+    """
+    traceback = exc.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename in ours:
+        traceback = traceback.tb_next
+    show = sys.excepthook
+
+    def hook(
+        kind: type[BaseException], value: BaseException, full: TracebackType | None
+    ) -> None:
+        show(kind, value.with_traceback(traceback), traceback)
+
+    sys.excepthook = hook
+
+
 def _run_script(args: argparse.Namespace) -> int:
     import runpy
 
@@ -228,6 +247,9 @@ def _run_script(args: argparse.Namespace) -> int:
     sys.path.insert(0, os.path.dirname(os.path.abspath(args.script)))
     try:
         runpy.run_path(args.script, run_name="__main__")
+    except BaseException as exc:
+        _forget_our_frames(exc, {__file__, runpy.run_path.__code__.co_filename})
+        raise
     finally:
         count = tracing.stop()
         print(f"atoll run: {count} events in {args.output}", file=sys.stderr)

@@ -275,6 +275,32 @@ def test_run_says_what_is_wrong(tmp_path):
     assert "cannot write" in done.stderr
 
 
+FAILING = {
+    "deep": "import neighbour\ndef f():\n    neighbour.fail(0)\nf()\n",
+    "chained": "import neighbour\ntry:\n    neighbour.fail(0)\nexcept Exception:\n    1 / 0\n",
+    "no Python": "print(1\nx = = 2\n",
+    "a hook": "import sys, traceback\n"
+    "sys.excepthook = lambda *all: traceback.print_exception(all[1], file=sys.stderr)\n"
+    "raise ExceptionGroup('two', [ValueError(1), ValueError(2)])\n",
+    "interrupted": "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass\n",
+}
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_run_shows_what_python_would(kind, tmp_path):
+    script = tmp_path / "fails.py"
+    script.write_text(FAILING[kind])
+    (tmp_path / "neighbour.py").write_text("def fail(n):\n    return 1 // n\n")
+    alone = subprocess.run(
+        python_args(str(script)), capture_output=True, text=True, timeout=SLACK, check=False
+    )
+    done = atoll_command("run", "-o", tmp_path / "t.json", script)
+    said, _, shown = done.stderr.partition("\n")
+    assert said.startswith("atoll run: ")
+    assert (done.returncode, shown) == (alone.returncode, alone.stderr)
+    assert alone.returncode
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"traceEvents": [1]}', "not json"])
 def test_report_of_something_else(tmp_path, text):
     path = tmp_path / "bad.json"
