@@ -244,6 +244,43 @@ parse_timeout(PyObject *timeout, int64_t *deadline)
     return detach_deadline(timeout, deadline);
 }
 
+/* Note in a KeyboardInterrupt that has ended a wait for `t`, if that is set, that the
+ * task is not stopped by it: where it is, and what would stop it. Keeps the exception.
+ */
+static void
+note_goes_on(task *t)
+{
+    if (!PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+        atoll_event_is_set(&t->job.done)) {
+        return;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    pool *p = t->pool;
+    atoll_lock_acquire(&p->lock);
+    task_phase phase = t->phase;
+    long long id = t->home == NULL ? -1 : (long long)t->home->id;
+    atoll_lock_release(&p->lock);
+    PyObject *note = NULL;
+    if (phase == TASK_STARTED && id >= 0) {
+        note =
+            PyUnicode_FromFormat("the task goes on in interpreter %lld '%s'; cancel() "
+                                 "of its future stops it",
+                                 id, p->name);
+    }
+    else if (phase == TASK_QUEUED) {
+        note =
+            PyUnicode_FromFormat("the task is still queued for '%s'; cancel() of its "
+                                 "future takes it out",
+                                 p->name);
+    }
+    PyObject *done =
+        note == NULL ? NULL : PyObject_CallMethod(exc, "add_note", "O", note);
+    Py_XDECREF(done);
+    Py_XDECREF(note);
+    PyErr_Clear(); /* no memory for it */
+    PyErr_SetRaisedException(exc);
+}
+
 /* Wait with `op`. 1: it has happened; 0: not in time; -1 with an exception. */
 static int
 jobobj_wait_for(jobobj *self, detach_op op, PyObject *timeout)
@@ -259,6 +296,9 @@ jobobj_wait_for(jobobj *self, detach_op op, PyObject *timeout)
     const wait_type *what = op == jobobj_wait_over ? &wait_task_over : &wait_task;
     int rc =
         detach_wait_one(self->state, op, t, deadline, &t->pool->spin, what, t, &err);
+    if (rc < 0) {
+        note_goes_on(t);
+    }
     PyObject *exc = PyErr_GetRaisedException();
     callers_leave(self->state);
     PyErr_SetRaisedException(exc);

@@ -13,7 +13,7 @@ from time import monotonic
 from . import _core
 from ._plan import check_name, is_isolated, make_setup
 from ._tasks import exit as _exit
-from ._tasks.future import Future
+from ._tasks.future import Future, forget_notes
 from .errors import ForkedError, NotShareableError
 
 TYPE_CHECKING = False
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["InterpreterPoolExecutor", "PoolStats", "WorkerStats"]
 
 _MAX_WORKERS = 10_000
+_MOST_NAMED = 8  # of those who are busy, in a repr
 
 
 @dataclass(frozen=True)
@@ -169,13 +170,24 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
 
     def __repr__(self) -> str:
         try:
-            queued, _, _, closed, why, workers = self._pool.state()
+            queued, strays, _, closed, why, workers = self._pool.state()
         except ForkedError:
             return f"<{type(self).__name__} {self._name!r}: of the parent process>"
         alive = sum(worker[0] is not None for worker in workers)
-        state = "broken" if why else "shut down" if closed else f"{queued} queued"
-        count = f"{alive} of {self._max_workers} workers"
-        return f"<{type(self).__name__} {self._name!r}: {count}, {state}>"
+        busy = [worker[0] for worker in workers if worker[4] is not None]
+        parts = [f"{alive} of {self._max_workers} workers"]
+        if busy:
+            who = ", ".join(map(str, busy[:_MOST_NAMED]))
+            more = ", …" if len(busy) > _MOST_NAMED else ""
+            plural = "s" if len(busy) > 1 else ""
+            parts.append(f"{len(busy)} busy (interpreter{plural} {who}{more})")
+        if strays:
+            parts.append(f"{strays} left to themselves")
+        if queued or not (why or closed):
+            parts.append(f"{queued} queued")
+        if why or closed:
+            parts.append("broken" if why else "shut down")
+        return f"<{type(self).__name__} {self._name!r}: {', '.join(parts)}>"
 
     # ------------------------------------------------------------- submitting
 
@@ -283,6 +295,8 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         try:
             if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
                 self.stop()
+                if exc is not None:
+                    forget_notes(exc, [self._name])
             else:
                 self.shutdown()
         except ForkedError:

@@ -36,7 +36,7 @@ from .dispatch import dispatcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
     from typing import Any
 
     Callback = Callable[[Any], object]
@@ -329,6 +329,23 @@ def failure(status: int, value: Any, pool: str, limit: int, why: str | None) -> 
     if status == _core._JOB_BUSY:
         return InterpreterError("the interpreter was running something else")
     return MemoryError("the interpreter had no memory to describe the task's outcome")
+
+
+def forget_notes(exc: BaseException, names: Iterable[str]) -> None:
+    """Take out of `exc` what a wait that it has ended has noted: that the task goes on.
+
+    Called when the pools of these names have been stopped after all.
+    """
+    notes = getattr(exc, "__notes__", None)
+    if isinstance(notes, list):
+        ends = tuple(f"'{name}'; cancel()" for name in names)
+        notes[:] = [
+            note
+            for note in notes
+            if not (str(note).startswith("the task ") and any(end in note for end in ends))
+        ]
+        if not notes:
+            del exc.__notes__
 
 
 # ------------------------------------------------- outcomes that nobody asks for

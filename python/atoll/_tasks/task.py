@@ -8,7 +8,7 @@ from .. import _core
 from .._plan import check_name, is_isolated, make_setup
 from ..errors import ForkedError
 from . import exit as _exit
-from .future import Future
+from .future import Future, forget_notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,6 +194,8 @@ class TaskGroup:
                 self.cancel()
             for task in self._tasks:
                 task._settled_and_left()
+            if isinstance(exc, KeyboardInterrupt):
+                forget_notes(exc, [task.name for task in self._tasks])
         except ForkedError:  # the child of a fork in the block: they are the parent's
             if exc is not None:
                 return

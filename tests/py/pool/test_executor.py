@@ -285,6 +285,48 @@ def test_workers_are_made_as_needed():
             assert max(w.memory for w in stats.workers) > 1 << 20
 
 
+def test_its_repr_says_who_is_busy():
+    ready, go = atoll.create_queue(), atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(2, name="said") as pool:
+        assert repr(pool) == "<InterpreterPoolExecutor 'said': 0 of 2 workers, 0 queued>"
+        first = pool.submit(tasks.wait_for, go, ready)
+        ready.get(timeout=SLACK)
+        (id,) = [w.interpreter for w in pool.stats().workers if w.running is not None]
+        begin = "<InterpreterPoolExecutor 'said': 1 of 2"
+        assert repr(pool) == f"{begin} workers, 1 busy (interpreter {id}), 0 queued>"
+        futures = [first, *(pool.submit(tasks.wait_for, go, ready) for _ in range(3))]
+        ready.get(timeout=SLACK)
+        ids = ", ".join(str(w.interpreter) for w in pool.stats().workers)
+        begin = f"<InterpreterPoolExecutor 'said': 2 of 2 workers, 2 busy (interpreters {ids})"
+        assert repr(pool) == f"{begin}, 2 queued>"
+        pool.shutdown(wait=False)
+        assert repr(pool) == f"{begin}, 2 queued, shut down>"
+        for _ in futures:
+            go.put(None)
+        for future in futures:
+            future.result(SLACK)
+    assert repr(pool) == "<InterpreterPoolExecutor 'said': 0 of 2 workers, shut down>"
+
+
+def test_a_repr_names_some_of_very_many():
+    with atoll.InterpreterPoolExecutor(1, name="many") as pool:
+        workers = [(n, 0, 0.0, 0, 1.0, 0) for n in range(1, 101)]
+
+        class Pool:
+            def state(self):
+                return 7, 2, 0, False, None, workers
+
+        real, pool._pool, pool._max_workers = pool._pool, Pool(), 100
+        try:
+            text = repr(pool)
+        finally:
+            pool._pool = real
+    assert text == (
+        "<InterpreterPoolExecutor 'many': 100 of 100 workers, 100 busy (interpreters 1, 2, 3, "
+        "4, 5, 6, 7, 8, …), 2 left to themselves, 7 queued>"
+    )
+
+
 def test_max_tasks_per_child():
     with atoll.InterpreterPoolExecutor(1, max_tasks_per_child=2) as pool:
         ids = [pool.submit(tasks.who).result(SLACK) for _ in range(6)]
@@ -556,6 +598,85 @@ def test_an_interrupt_while_an_exception_arrives(pool, interrupting):
     with pytest.raises(ValueError) as info:
         future.result(SLACK)
     assert type(info.value.args[0][0]) is tasks.Interrupting
+
+
+@pytest.fixture
+def ctrl_c():
+    """Presses the keys when main waits for a task."""
+    threads = []
+
+    def press():
+        waits = atoll._core._survey
+        until(lambda: any(w[0] == 0 and "result of a task" in w[4] for w in waits(False)[1]))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def press_soon():
+        threads.append(threading.Thread(target=press))
+        threads[-1].start()
+
+    yield press_soon
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize("how", ["result", "exception", "map"])
+def test_after_ctrl_c_the_task_goes_on_which_is_said(ctrl_c, how):
+    ready, go = atoll.create_queue(), atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1, name="slow") as pool:
+        if how == "map":
+            wait = pool.map(tasks.wait_for, [go], [ready]).__next__
+        else:
+            wait = getattr(pool.submit(tasks.wait_for, go, ready), how)
+        ready.get(timeout=SLACK)
+        ctrl_c()
+        with pytest.raises(KeyboardInterrupt) as info:
+            wait()
+        (id,) = [w.interpreter for w in pool.stats().workers]
+        assert info.value.__notes__ == [
+            f"the task goes on in interpreter {id} 'slow'; cancel() of its future stops it"
+        ]
+        go.put(5)
+        assert wait() == (None if how == "exception" else 5)
+
+
+def test_after_ctrl_c_a_queued_task_is_still_queued(ctrl_c):
+    ready, go = atoll.create_queue(), atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1, name="one") as pool:
+        first = pool.submit(tasks.wait_for, go, ready)
+        ready.get(timeout=SLACK)
+        second = pool.submit(tasks.square, 3)
+        ctrl_c()
+        with pytest.raises(KeyboardInterrupt) as info:
+            second.result()
+        assert info.value.__notes__ == [
+            "the task is still queued for 'one'; cancel() of its future takes it out"
+        ]
+        go.put(None)
+        assert second.result(SLACK) == 9 and first.done()
+
+
+def test_what_leaving_the_block_has_stopped_does_not_go_on(ctrl_c):
+    ready, go = atoll.create_queue(), atoll.create_queue()
+    with pytest.raises(KeyboardInterrupt) as info:
+        with atoll.InterpreterPoolExecutor(1) as pool:
+            future = pool.submit(tasks.wait_for, go, ready)
+            ready.get(timeout=SLACK)
+            ctrl_c()
+            try:
+                future.result()
+            except KeyboardInterrupt as exc:
+                exc.add_note("mine")
+                raise
+    assert future.cancelled()
+    assert info.value.__notes__ == ["mine"]
+    with pytest.raises(KeyboardInterrupt) as info:
+        with atoll.TaskGroup() as group:
+            task = group.spawn(tasks.wait_for, go, ready)
+            ready.get(timeout=SLACK)
+            ctrl_c()
+            task.result()
+    assert task.cancelled()
+    assert not hasattr(info.value, "__notes__")
 
 
 def test_ctrl_c_while_an_exception_is_described(pool, monkeypatch):
