@@ -441,6 +441,29 @@ run_coroutine(home *h, const job *j, PyObject *coroutine)
     return result;
 }
 
+/* Get the qualified name of a function; that of another callable if it has one, and of
+ * a functools.partial that of what it calls. NULL, with no exception, if there is none.
+ */
+static PyObject *
+job_function_name(PyObject *function)
+{
+    PyObject *name = NULL, *inner = NULL;
+    if (PyObject_GetOptionalAttrString(function, "__qualname__", &name) > 0 &&
+        PyUnicode_Check(name)) {
+        return name;
+    }
+    Py_CLEAR(name);
+    PyErr_Clear();
+    if (PyObject_GetOptionalAttrString(function, "func", &inner) > 0 &&
+        PyObject_GetOptionalAttrString(inner, "__qualname__", &name) > 0 &&
+        !PyUnicode_Check(name)) {
+        Py_CLEAR(name);
+    }
+    PyErr_Clear();
+    Py_XDECREF(inner);
+    return name;
+}
+
 /* Note for a timeline that it has run since `start`: what it called is `function` (or
  * NULL, for exec). Keeps the exception that is set, if any: then it has failed. */
 static void
@@ -450,10 +473,8 @@ job_trace_run(const job *j, int64_t start, PyObject *function)
     PyObject *name = NULL;
     const char *text = "exec";
     if (function != NULL) {
-        bool named =
-            PyObject_GetOptionalAttrString(function, "__qualname__", &name) > 0 &&
-            PyUnicode_Check(name);
-        text = named ? PyUnicode_AsUTF8(name) : NULL;
+        name = job_function_name(function);
+        text = name == NULL ? NULL : PyUnicode_AsUTF8(name);
         PyErr_Clear();
         text = text == NULL ? Py_TYPE(function)->tp_name : text;
     }

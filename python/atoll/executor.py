@@ -13,6 +13,7 @@ from time import monotonic
 from . import _core
 from ._plan import check_name, is_isolated, make_setup
 from ._tasks import exit as _exit
+from ._tasks.call import named_after
 from ._tasks.future import Future, forget_notes
 from .errors import ForkedError, NotShareableError
 
@@ -253,11 +254,9 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         end = None if timeout is None else monotonic() + timeout
         calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         if chunksize > 1:
-            from functools import partial
-
             # Each is the one argument of a call that does all of them.
             chunks = iter(lambda: tuple(itertools.islice(calls, chunksize)), ())
-            results = _Results(self, partial(_run_chunk, fn), zip(chunks), end)
+            results = _Results(self, named_after(fn, _run_chunk), zip(chunks), end)
             results.start(buffersize)
             return _Chunks(results)
         results = _Results(self, fn, calls, end)

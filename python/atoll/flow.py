@@ -17,6 +17,7 @@ from time import monotonic
 
 from ._core import Queue, RecvChannel, Semaphore, SendChannel, create_channel, select
 from ._ends import poison_on_exit
+from ._tasks.call import named_after
 from ._tasks.task import Task
 from .errors import (
     ChannelClosed,
@@ -128,7 +129,7 @@ class _Network:
         results, send = create_channel(room)
         for _ in range(workers):
             name = f"{self.name}-{len(self.tasks)}"
-            task = Task(_work, (function, recv, send), name=name).start()
+            task = Task(named_after(function, _work), (recv, send), name=name).start()
             self.tasks.append(task)
             task.add_done_callback(self.on_done)
         send.retire()  # it ends when the workers have left

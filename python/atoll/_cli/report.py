@@ -17,7 +17,8 @@ _ROW, _BAR, _TOP = 34, 18, 34
 # Colours that people with any kind of sight can tell apart: Okabe and Ito, "Color
 # Universal Design", 2008.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#a39a00")
-_FAILED, _WAIT, _TICK = "#b00020", "#9aa0a6", "#5f6368"
+_FAILED, _WAIT, _TICK, _OTHER = "#b00020", "#9aa0a6", "#5f6368", "#795548"
+_LETTER = 7  # how wide one is, about
 
 
 class TraceFileError(ValueError):
@@ -118,9 +119,12 @@ def write_svg(timeline: Timeline, file: TextIO) -> None:
     """
     length = timeline.length or 1.0
     scale = (_WIDTH - _LEFT - _RIGHT) / length
-    height = _TOP + _ROW * len(timeline.tracks) + 30
-    names = sorted({name for track in timeline.tracks for *_, name, _ in track.tasks})
-    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+    axis = _TOP + _ROW * len(timeline.tracks) + 30
+    # Those that took longest can be told apart.
+    names = [name for name, *_ in rows(timeline)]
+    colours = dict(zip(names, (*_COLOURS, *([_OTHER] * len(names))), strict=False))
+    entries = list(_place(_legend(timeline, colours)))
+    height = axis + (entries[-1][1] + 26 if entries else 0)
     write = file.write
     write(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
@@ -134,8 +138,8 @@ def write_svg(timeline: Timeline, file: TextIO) -> None:
     while at <= length:
         x = _LEFT + at * scale
         write(
-            f'<line class="line" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{height - 24}"/>'
-            f'<text class="fg" x="{x:.1f}" y="{height - 8}" text-anchor="middle">'
+            f'<line class="line" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{axis - 24}"/>'
+            f'<text class="fg" x="{x:.1f}" y="{axis - 8}" text-anchor="middle">'
             f"{_duration(at) if at else '0'}</text>\n"
         )
         at += step
@@ -157,7 +161,49 @@ def write_svg(timeline: Timeline, file: TextIO) -> None:
                 colour = colours.get(bar[2], _TICK)
                 _draw(write, bar, _LEFT, scale, y, _BAR, colour, label=True)
         _ticks(write, track.messages, scale, y + _BAR + 8)
+    for x, y, shape, colour, text in entries:
+        write(
+            f'<path d="M{x} {axis + y + shape[0]}v{shape[1]}" stroke="{colour}" '
+            f'stroke-width="{shape[2]}"/>'
+            f'<text class="fg" x="{x + 13}" y="{axis + y + 16}">{escape(text)}</text>\n'
+        )
     write("</svg>\n")
+
+
+# What stands for it in the legend: where it begins, how high and how wide it is.
+_Shape = tuple[int, int, float]
+_TASK_SHAPE, _WAIT_SHAPE, _TICK_SHAPE = (4, 14, 14.0), (9, 5, 14.0), (9, 4, 0.6)
+
+
+def _legend(
+    timeline: Timeline, colours: dict[str, str]
+) -> Iterator[tuple[_Shape, str, str]]:
+    """What is in the picture: shape, colour and what that means."""
+    others = [name for name in colours if colours[name] == _OTHER]
+    for name, colour in colours.items():
+        if len(others) == 1 or colour != _OTHER:
+            yield _TASK_SHAPE, colour, name
+    if len(others) > 1:
+        yield _TASK_SHAPE, _OTHER, f"{len(others)} other tasks"
+    if any(failed for track in timeline.tracks for *_, failed in track.tasks):
+        yield _TASK_SHAPE, _FAILED, "a task that failed"
+    if any(track.waits for track in timeline.tracks):
+        yield _WAIT_SHAPE, _WAIT, "the thread waits"
+    if any(track.messages for track in timeline.tracks):
+        yield _TICK_SHAPE, _TICK, "messages sent and received"
+
+
+def _place(
+    entries: Iterator[tuple[_Shape, str, str]]
+) -> Iterator[tuple[int, int, _Shape, str, str]]:
+    """Line by line under the axis: x and y of each."""
+    x, y = _LEFT + 7, 0
+    for shape, colour, text in entries:
+        width = 13 + _LETTER * len(text) + 24
+        if x + width > _WIDTH - _RIGHT and x > _LEFT + 7:
+            x, y = _LEFT + 7, y + 22
+        yield x, y, shape, colour, text
+        x += width
 
 
 def _merge(

@@ -1,5 +1,8 @@
 """atoll.trace: the timeline has what happened, and nothing else."""
 
+import collections
+import functools
+import itertools
 import json
 import os
 import signal
@@ -65,6 +68,18 @@ def test_a_task_that_raises_is_marked(file):
             pool.submit(divmod, 1, 0).result(SLACK)
         assert pool.submit(divmod, 7, 2).result(SLACK) == (3, 1)
     assert [e["args"]["failed"] for e in of(load(file), "X", "task")] == [True, False]
+
+
+def test_they_have_the_names_of_what_the_user_wrote(file):
+    """And not those of what atoll calls it by."""
+    with atoll.trace(file), atoll.InterpreterPoolExecutor(1) as pool:
+        with atoll.pipeline(range(3), tasks.square, (lambda n: n + 1, 2)) as results:
+            assert list(results) == [1, 2, 5]
+        assert list(pool.map(abs, range(4), chunksize=2)) == [0, 1, 2, 3]
+        assert pool.submit(functools.partial(pow, 2), 3).result(SLACK) == 8
+    names = collections.Counter(e["name"][:20] for e in of(load(file), "X", "task"))
+    mine = "test_they_have_the_names_of_what_the_user_wrote"[:20]  # that of the lambda
+    assert names == {"square": 1, mine: 2, "abs": 2, "pow": 1}
 
 
 def test_waits_and_messages(file):
@@ -321,6 +336,44 @@ def test_a_long_trace_is_a_small_picture(tmp_path):
         _trace_report.write_svg(_trace_report.Timeline([track], 1e6, {}), file)
     assert path.stat().st_size < 1_500_000
     ElementTree.parse(path)
+
+
+def draw(path, *tracks):
+    """The picture of these tracks: the words in it, and the colours beside them."""
+    with path.open("w") as file:
+        _trace_report.write_svg(_trace_report.Timeline(list(tracks), 1e6, {}), file)
+    svg = "{http://www.w3.org/2000/svg}"
+    root = ElementTree.parse(path).getroot()
+    height = int(root.get("viewBox").split()[3])
+    words = {}
+    for mark, text in itertools.pairwise(root):
+        if mark.tag == f"{svg}path" and text.get("text-anchor") is None:
+            x, y = int(text.get("x")), int(text.get("y"))
+            assert mark.get("d").startswith(f"M{x - 13} ")
+            assert 0 < x < x + 7 * len(text.text) <= 1200 and 0 < y <= height - 6
+            words[text.text] = mark.get("stroke")
+    bars = {bar[0].text.split(":")[0]: bar.get("fill") for bar in root if len(bar)}
+    return words, bars
+
+
+def test_a_legend_says_what_the_colours_mean(tmp_path):
+    track = _trace_report.Track("main", 1)
+    track.tasks = [(n * 10.0, n * 11.0 + 9, f"task {n}", False) for n in range(5)]
+    words, bars = draw(tmp_path / "t.svg", track)
+    assert words == bars and len(set(words.values())) == 5
+    # Most of the time is that of the first; what there is only one of has no other name.
+    track.tasks += [(n * 10.0, n * 10.0 + 1, f"short {n}", n == 12) for n in range(5, 20)]
+    track.waits, track.messages = [(1.0, 2.0, "w")], [5.0]
+    words, bars = draw(tmp_path / "t.svg", track, _trace_report.Track("idle", 2))
+    assert {name: words[name] for name in words if name.startswith("task")} == {
+        f"task {n}": bars[f"task {n}"] for n in range(5)
+    }
+    assert words["13 other tasks"] == bars["short 19"]
+    assert words["a task that failed"] == bars["short 12 (failed)"]
+    assert words["the thread waits"] == bars["w"]
+    assert "messages sent and received" in words
+    assert len(set(words.values())) == len(words)
+    assert draw(tmp_path / "t.svg", _trace_report.Track("idle", 1))[0] == {}
 
 
 def test_an_empty_trace_is_a_picture_too(file, tmp_path):
