@@ -196,6 +196,100 @@ def test_a_page_of_very_many():
     assert any("… and 84 more" in line for line in page)
 
 
+def busy_look():
+    """A process where much goes on."""
+    worker = {"runs": 12.3, "done": 123_456}
+    row = {"capacity": 1000, "length": 999, "closed": False, "receiving": 0, "sending": 12}
+    pools = [
+        {
+            "name": name,
+            "queued": 12_345,
+            "places": 16,
+            "workers": [{"interpreter": n, **worker} for n in range(1, 13)],
+        }
+        for name in ("crawlers", "a pool with a name that is rather long")
+    ]
+    return {
+        "pid": 4_194_304,
+        "command": ["crawl.py", "--depth\n", "3"],
+        "time": 5.0,
+        "cpu": 2.0,
+        "memory": 5 << 30,
+        "interpreters": [
+            {"id": n, "name": "crawlers", "state": "idle", "memory": 900 << 20}
+            for n in range(30)
+        ],
+        "waits": [
+            {"interpreter": n, "seconds": 3600.0, "what": f"recv on channel {n}"}
+            for n in range(20, 26)
+        ],
+        "pools": pools,
+        "queues": [{"id": 12_345, **row}],
+        "channels": [{"id": 7, **row}],
+    }
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100])
+def test_a_page_on_a_narrow_terminal(width):
+    look = busy_look()
+    page = list(_top_show.lines(look, {**look, "time": 4.0, "cpu": 1.5}, width))
+    assert max(map(len, page)) <= width
+    assert all(line.isprintable() for line in page)
+    text = "\n".join(page)
+    tables = [table.splitlines() for table in text.split("\n\n")[1:]]
+    if width < 40:
+        return
+    assert [table[0].split()[0] for table in tables] == ["POOL", "INTERPRETER", "QUEUE,"]
+    for word in ("BUSY", "QUEUED", "12345", "DOES", "LENGTH", "999", "WAITING"):
+        assert word in text, word
+    # What one looks for is said in full.
+    for word in ("crawlers", "runs a task for 12.3 s", "50 % CPU", "RATE", "12 to send"):
+        assert word in text, word
+    if width >= 60:
+        for word in ("MEMORY", "900 MiB", "WORKERS", "12/16", "123", "1000"):
+            assert word in text, word
+    # Columns stand under their headings.
+    at = tables[0][0].index("BUSY") + len("BUSY")
+    assert {line[:at].split()[-1] for line in tables[0][1:]} == {"12"}
+
+
+def test_a_page_where_there_is_room():
+    """A number is never cut, a name is."""
+    look = busy_look()
+    look["pools"][0]["queued"] = 10**9
+    page = list(_top_show.lines(look, look))
+    assert page[4].split() == ["crawlers", "12/16", "12", str(10**9), "1481472"]
+    assert page[5].startswith("a pool with a name that… ")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_terminal_says_how_narrow_it_is(server, width):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    atoll.create_queue(7).put("x")
+    us, them = pty.openpty()
+    fcntl.ioctl(them, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    with atoll.InterpreterPoolExecutor(1, name="x" * 50) as pool:
+        pool.submit(tasks.square, 3).result(SLACK)
+        command = python_args("-m", "atoll", "top", "--once", str(os.getpid()))
+        subprocess.run(command, stdout=them, env=env, timeout=SLACK, check=True)
+    os.close(them)
+    out = b""
+    try:
+        while block := os.read(us, 4096):
+            out += block
+    except OSError:
+        pass
+    os.close(us)
+    page = out.decode().splitlines()
+    assert max(map(len, page)) <= width
+    assert any("x" * 5 in line and "…" in line for line in page), page
+
+
 def ask(path):
     """One look, by a client of its own; None if it was turned away."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
