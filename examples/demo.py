@@ -44,10 +44,11 @@ class JobFailed(Exception):
 class Outcome:
     """What one way gave, and what it took."""
 
-    def __init__(self, tally, seconds, memory):
+    def __init__(self, tally, seconds, memory, share):
         self.tally = tally
         self.seconds = seconds
         self.memory = memory  # bytes added at the peak; None: unknown
+        self.share = share  # what CPU the machine gave for it
 
 
 def measure(way, workers, limit=None, advance=lambda done, total: None):
@@ -77,7 +78,7 @@ def measure(way, workers, limit=None, advance=lambda done, total: None):
             advance(done, total)
             if done % workers == 0:
                 peak = most(peak, memory_of(process.pid))
-        tally, seconds = receive.recv()
+        tally, seconds, share = receive.recv()
     except KeyboardInterrupt:
         if ready or receive.poll(10):  # it can end in good order by now
             process.send_signal(signal.SIGINT)
@@ -88,7 +89,7 @@ def measure(way, workers, limit=None, advance=lambda done, total: None):
         receive.close()
         process.wait()
     added = None if before is None else peak - before
-    return Outcome(tally, seconds, added)
+    return Outcome(tally, seconds, added, share)
 
 
 def most(a, b):
@@ -140,7 +141,18 @@ def run_ways(console, workers, limit):
     return outcomes
 
 
-def job_table(outcomes):
+def lacks(outcomes, workers):
+    """Which ways had too little CPU to be compared (dict): what there was, in words."""
+    alone = ("serially", "threads")  # one of them runs at a time
+    found = {}
+    for way, outcome in outcomes.items():
+        lack = outcome.share.lack(1 if way in alone else workers)
+        if lack is not None:
+            found[way] = lack
+    return found
+
+
+def job_table(outcomes, lacking):
     table = Table(title="The job", title_justify="left")
     table.add_column("way")
     for heading in ("time", "speed-up", "memory added", "same answer"):
@@ -152,10 +164,11 @@ def job_table(outcomes):
         else:
             memory = f"{outcome.memory / 1e6:.0f} MB"
         same = outcome.tally == serial.tally
+        known = way not in lacking and "serially" not in lacking
         table.add_row(
             NAMES[way],
             f"{outcome.seconds:.2f} s",
-            f"{serial.seconds / outcome.seconds:.2f} ×",
+            f"{serial.seconds / outcome.seconds:.2f} ×" if known else "–",
             memory,
             ("yes  " if same else "[red]NO[/]  ") + outcome.tally.digest(),
         )
@@ -208,7 +221,15 @@ def main(argv=None):
     )
 
     outcomes = run_ways(console, args.workers, args.limit)
-    console.print(job_table(outcomes))
+    lacking = lacks(outcomes, args.workers)
+    console.print(job_table(outcomes, lacking))
+    if lacking:
+        console.print(
+            "–: there was too little CPU to compare. "
+            + "; ".join(f"{NAMES[way]}: {lack}" for way, lack in lacking.items())
+            + ". Try again when nothing else runs.",
+            soft_wrap=True,
+        )
     console.print(
         "Memory: what the process and its children have added at the peak"
         " (PSS: a shared page counts once).",

@@ -144,10 +144,15 @@ def main():
         print(f"{args.way}: {seconds:.2f} s")
         print(tally)
         return
-    # For demo.py: say that we start, then each batch, then the result.
+    # For demo.py: say that we start, then each batch, then the result, and what CPU
+    # there was for it.
+    from atoll._cli.load import between, look
+
     with Connection(args.report, readable=False) as report:
         report.send(len(jobs))
-        report.send(run(args.way, jobs, args.workers, lambda: report.send(None)))
+        begin = look()
+        result = run(args.way, jobs, args.workers, lambda: report.send(None))
+        report.send((*result, between(begin, look())))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ import statistics
 import sys
 from collections import defaultdict
 from contextlib import ExitStack
+from dataclasses import asdict
 from time import perf_counter
+
+from .load import Share, between, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,25 +67,49 @@ def _records(make: Callable[[], Executor], pool: Executor, size: int) -> float:
     return (perf_counter() - begin) / size
 
 
-def _work(make: Callable[[], Executor], pool: Executor, size: int) -> float:
-    """How many times as fast as one core."""
-    begin = perf_counter()
-    for _ in range(size):
-        primes(8000)
-    middle = perf_counter()
-    for _ in pool.map(primes, [8000] * size):
-        pass
-    return (middle - begin) / (perf_counter() - middle)
-
-
-#: What is measured: name, unit, what one is in seconds (0: a ratio), how, and how many.
+#: What is measured: name, unit, what one is in seconds, how, and how many.
 _ROWS = (
     ("first task of a new pool", "ms", 1e-3, _first, 1),
     ("a task, from submit to its result", "µs", 1e-6, _one, 300),
     ("a task of many, by map", "µs", 1e-6, _many, 2000),
     ("a dict of 1,000 items there and back", "µs", 1e-6, _records, 50),
-    ("pure Python, against one core", "×", 0, _work, 24),
 )
+_SPEED_UP = "pure Python, against one core"
+_PIECES = 24
+
+
+class _SpeedUp:
+    """How many times as fast as one core a pool is, and what the machine gave for it."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._values: list[float] = []
+        self._alone: Share | None = None
+        self._together: Share | None = None
+
+    def measure(self, pool: Executor) -> None:
+        begin = look()
+        for _ in range(_PIECES):
+            primes(8000)
+        middle = look()
+        for _ in pool.map(primes, [8000] * _PIECES):
+            pass
+        alone, together = between(begin, middle), between(middle, look())
+        self._values.append(alone.seconds / together.seconds)
+        self._alone = alone if self._alone is None else self._alone + alone
+        self._together = together if self._together is None else self._together + together
+
+    def value(self) -> float:
+        return statistics.median(self._values)
+
+    def lack(self) -> str | None:
+        """The reason why it says nothing of the pool, if there is one."""
+        assert self._alone is not None and self._together is not None
+        return self._together.lack(self._workers) or self._alone.lack(1)
+
+    def slower(self) -> float | None:
+        assert self._alone is not None and self._together is not None
+        return None if self._workers == 1 else self._together.slower(self._alone)
 
 
 def _contenders(workers: int) -> dict[str, Callable[[], Executor]]:
@@ -113,7 +140,9 @@ def measure(workers: int, rounds: int) -> Iterator[tuple[str, dict[str, Any] | N
 
     Yields:
       tuple of str and dict: what is measured now, and None; or the row that is complete,
-      with "what", "unit" and "values" (float by contender).
+      with "what", "unit" and "values" (float by contender); that of the speed-up also with
+      "lack" (what the machine did not give, in words) and "slower" (times the CPU time that
+      all cores took at once), of those where it is so.
     """
     makers = _contenders(workers)
     with ExitStack() as stack:
@@ -126,15 +155,29 @@ def measure(workers: int, rounds: int) -> Iterator[tuple[str, dict[str, Any] | N
             for n in range(rounds):
                 for name, make in makers.items():
                     yield f"{what}: {name}, {n + 1} of {rounds}", None
-                    taken[name].append(function(make, pools[name], size) / (second or 1))
+                    taken[name].append(function(make, pools[name], size) / second)
             medians = {name: statistics.median(values) for name, values in taken.items()}
             yield what, {"what": what, "unit": unit, "values": medians}
+        # Threads of one interpreter take turns.
+        ups = {name: _SpeedUp(1 if name == "threads" else workers) for name in pools}
+        for n in range(rounds):
+            for name, up in ups.items():
+                yield f"{_SPEED_UP}: {name}, {n + 1} of {rounds}", None
+                up.measure(pools[name])
+        yield _SPEED_UP, {
+            "what": _SPEED_UP,
+            "unit": "×",
+            "values": {name: up.value() for name, up in ups.items()},
+            "lack": {name: lack for name, up in ups.items() if (lack := up.lack())},
+            "slower": {name: times for name, up in ups.items() if (times := up.slower())},
+        }
 
 
 def run(workers: int | None, rounds: int, as_json: bool, file: TextIO) -> int:
     """Measure and show; the exit status (int)."""
     count = workers or len(os.sched_getaffinity(0))
     rows = []
+    begin = look()
     for what, row in measure(count, rounds):
         _progress(what if row is None else "")
         if row is not None:
@@ -148,6 +191,7 @@ def run(workers: int | None, rounds: int, as_json: bool, file: TextIO) -> int:
         "workers": count,
         "rounds": rounds,
         "rows": rows,
+        "cpu": asdict(between(begin, look())),
     }
     if as_json:
         print(json.dumps(report, ensure_ascii=False), file=file)
@@ -175,7 +219,7 @@ def _show(report: dict[str, Any], file: TextIO) -> None:
     names = list(report["rows"][0]["values"])
     head = ["", "", *names]
     lines = [
-        [row["what"], row["unit"], *(_number(row["values"][name]) for name in names)]
+        [row["what"], row["unit"], *(_cell(row, name) for name in names)]
         for row in report["rows"]
     ]
     if not (file.isatty() and _rich_table(head, lines, file)):
@@ -191,6 +235,41 @@ def _show(report: dict[str, Any], file: TextIO) -> None:
         f"pools of {report['workers']}, median of {report['rounds']}. {_WORDS}",
         file=file,
     )
+    for doubt in _doubts(report):
+        print(f"\n{doubt}", file=file)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    return _NONE if name in row.get("lack", ()) else _number(row["values"][name])
+
+
+def _doubts(report: dict[str, Any]) -> Iterator[str]:
+    """What the machine did that makes these figures other than they should be."""
+    share = Share(**report["cpu"])
+    taken = (share.others + share.stolen) / share.seconds
+    if taken >= 0.1 * share.cores:
+        yield (
+            f"The machine was busy: others took {taken:.1f} of its {share.cores} cores "
+            "meanwhile, so all of this takes longer than it would."
+        )
+    row = report["rows"][-1]
+    if row["lack"]:
+        lacks = "; ".join(f"{name}: {lack}" for name, lack in row["lack"].items())
+        yield (
+            f"{_NONE}  There was too little CPU to say how much faster it is. There were, "
+            f"for {lacks}. Try again when nothing else runs."
+        )
+    slower = {name: times for name, times in row["slower"].items() if name not in row["lack"]}
+    if slower:
+        times = ", ".join(f"{name} {value:.1f} ×" for name, value in slower.items())
+        yield (
+            "The cores are slower when all of them work: the same work took more CPU time "
+            f"then than on one alone ({times}). They may share hardware, or the host may "
+            "use them for others without saying so."
+        )
+
+
+_NONE = "–"
 
 
 _WORDS = (
