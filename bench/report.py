@@ -2,8 +2,9 @@
 
     python bench/report.py [RESULTS]
 
-docs/measurements.md is all of it. README.md has two of its tables, each between a line
-`<!-- figures: NAME -->` and a line `<!-- end of figures -->`; and docs/chart.svg is drawn.
+docs/measurements.md is all of it. README.md and docs/map.md have some of its tables, each
+between a line `<!-- figures: NAME -->` and a line `<!-- end of figures -->`; and
+docs/chart.svg is drawn.
 `make bench` does it when every theme has been measured.
 """
 
@@ -85,6 +86,10 @@ ALTERNATIVES = (
 )
 
 
+# What the function of `atoll map` takes for a line, in µs: see py/map_cheap.py.
+MAP_COSTS = ("0", "1", "5")
+
+
 def show(value):
     """`value` with three significant digits or all of its whole ones, and no exponent."""
     if value == 0 or abs(value) >= 1000:
@@ -140,7 +145,25 @@ def alternatives(data):
     return lines
 
 
-TABLES = {"costs": costs, "alternatives": alternatives}
+def break_even(data):
+    """The table of MAP_COSTS (list of str): from how many lines on atoll map pays."""
+    lines = [
+        "| the function takes | a line in a loop | in `atoll map -j 2` | and it is faster |",
+        "|--:|--:|--:|--:|",
+    ]
+    for cost in MAP_COSTS:
+        key = f"map_cheap.{cost}"
+        known = f"{key}.lines" in data["numbers"]
+        pays = "from " + number(data, f"{key}.lines") + " on" if known else "never"
+        cells = [f"{cost} µs", number(data, f"{key}.loop"), number(data, f"{key}.atoll"), pays]
+        lines.append(f"| {' | '.join(cells)} |")
+    start = number(data, "map_cheap.start")
+    return [*lines, "", f"It starts {start} later than the loop, which is in the last column."]
+
+
+TABLES = {"costs": costs, "alternatives": alternatives, "break_even": break_even}
+#: Where they are.
+PAGES = ("README.md", "docs/map.md")
 
 
 def cell(text):
@@ -194,8 +217,8 @@ def fill(text, data):
 def write(data, themes):
     """Write all that is said above. `data` is that of a whole run."""
     (ROOT / "docs" / "measurements.md").write_text(page(data, themes))
-    readme = ROOT / "README.md"
-    readme.write_text(fill(readme.read_text(), data))
+    for name in PAGES:
+        (ROOT / name).write_text(fill((ROOT / name).read_text(), data))
     (ROOT / "docs" / "chart.svg").write_text(chart.draw(data))
 
 

@@ -25,29 +25,21 @@ from ..errors import BrokenInterpreterPool
 from ..executor import InterpreterPoolExecutor
 from ..interpreter import warm
 from . import read
+from .rows import arrange, read_rows, write_row
 from .show import bar
-from .work import (
-    PROBLEM,
-    READY,
-    Plan,
-    Problem,
-    arrange,
-    read_rows,
-    serve,
-    split_spec,
-    write_row,
-)
+from .work import PROBLEM, READY, Plan, Problem, serve, split_spec
 from .write import Journal, Output, Position, WriteError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .rows import Segment
     from .show import Bar
-    from .work import Failure, Segment
+    from .work import Failure
 
 _TARGET = 0.01  # seconds that a batch should take; messages then cost next to nothing
-_LARGEST = 1 << 20  # bytes in a batch, unless a record is longer
+_LARGEST = 1 << 17  # bytes in a batch, unless a record is longer: they stay in a cache
 _GROWTH = 4  # of a batch over the one before, at most
 _QUEUED = 3  # batches for each worker that have been sent, and have not come back
 _EARLY = 64  # batches for each worker that may have come back before their turn
@@ -126,9 +118,8 @@ class _StopError(Exception):
 class _Map:
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._plan = replace(options.plan, stop=options.on_error == "stop")
-        if options.on_error == "skip":
-            self._plan = replace(self._plan, describe=False)
+        how = options.on_error
+        self._plan = options.plan.but(stop=how == "stop", describe=how != "skip")
         self._pool: InterpreterPoolExecutor | None = None
         self._journal: Journal | None = None
         self._bar: Bar | None = None

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from io import StringIO
 
 from .._core import Queue, create_queue
-from .work import Problem, read_rows
+from .rows import read_rows
+from .work import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,16 +3,14 @@
 A batch is one piece of bytes. It is split, decoded, worked on and joined again here, so
 that the main interpreter only touches blocks. What goes wrong with a record is a
 Failure; what goes wrong before the first one is a Problem, in one line.
+
+Nothing is imported here that takes as long as making a worker does; many inputs are short.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import sys
-from dataclasses import dataclass
-from io import StringIO
 from time import monotonic
 from types import GeneratorType
 
@@ -20,13 +18,16 @@ from ..errors import QueueShutDown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from .._core import Queue
 
 #: Number of a message that is no result: the worker is ready; it cannot work.
 READY, PROBLEM = -1, -2
+
+_CO_COROUTINE = 0x80  # inspect's
+_PLAIN = (int, float)  # what most results are that are no text
 
 #: Bytes that are no UTF-8 pass through text unchanged.
 CODEC = ("utf-8", "surrogateescape")
@@ -45,11 +46,10 @@ class Problem(Exception):
         self.status = status
 
 
-@dataclass(frozen=True)
 class Plan:
     """What all workers are to do; crosses once to each.
 
-    Attributes:
+    Args:
       function, setup (str): MODULE:FUNCTION, or '' for no setup.
       preload (tuple of str): modules to import first.
       format (str): "lines", "null", "jsonl" or "csv".
@@ -58,20 +58,31 @@ class Plan:
       describe (bool): failures are described, and not only counted.
     """
 
-    function: str
-    setup: str = ""
-    preload: tuple[str, ...] = ()
-    format: str = "lines"
-    raw: bool = False
-    stop: bool = True
-    describe: bool = True
+    def __init__(
+        self,
+        function: str,
+        setup: str = "",
+        preload: tuple[str, ...] = (),
+        format: str = "lines",
+        raw: bool = False,
+        stop: bool = True,
+        describe: bool = True,
+    ) -> None:
+        self.function = function
+        self.setup = setup
+        self.preload = preload
+        self.format = format
+        self.raw = raw
+        self.stop = stop
+        self.describe = describe
+
+    def but(self, **changes: Any) -> Plan:
+        """Another one, with some of these changed."""
+        return Plan(**{**vars(self), **changes})
 
 
 #: Place in the batch, record as JSON, exception in a line, traceback: all that is said.
 Failure = tuple[int, str, str, str]
-#: Rows of CSV with the columns they have (None: rows that are no dicts), and the places
-#: of their records in the batch.
-Segment = tuple[tuple[str, ...] | None, list[int], bytes]
 
 
 def serve(plan: Plan, jobs: Queue, results: Queue) -> None:
@@ -208,52 +219,88 @@ def _worker(plan: Plan) -> Callable[..., tuple[Any, list[Failure]]]:
         except (Exception, SystemExit) as exc:
             raise Problem(f"the setup {plan.setup} failed: {_one_line(exc)}") from None
     function = find(plan.function)
-    from inspect import iscoroutinefunction
-
-    if iscoroutinefunction(function):
+    if _is_async(function):
         raise Problem(f"{plan.function} is an async function; an ordinary one is needed")
-    return _Csv(plan, function) if plan.format == "csv" else _Records(plan, function)
+    if plan.format == "csv":
+        from .rows import Csv
+
+        return Csv(plan, function)
+    return _Records(plan, function)
+
+
+def _is_async(function: Any) -> bool:
+    """inspect.iscoroutinefunction(), without that module if nobody has it yet."""
+    inspect = sys.modules.get("inspect")
+    if inspect is not None:
+        return bool(inspect.iscoroutinefunction(function))
+    functools = sys.modules.get("functools")
+    while functools is not None and isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return code is not None and bool(code.co_flags & _CO_COROUTINE)
 
 
 # -------------------------------------------------------------------- records
 
 
 class _Records:
-    """Lines, records that end with NUL, and JSON lines."""
+    """Lines, records that end with NUL, and JSON lines.
+
+    What is done for each record is what a loop would do that reads and writes a file. All
+    of a batch is decoded at once, and its results are encoded at once.
+    """
 
     def __init__(self, plan: Plan, function: Callable[..., Any]) -> None:
         self._plan = plan
         self._function = function
         self._end = b"\0" if plan.format == "null" else b"\n"
-        self._json = plan.format == "jsonl"
+        self._json: Any = None
+        if plan.format == "jsonl":
+            import json
+
+            self._json = json
+        # What a batch is made of: results of this type are written as they are.
+        self._type: type = bytes if plan.raw else str
 
     def __call__(
         self, data: bytes, header: list[str] | None, columns: tuple[str, ...] | None
     ) -> tuple[bytes, list[Failure]]:
-        out: list[bytes] = []
+        out: list[Any] = []  # of each record that has a result
+        gone: list[int] = []  # places of those that have none
         failures: list[Failure] = []
-        function = self._function
-        for place, record in enumerate(self._split(data)):
+        function, json, put = self._function, self._json, out.append
+        written = self._type if json is None else None
+        plain = _PLAIN if written is str else ()
+        records = self._split(data)
+        for place, record in enumerate(records):
             try:
-                if self._json:
+                if json is not None:
                     if not record.strip():
+                        gone.append(place)
                         continue
                     record = json.loads(record)
                 value = function(record)
-                if value.__class__ is str and not self._json:
-                    out.append(value.encode(*CODEC))
+                if value.__class__ is written:
+                    put(value)
+                elif value is None:
+                    gone.append(place)
+                elif value.__class__ in plain:
+                    put(str(value))
                 elif value.__class__ is GeneratorType:
                     # All or nothing of a record
-                    out.extend([self._encode(v) for v in value if v is not None])
-                elif value is not None:
-                    out.append(self._encode(value))
+                    values = [self._text(v) for v in value if v is not None]
+                    if values:
+                        put(self._join(values))
+                    else:
+                        gone.append(place)
+                else:
+                    put(self._text(value))
             except (Exception, SystemExit) as exc:
-                failures.append(_failure(self._plan, place, record, exc))
+                failures.append(failure(self._plan, place, record, exc))
+                gone.append(place)
                 if self._plan.stop:
                     break
-        if out:
-            out.append(b"")
-        return self._end.join(out), failures
+        return self._encode(out, records, gone, failures), failures
 
     def _split(self, data: bytes) -> list[Any]:
         records: list[Any]
@@ -265,20 +312,56 @@ class _Records:
             records.pop()
         return records
 
-    def _encode(self, value: object) -> bytes:
-        if self._json:
+    def _text(self, value: Any) -> Any:
+        """A result as what a batch is made of."""
+        if self._json is not None:
+            text = self._json.dumps(value, ensure_ascii=False)
             try:
-                return json.dumps(value, ensure_ascii=False).encode()
+                text.encode()
             except UnicodeEncodeError:
-                return json.dumps(value).encode()
+                return self._json.dumps(value)
+            return text
         if isinstance(value, (bytes, bytearray)):
-            return bytes(value)
-        return str(value).encode(*CODEC)
+            return bytes(value) if self._plan.raw else value.decode(*CODEC)
+        return str(value).encode(*CODEC) if self._plan.raw else str(value)
+
+    def _join(self, values: list[Any]) -> Any:
+        return (self._end if self._plan.raw else self._end.decode()).join(values)
+
+    def _encode(
+        self, out: list[Any], records: list[Any], gone: list[int], failures: list[Failure]
+    ) -> bytes:
+        """All of it; what cannot be written adds to `failures`."""
+        if not out:
+            return b""
+        data = self._join([*out, self._type()])
+        if self._plan.raw:
+            return bytes(data)
+        try:
+            return bytes(data.encode(*CODEC))
+        except UnicodeEncodeError:
+            pass
+        parts: list[bytes] = []
+        missing = set(gone)
+        places = [n for n in range(len(records)) if n not in missing]
+        for place, text in zip(places, out, strict=False):
+            try:
+                parts.append(text.encode(*CODEC) + self._end)
+            except UnicodeEncodeError as exc:
+                bad = failure(self._plan, place, records[place], exc)
+                if self._plan.stop:
+                    failures[:] = [bad]
+                    break
+                failures.append(bad)
+        failures.sort()
+        return b"".join(parts)
 
 
-def _failure(plan: Plan, place: int, record: object, exc: BaseException) -> Failure:
+def failure(plan: Plan, place: int, record: object, exc: BaseException) -> Failure:
+    """What is said of a record, the exception being raised by a function of its caller."""
     if not plan.describe:
         return place, "", "", ""
+    import json
     from traceback import TracebackException
 
     if isinstance(record, bytes):
@@ -289,126 +372,3 @@ def _failure(plan: Plan, place: int, record: object, exc: BaseException) -> Fail
     except Exception:  # of the exception's own making
         text = ""
     return place, json.dumps(record, default=repr), _one_line(exc), text
-
-
-# ------------------------------------------------------------------------ CSV
-
-
-class _Echo:
-    """A file for csv.writer, whose writerow() returns what write() does."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def write_row(row: Iterable[Any]) -> bytes:
-    """A row of CSV, with its end."""
-    text: Any = csv.writer(_Echo(), lineterminator="\n").writerow(row)
-    return str(text).encode(*CODEC)
-
-
-def read_rows(data: bytes) -> Iterator[list[str]]:
-    """The rows in `data`. Raises csv.Error for one that is none, and can go on."""
-    csv.field_size_limit(sys.maxsize)
-    return csv.reader(StringIO(data.decode(*CODEC), newline="\n"))
-
-
-def arrange(row: dict[Any, Any], columns: tuple[str, ...]) -> list[Any]:
-    """The values of a row in the order of `columns`. Raises ValueError."""
-    if len(row) > len(columns) or not row.keys() <= set(columns):
-        odd = ", ".join(repr(key) for key in row if key not in columns)
-        raise ValueError(f"no such columns in the first result: {odd}")
-    return [row.get(column) for column in columns]
-
-
-class _Csv:
-    """Rows, as dicts if there is a header, else as lists.
-
-    Which columns the output has is known when its first row is written, in main. Until
-    a worker is told, it says which columns its rows have.
-    """
-
-    def __init__(self, plan: Plan, function: Callable[..., Any]) -> None:
-        self._plan = plan
-        self._function = function
-
-    def __call__(
-        self, data: bytes, header: list[str] | None, columns: tuple[str, ...] | None
-    ) -> tuple[list[Segment], list[Failure]]:
-        segments: list[Segment] = []
-        failures: list[Failure] = []
-        parts: list[bytes] = []
-        places: list[int] = []
-        known: tuple[str, ...] | None = None
-        for place, record, error in _each(data, header):
-            try:
-                if error is not None:
-                    raise error
-                value = self._function(record)
-                values = value if value.__class__ is GeneratorType else (value,)
-                rows = [
-                    _row(value, columns, header is not None)
-                    for value in values
-                    if value is not None
-                ]
-            except (Exception, SystemExit) as exc:
-                failures.append(_failure(self._plan, place, record, exc))
-                if self._plan.stop:
-                    break
-                continue
-            for keys, row in rows:
-                if keys != known and parts:
-                    segments.append((known, places, b"".join(parts)))
-                    parts, places = [], []
-                known = keys
-                parts.append(row)
-                places.append(place)
-        if parts:
-            segments.append((known, places, b"".join(parts)))
-        return segments, failures
-
-
-def _each(
-    data: bytes, header: list[str] | None
-) -> Iterator[tuple[int, Any, Exception | None]]:
-    """Place, record and what is wrong with it. Empty rows are left out."""
-    rows = read_rows(data)
-    place = -1
-    while True:
-        place += 1
-        try:
-            row = next(rows, None)
-        except csv.Error as exc:
-            yield place, None, exc
-            continue
-        if row is None:
-            return
-        if not row:
-            continue
-        if header is None:
-            yield place, row, None
-        elif len(row) > len(header):
-            text = f"{len(row)} fields, and the header has {len(header)}"
-            yield place, row, ValueError(text)
-        else:
-            row += [None] * (len(header) - len(row))  # type: ignore[list-item]
-            yield place, dict(zip(header, row, strict=True)), None
-
-
-def _row(
-    value: Any, columns: tuple[str, ...] | None, named: bool
-) -> tuple[tuple[str, ...] | None, bytes]:
-    """What a function has returned as a row, and the names of its columns."""
-    if isinstance(value, dict):
-        if not named:
-            return None, write_row(value.values())
-        keys = tuple(map(str, value))
-        if columns is not None and keys != columns:
-            row = dict(zip(keys, value.values(), strict=True))
-            return columns, write_row(arrange(row, columns))
-        return keys, write_row(value.values())
-    if isinstance(value, (list, tuple)):
-        return None, write_row(value)
-    if isinstance(value, bytes):
-        value = value.decode(*CODEC)
-    return None, write_row((value,))

@@ -15,9 +15,12 @@ import select
 import stat
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from .work import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _VERSION = 1
 

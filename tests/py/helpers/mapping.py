@@ -87,6 +87,15 @@ def surrogate(line):
     return "\udbff"
 
 
+def unwritable(line):
+    """A str, nothing, or a failure: half of them are found when the batch is written."""
+    if line.endswith("3"):
+        return "\udbff"
+    if line.endswith("8"):
+        raise ValueError(line)
+    return None if int(line) % 5 == 1 else f"<{line}>"
+
+
 def prints(line):
     print("printed", line)
     return line

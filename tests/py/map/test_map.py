@@ -7,10 +7,14 @@ import os
 import pty
 import random
 import subprocess
+import time
+from pathlib import Path
 
 import mapping
 import pytest
+from atoll._map.loop import _LARGEST
 from atoll._map.read import END, Cutter, RowCutter
+from atoll._map.work import Plan, _worker
 from mapping import cli, good
 from support import HERE, until
 
@@ -34,6 +38,85 @@ def test_bytes_that_are_no_text():
     assert good("mapping:same", data=data) == data
     assert good("mapping:same", "--bytes", data=data) == data
     assert good("mapping:kind", "--bytes", data=b"x\n") == b"bytes\n"
+
+
+def test_what_cannot_be_written_is_the_failure_of_its_record():
+    """A batch is encoded at once: those beside it, with and without a result, are as ever."""
+    data = b"".join(b"%d\n" % n for n in range(100))
+    status, out, err = cli("mapping:unwritable", "--on-error=report", "--batch=100", data=data)
+    assert status == 1
+    errors = [json.loads(line) for line in err.splitlines()]
+    assert [error["number"] for error in errors] == [n + 1 for n in range(3, 100, 5)]
+    assert {error["exception"].partition(":")[0] for error in errors} == {
+        "UnicodeEncodeError", "ValueError"
+    }  # fmt: skip
+    assert all(error["record"] == str(error["number"] - 1) for error in errors)
+    assert out == b"".join(b"<%d>\n" % n for n in range(100) if n % 5 not in (1, 3))
+    status, out, err = cli("mapping:unwritable", "--batch=100", data=data)
+    assert (status, out) == (1, b"<0>\n<2>\n") and "record 4 failed" in err
+
+
+def test_a_worker_for_text_imports_little(tmp_path):
+    """Of short inputs its start is most of the time."""
+    names = ["sys", "atoll._map.work", "dataclasses", "inspect", "json", "csv", "re", "typing"]
+    path = tmp_path / "loaded.py"
+    path.write_text("import sys\ndef loaded(name):\n    return int(name in sys.modules)\n")
+    out = good(f"{path}:loaded", data="\n".join(names).encode())
+    assert out == b"1\n1\n0\n0\n0\n0\n0\n0\n"
+
+
+def test_a_cheap_function_costs_a_worker_less_than_a_loop(tmp_path):
+    """CPU time, the least of some, for lines as those of this file."""
+    text = Path(__file__).read_bytes() * 60
+    path = tmp_path / "text"
+    path.write_bytes(text)
+    put_through = _worker(Plan(function="mapping:same"))
+    cutter = Cutter(b"\n")
+    cutter.feed(text)
+    cutter.feed(END)
+    batches = []
+    while (batch := cutter.cut(_LARGEST, False)) is not None:
+        batches.append(batch.data)
+
+    def work():
+        for data in batches:
+            put_through(data, None, None)
+
+    def loop():
+        with open(path, newline="\n") as lines, open(tmp_path / "out", "w") as out:
+            for line in lines:
+                out.write(mapping.same(line.removesuffix("\n")))
+                out.write("\n")
+
+    def least(function):
+        times = []
+        for _ in range(7):
+            begin = time.thread_time()
+            function()
+            times.append(time.thread_time() - begin)
+        return min(times)
+
+    assert b"".join(put_through(data, None, None)[0] for data in batches) == text
+    ours, theirs = least(work), least(loop)
+    assert ours < 0.8 * theirs, (ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "source, wrong",
+    [
+        ("async def f(line): pass", True),
+        ("import inspect\nasync def f(line): pass", True),
+        ("import functools\nasync def g(a, line): pass\nf = functools.partial(g, 1)", True),
+        ("class C:\n    async def g(self, line): pass\nf = C().g", True),
+        ("import functools\nf = functools.partial(max, '')", False),
+        ("f = 'x'.join", False),
+    ],
+)
+def test_a_function_that_is_async(source, wrong, tmp_path):
+    path = tmp_path / "source.py"
+    path.write_text(source)
+    status, _, err = cli(f"{path}:f", data=b"abc\n")
+    assert (status, "is an async function" in err) == ((2, True) if wrong else (0, False))
 
 
 MARK = b"\xef\xbb\xbf"

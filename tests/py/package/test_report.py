@@ -27,6 +27,8 @@ def run_of(report, value):
         for way in ("atoll", "processes")
         for part in ("first", "further", "memory", "trip")
     }
+    keys |= {f"map_cheap.{n}.{of}" for n in "015" for of in ("loop", "atoll", "lines")}
+    keys.add("map_cheap.start")
     number = {"what": "a | b", "unit": "µs", "repeats": 3, "theme": "messages"}
     number |= {"min": value, "median": value, "max": value}
     words = "command cpu machine kernel libc python compiler atoll commit".split()
@@ -46,9 +48,22 @@ def run_of(report, value):
     }
 
 
+def test_every_table_is_on_a_page(report):
+    texts = [(ROOT / name).read_text() for name in report.PAGES]
+    found = [name for text in texts for name in re.findall(r"<!-- figures: (\w+) -->", text)]
+    assert sorted(found) == sorted(report.TABLES)
+
+
+def test_the_page_of_map_says_from_where_on_it_pays(report):
+    data = run_of(report, 1234.5)
+    text = report.fill((ROOT / "docs" / "map.md").read_text(), data)
+    assert text.count("| 1,234 µs | 1,234 µs | from 1,234 µs on |") == 3
+    del data["numbers"]["map_cheap.0.lines"]
+    assert "| 0 µs | 1,234 µs | 1,234 µs | never |" in report.fill(text, data)
+
+
 def test_the_readme_has_the_tables_of_a_run(report):
     text = (ROOT / "README.md").read_text()
-    assert set(re.findall(r"<!-- figures: (\w+) -->", text)) == set(report.TABLES)
     first = report.fill(text, run_of(report, 1.25))
     assert first.count("1.25 µs") == sum(1 + len(r) for _, _, r in report.COSTS) + 8
     assert "not measured" in first  # Ray, say
