@@ -6,6 +6,11 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 import atoll  # noqa: E402
+from sphinx.pycode.parser import VariableCommentPicker  # noqa: E402
+
+# A function is shown with the one signature that it has when it runs; the overloads, which
+# say the same of each number of arguments, are for type checkers.
+VariableCommentPicker.is_overload = lambda self, decorators: False
 
 project = "atoll"
 author = "atoll contributors"

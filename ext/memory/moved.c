@@ -260,6 +260,7 @@ PyDoc_STRVAR(moved_doc,
 "of the same type with the same memory. See take().");
 
 static PyMethodDef moved_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, core_generic_doc},
     {"take", moved_take, METH_NOARGS, take_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -586,6 +586,7 @@ jobobj_peek(PyObject *obj, PyObject *Py_UNUSED(ignored))
 }
 
 static PyMethodDef jobobj_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, core_generic_doc},
     {"done", jobobj_done, METH_NOARGS, done_doc},
     {"cancelled", jobobj_cancelled, METH_NOARGS, cancelled_doc},
     {"running", jobobj_running, METH_NOARGS, running_doc},

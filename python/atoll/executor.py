@@ -9,6 +9,7 @@ from collections import deque
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
+from types import CoroutineType
 
 from . import _core
 from ._plan import check_name, is_isolated, make_setup
@@ -19,11 +20,9 @@ from .errors import ForkedError, NotShareableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
     from types import TracebackType
-    from typing import Any, Literal, TypeVar
-
-    T = TypeVar("T")
+    from typing import Any, Literal, overload
 
 __all__ = ["InterpreterPoolExecutor", "PoolStats", "WorkerStats"]
 
@@ -192,7 +191,18 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
 
     # ------------------------------------------------------------- submitting
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future:
+    if TYPE_CHECKING:
+
+        @overload
+        def submit[**P, R](
+            self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[R]: ...
+        @overload
+        def submit[**P, R](
+            self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[R]: ...
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Queue ``fn(*args, **kwargs)`` and return its Future. Does not block.
 
         Raises NotShareableError if something in the call cannot be sent;
@@ -200,14 +210,73 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         """
         return self._pool.submit(Future, fn, args, kwargs, None)
 
+    if TYPE_CHECKING:
+        # What is in a tuple is compared with what the function takes. What goes by name
+        # is not, nor what is in another iterable: no type can say that.
+
+        @overload
+        def submit_with[*Ts, R](
+            self,
+            fn: Callable[[*Ts], Coroutine[Any, Any, R]],
+            args: tuple[*Ts],
+            kwargs: None = None,
+            *,
+            timeout: float | None = None,
+        ) -> Future[R]: ...
+        @overload
+        def submit_with[*Ts, R](
+            self,
+            fn: Callable[[*Ts], R],
+            args: tuple[*Ts],
+            kwargs: None = None,
+            *,
+            timeout: float | None = None,
+        ) -> Future[R]: ...
+        @overload
+        def submit_with[R](
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            args: Iterable[Any],
+            kwargs: Mapping[str, Any],
+            *,
+            timeout: float | None = None,
+        ) -> Future[R]: ...
+        @overload
+        def submit_with[R](
+            self,
+            fn: Callable[..., R],
+            args: Iterable[Any],
+            kwargs: Mapping[str, Any],
+            *,
+            timeout: float | None = None,
+        ) -> Future[R]: ...
+        @overload
+        def submit_with[R](
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            args: tuple[()] | list[Any] | Iterator[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            timeout: float | None = None,
+        ) -> Future[R]: ...
+        @overload
+        def submit_with[R](
+            self,
+            fn: Callable[..., R],
+            args: tuple[()] | list[Any] | Iterator[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            timeout: float | None = None,
+        ) -> Future[R]: ...
+
     def submit_with(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         args: Iterable[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
-    ) -> Future:
+    ) -> Future[Any]:
         """As submit(), with a limit.
 
         Args:
@@ -219,14 +288,119 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         """
         return self._pool.submit(Future, fn, tuple(args), dict(kwargs or {}), timeout)
 
+    if TYPE_CHECKING:
+        # As builtins.map() has them. That the function takes what is in the iterables is
+        # more than the base class asks for.
+
+        @overload  # type: ignore[override]
+        def map[A, R](
+            self,
+            fn: Callable[[A], Coroutine[Any, Any, R]],
+            first: Iterable[A],
+            /,
+            *,
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+        @overload
+        def map[A, R](
+            self,
+            fn: Callable[[A], R],
+            first: Iterable[A],
+            /,
+            *,
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+        @overload
+        def map[A, B, R](
+            self,
+            fn: Callable[[A, B], Coroutine[Any, Any, R]],
+            first: Iterable[A],
+            second: Iterable[B],
+            /,
+            *,
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+        @overload
+        def map[A, B, R](
+            self,
+            fn: Callable[[A, B], R],
+            first: Iterable[A],
+            second: Iterable[B],
+            /,
+            *,
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+        @overload
+        def map[A, B, C, R](
+            self,
+            fn: Callable[[A, B, C], Coroutine[Any, Any, R]],
+            first: Iterable[A],
+            second: Iterable[B],
+            third: Iterable[C],
+            /,
+            *,
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+        @overload
+        def map[A, B, C, R](
+            self,
+            fn: Callable[[A, B, C], R],
+            first: Iterable[A],
+            second: Iterable[B],
+            third: Iterable[C],
+            /,
+            *,
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+        @overload
+        def map[R](
+            self,
+            fn: Callable[..., Coroutine[Any, Any, R]],
+            first: Iterable[Any],
+            second: Iterable[Any],
+            third: Iterable[Any],
+            fourth: Iterable[Any],
+            /,
+            *iterables: Iterable[Any],
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+        @overload
+        def map[R](
+            self,
+            fn: Callable[..., R],
+            first: Iterable[Any],
+            second: Iterable[Any],
+            third: Iterable[Any],
+            fourth: Iterable[Any],
+            /,
+            *iterables: Iterable[Any],
+            timeout: float | None = None,
+            chunksize: int = 1,
+            buffersize: int | None = None,
+        ) -> Iterator[R]: ...
+
     def map(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
-    ) -> Iterator[T]:
+    ) -> Iterator[Any]:
         """As the built-in map(), with the calls made by the workers.
 
         Args:
@@ -315,8 +489,31 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         )
 
 
-def _run_chunk(fn: Callable[..., Any], chunk: Iterable[tuple[Any, ...]]) -> list[Any]:
-    return [fn(*call) for call in chunk]
+def _run_chunk(
+    fn: Callable[..., Any], chunk: Iterable[tuple[Any, ...]]
+) -> list[Any] | Coroutine[Any, Any, list[Any]]:
+    results: list[Any] = []
+    calls = iter(chunk)
+    for call in calls:
+        result = fn(*call)
+        if isinstance(result, CoroutineType):
+            return _run_coroutines(fn, calls, results, result)
+        results.append(result)
+    return results
+
+
+async def _run_coroutines(
+    fn: Callable[..., Any],
+    calls: Iterator[tuple[Any, ...]],
+    results: list[Any],
+    result: Any,
+) -> list[Any]:
+    """The rest of a chunk, from the first coroutine on, in the worker's loop."""
+    results.append(await result)
+    for call in calls:
+        result = fn(*call)
+        results.append(await result if isinstance(result, CoroutineType) else result)
+    return results
 
 
 class _Results:

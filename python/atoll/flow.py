@@ -13,6 +13,7 @@ the results, and everybody stops.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from time import monotonic
 
 from ._core import Queue, RecvChannel, Semaphore, SendChannel, create_channel, select
@@ -29,11 +30,13 @@ from .errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import Any, NoReturn, Self
+    from typing import Any, NoReturn, Self, TypeVar, overload
 
-    Stage = Callable[[Any], Any] | tuple[Callable[[Any], Any], int]
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+    type _Stage[A, B] = Callable[[A], B] | tuple[Callable[[A], B], int]
+    Stage = _Stage[Any, Any]
 
 __all__ = ["Broadcast", "Pipeline", "create_broadcast", "fan_in", "pipeline"]
 
@@ -74,13 +77,93 @@ def _stages(stages: tuple[Stage, ...]) -> list[tuple[Callable[[Any], Any], int]]
     return pairs
 
 
+if TYPE_CHECKING:
+    # Each stage takes what the one before it gives.
+
+    @overload
+    def pipeline[A, B](
+        source: Iterable[A] | Queue[A],
+        first: _Stage[A, B],
+        /,
+        *,
+        ordered: bool = True,
+        capacity: int | None = None,
+        name: str = "pipeline",
+    ) -> Pipeline[B]: ...
+    @overload
+    def pipeline[A, B, C](
+        source: Iterable[A] | Queue[A],
+        first: _Stage[A, B],
+        second: _Stage[B, C],
+        /,
+        *,
+        ordered: bool = True,
+        capacity: int | None = None,
+        name: str = "pipeline",
+    ) -> Pipeline[C]: ...
+    @overload
+    def pipeline[A, B, C, D](
+        source: Iterable[A] | Queue[A],
+        first: _Stage[A, B],
+        second: _Stage[B, C],
+        third: _Stage[C, D],
+        /,
+        *,
+        ordered: bool = True,
+        capacity: int | None = None,
+        name: str = "pipeline",
+    ) -> Pipeline[D]: ...
+    @overload
+    def pipeline[A, B, C, D, E](
+        source: Iterable[A] | Queue[A],
+        first: _Stage[A, B],
+        second: _Stage[B, C],
+        third: _Stage[C, D],
+        fourth: _Stage[D, E],
+        /,
+        *,
+        ordered: bool = True,
+        capacity: int | None = None,
+        name: str = "pipeline",
+    ) -> Pipeline[E]: ...
+    @overload
+    def pipeline[A, B, C, D, E, F](
+        source: Iterable[A] | Queue[A],
+        first: _Stage[A, B],
+        second: _Stage[B, C],
+        third: _Stage[C, D],
+        fourth: _Stage[D, E],
+        fifth: _Stage[E, F],
+        /,
+        *,
+        ordered: bool = True,
+        capacity: int | None = None,
+        name: str = "pipeline",
+    ) -> Pipeline[F]: ...
+    @overload
+    def pipeline(
+        source: Iterable[Any] | Queue[Any],
+        first: Stage,
+        second: Stage,
+        third: Stage,
+        fourth: Stage,
+        fifth: Stage,
+        sixth: Stage,
+        /,
+        *stages: Stage,
+        ordered: bool = True,
+        capacity: int | None = None,
+        name: str = "pipeline",
+    ) -> Pipeline[Any]: ...
+
+
 def pipeline(
     source: Iterable[Any] | RecvChannel | Queue,
     *stages: Stage,
     ordered: bool = True,
     capacity: int | None = None,
     name: str = "pipeline",
-) -> Pipeline:
+) -> Pipeline[Any]:
     """Put each item of `source` through the stages, which all run at the same time.
 
         with atoll.pipeline(open("log"), parse, (analyse, 4)) as results:
@@ -180,7 +263,8 @@ class _Network:
             self.credit.release()
 
 
-class Pipeline:
+# Its parameter is a string: typing is not imported.
+class Pipeline(Iterator["T_co"]):
     """The results of pipeline(); see there."""
 
     def __init__(
@@ -195,8 +279,8 @@ class Pipeline:
             raise ValueError("capacity must be 0 or more")
         items = _items(source)
         self._ordered = ordered
-        self._early: dict[int, Any] = {}  # by the number of its turn
-        self._item: tuple[int, Any] | None = None
+        self._early: dict[int, T_co] = {}  # by the number of its turn
+        self._item: tuple[int, T_co] | None = None
         self._next = self._paid = 0
         self._network = network = _Network(name)
         rooms = [2 * workers if capacity is None else capacity for _, workers in stages]
@@ -218,7 +302,7 @@ class Pipeline:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T_co:
         network = self._network
         if network.stopped:
             raise StopIteration
@@ -302,14 +386,14 @@ def _drain(queue: Queue) -> Iterator[Any]:
 # ----------------------------------------------------------- fan-in, fan-out
 
 
-def fan_in(*ends: RecvChannel | Queue) -> Iterator[Any]:
+def fan_in[T](*ends: RecvChannel[T] | Queue[T]) -> Iterator[T]:
     """Iterate over what comes from any of `ends`, until all of them are closed.
 
     Blocks as select() does, for all at once; of several that have something any one
     comes first. What comes are copies, as of recv(). Raises ChannelPoisoned if one is
     poisoned.
     """
-    cases: list[RecvChannel | Queue | None] = list(ends)
+    cases: list[RecvChannel[T] | Queue[T] | None] = list(ends)
     left = len(cases)
     while left:
         try:

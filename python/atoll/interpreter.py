@@ -15,14 +15,12 @@ from .errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing itself takes too long to import
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from threading import Thread
     from types import CodeType, TracebackType
-    from typing import Any, Literal, Self, TypeVar
+    from typing import Any, Literal, Self, overload
 
     from ._tasks.task import Task
-
-    T = TypeVar("T")
 
 __all__ = ["Interpreter", "create", "get_current", "get_main", "list_all", "warm"]
 
@@ -198,7 +196,9 @@ class Interpreter:
             excinfo, cause = describe(value)
             raise ExecutionFailed(excinfo) from cause
 
-    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def call[**P, T](
+        self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Call ``function(*args, **kwargs)`` there and return the result.
 
         Arguments and result are copied, as through a queue. Functions of
@@ -216,7 +216,22 @@ class Interpreter:
             raise ExecutionFailed(excinfo) from cause
         return value  # type: ignore[no-any-return]
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task:
+    if TYPE_CHECKING:
+
+        @overload
+        def submit[**P, T](
+            self,
+            function: Callable[P, Coroutine[Any, Any, T]],
+            /,
+            *args: P.args,
+            **kwargs: P.kwargs,
+        ) -> Task[T]: ...
+        @overload
+        def submit[**P, T](
+            self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Task[T]: ...
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
         """Queue ``function(*args, **kwargs)`` there and return its Task at once.
 
         Tasks run one after the other, between calls of exec() and call(); what is
@@ -232,8 +247,8 @@ class Interpreter:
         _core._submit(self._own(), task, function, args, kwargs, None)
         return task
 
-    def call_in_thread(
-        self, function: Callable[..., object], /, *args: Any, **kwargs: Any
+    def call_in_thread[**P](
+        self, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
     ) -> Thread:
         """Start a thread that does ``call(function, *args, **kwargs)``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import IO
 
-from .._core import Frozen, _xml_target
+from .._core import Frozen, FrozenElement, _xml_target
 
 #: Read at once: what is read is in memory twice for that long.
 _BLOCK = 1 << 16
@@ -15,7 +15,7 @@ def frozen_xml(
     source: str | os.PathLike[str] | bytes | IO[bytes] | IO[str],
     *,
     name: str | None = None,
-) -> Frozen:
+) -> Frozen[FrozenElement]:
     """Parse an XML document into memory shared by all interpreters.
 
     No Elements are made meanwhile: each is written into the graph when it ends.

@@ -33,7 +33,7 @@ class Tracing:
         self._began = time.time(), time.monotonic_ns()
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self.lost = 0
+        self.lost: int = 0
         self.written: int | None = None
 
     def stop(self) -> int:

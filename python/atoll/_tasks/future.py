@@ -37,12 +37,10 @@ from .dispatch import dispatcher
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
-    from typing import Any
+    from typing import Any, Self, TypeVar
 
+    T = TypeVar("T", default=Any)
     Callback = Callable[[Any], object]
-    _Base = _Future[Any]
-else:
-    _Base = _Future
 
 __all__ = ["Future"]
 
@@ -87,7 +85,8 @@ def _is_prompt(fn: object) -> bool:
     return type(fn) is FunctionType and fn.__module__ == "asyncio.futures"
 
 
-class Future(_core.Job, _Base):
+# Its parameter is a string: typing is not imported.
+class Future(_core.Job["T"], _Future["T"]):
     """The outcome of a task, in this interpreter or elsewhere.
 
     Made by executors. A concurrent.futures.Future: with wait(), as_completed(),
@@ -139,8 +138,7 @@ class Future(_core.Job, _Base):
 
     # ---------------------------------------------------------- being watched
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _get_condition(self) -> threading.Condition:
         watch = self._watch_it()
         self._retrieve()
         if not watch.settled and self.done():
@@ -148,8 +146,7 @@ class Future(_core.Job, _Base):
             self._settle()
         return watch.condition
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
+    def _get_waiters(self) -> list[Any]:
         return self._watch_it().waiters
 
     def _watch_it(self) -> _Watch:
@@ -165,13 +162,18 @@ class Future(_core.Job, _Base):
                     watch.begun = True
         return watch
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]
+    def _get_state(self) -> str:
         # Not done() alone: nothing changes under the eyes of who holds the condition.
         watch: _Watch | None = self.__dict__.get(_watch_key)
         if not (self.done() if watch is None or not watch.begun else watch.settled):
             return RUNNING if self.running() or self.done() else PENDING
         return CANCELLED_AND_NOTIFIED if self.cancelled() else FINISHED
+
+    # To type checkers attributes, as those of the base class: as_completed() and wait()
+    # are declared to take what has these.
+    _condition: threading.Condition = property(_get_condition)  # type: ignore[assignment]
+    _waiters: list[Any] = property(_get_waiters)  # type: ignore[assignment]
+    _state: str = property(_get_state)  # type: ignore[assignment]
 
     def _settle(self) -> bool:
         """It is done: tell those who wait. Returns whether there are callbacks to be
@@ -208,7 +210,7 @@ class Future(_core.Job, _Base):
         except caught:
             LOGGER.exception("exception calling callback for %r", self)
 
-    def add_done_callback(self, fn: Callback) -> None:
+    def add_done_callback(self, fn: Callable[[Self], object]) -> None:
         """Call ``fn(future)`` when it has ended or been cancelled.
 
         In a thread of atoll's, in the order of their addition; in this one, at once, if
@@ -283,14 +285,14 @@ class Future(_core.Job, _Base):
     def __init__(self) -> None:
         raise TypeError(f"{type(self).__name__} objects are made by submit()")
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, T]:
         """Wait in an event loop, without a thread, and do as result().
 
         If the coroutine that waits is cancelled, so is the task.
         """
         return self._outcome().__await__()
 
-    async def _outcome(self) -> Any:
+    async def _outcome(self) -> T:
         if not self.done():
             from .._aio import wait_event, watcher
 

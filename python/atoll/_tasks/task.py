@@ -12,14 +12,16 @@ from .future import Future, forget_notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from types import TracebackType
-    from typing import Any, Literal, Self
+    from typing import Any, Literal, Self, TypeVar, overload
+
+    T = TypeVar("T", default=Any)
 
 __all__ = ["Task", "TaskGroup", "spawn"]
 
 
-class Task(Future):
+class Task(Future["T"]):
     """A call in an interpreter of its own: a process of CSP, on a core of its own.
 
     It has the names of threading.Thread (start, join, is_alive, name) and those of
@@ -43,9 +45,40 @@ class Task(Future):
     _pool: _core.Pool | None
     _name: str
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__[R](
+            self: Task[R],
+            target: Callable[..., Coroutine[Any, Any, R]],
+            args: Iterable[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            name: str | None = None,
+            timeout: float | None = None,
+            preload: Iterable[str] = (),
+            extensions: Literal["isolate", "strict"] = "isolate",
+            grace: float | None = 1.0,
+            follow: bool | Iterable[str] = True,
+        ) -> None: ...
+        @overload
+        def __init__[R](
+            self: Task[R],
+            target: Callable[..., R],
+            args: Iterable[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+            *,
+            name: str | None = None,
+            timeout: float | None = None,
+            preload: Iterable[str] = (),
+            extensions: Literal["isolate", "strict"] = "isolate",
+            grace: float | None = 1.0,
+            follow: bool | Iterable[str] = True,
+        ) -> None: ...
+
     def __init__(
         self,
-        target: Callable[..., object],
+        target: Callable[..., Any],
         args: Iterable[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
@@ -120,7 +153,19 @@ class Task(Future):
         return super().__repr__().replace("<Task at", f"<Task {self._name!r} at", 1)
 
 
-def spawn(fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Task:
+if TYPE_CHECKING:
+
+    @overload
+    def spawn[**P, R](
+        fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Task[R]: ...
+    @overload
+    def spawn[**P, R](
+        fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Task[R]: ...
+
+
+def spawn(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
     """Start ``fn(*args, **kwargs)`` in an interpreter of its own; return its Task.
 
     Arguments and result are copied, as through a queue. Does not block, nor wait for
@@ -152,12 +197,23 @@ class TaskGroup:
         self._open = self._used = True
         return self
 
-    def spawn(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> Task:
+    if TYPE_CHECKING:
+
+        @overload
+        def spawn[**P, R](
+            self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Task[R]: ...
+        @overload
+        def spawn[**P, R](
+            self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Task[R]: ...
+
+    def spawn(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
         """As atoll.spawn(). RuntimeError outside of the block, or once the group is
         being cancelled."""
         return self.start(Task(fn, args, kwargs))
 
-    def start(self, task: Task) -> Task:
+    def start[R](self, task: Task[R]) -> Task[R]:
         """Start a Task that was made with options; returns it."""
         if not self._open:
             raise RuntimeError("the TaskGroup is not open: use it with `with`")

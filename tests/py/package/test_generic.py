@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.parametrize(
     "cls",
     [atoll.Queue, atoll.RecvChannel, atoll.SendChannel, atoll.Cell, atoll.Frozen, atoll.Future,
-     atoll.Task],
+     atoll.Task, atoll.Pipeline, atoll.Moved],
 )  # fmt: skip
 def test_they_can_be_subscribed(cls, interp):
     alias = cls[int]
