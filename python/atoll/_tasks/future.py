@@ -261,12 +261,15 @@ class Future(_core.Job["T"], _Future["T"]):
         return True, False, None if exception else self.result(), exception
 
     def set_running_or_notify_cancel(self) -> bool:
+        """Raises RuntimeError: only the interpreter that runs the task can begin it."""
         raise RuntimeError("a task of atoll's is set by its interpreter")
 
     def set_result(self, result: object) -> None:
+        """Raises RuntimeError: the result comes from the interpreter that runs the task."""
         raise RuntimeError("a task of atoll's is set by its interpreter")
 
     def set_exception(self, exception: object) -> None:
+        """Raises RuntimeError: as set_result()."""
         raise RuntimeError("a task of atoll's is set by its interpreter")
 
     def __repr__(self) -> str:

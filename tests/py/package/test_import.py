@@ -113,6 +113,39 @@ def test_every_public_name_has_a_docstring():
     assert not missing
 
 
+def from_elsewhere():
+    """(class, name, base) for what public classes, no exceptions, have in common with
+    classes that are not atoll's."""
+    for name in PUBLIC:
+        cls = getattr(atoll, name)
+        if not inspect.isclass(cls) or issubclass(cls, BaseException):
+            continue
+        for base in cls.__mro__[1:-1]:
+            if base.__module__.partition(".")[0] != "atoll":
+                for attribute, member in vars(base).items():
+                    if not attribute.startswith("_") and not inspect.isclass(member):
+                        yield cls, attribute, base
+
+
+def test_what_is_like_the_standard_library_has_docstrings_of_its_own():
+    """What is inherited, or overridden without a word, is described as something else."""
+    # For those who derive a pool from 3.14's ThreadPoolExecutor; nothing documents it.
+    seen = {(atoll.InterpreterPoolExecutor, "prepare_context")}
+    wrong = []
+    for cls, name, base in from_elsewhere():
+        if (cls, name) in seen:
+            continue
+        seen.add((cls, name))
+        owner = next(one for one in cls.__mro__ if name in vars(one))
+        doc = vars(owner)[name].__doc__
+        ours = owner.__module__.partition(".")[0] == "atoll"
+        if not ours or not doc or doc == vars(base)[name].__doc__:
+            wrong.append(f"{cls.__name__}.{name}")
+    assert not wrong
+    assert len([one for one, _ in seen if one is atoll.Future]) >= 8
+    assert {"submit", "map", "shutdown"} <= {name for _, name in seen}
+
+
 def test_signatures_can_be_read():
     for name, value in documented():
         if callable(value) and not inspect.isclass(value):
