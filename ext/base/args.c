@@ -65,3 +65,46 @@ args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
     }
     return 0;
 }
+
+int
+args_int(const char *name, PyObject *value, int64_t *result)
+{
+    if (!PyIndex_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an int, not %T", name, value);
+        return -1;
+    }
+    long long found = PyLong_AsLongLong(value);
+    if (found == -1 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            PyErr_Format(PyExc_OverflowError, "%s must fit into 64 bits", name);
+        }
+        return -1;
+    }
+    *result = found;
+    return 0;
+}
+
+int
+args_double(const char *name, const char *wanted, PyObject *value, double *result)
+{
+    *result = PyFloat_AsDouble(value);
+    if (*result != -1.0 || !PyErr_Occurred()) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Format(PyExc_TypeError, "%s must be %s, not %T", name, wanted, value);
+    }
+    return -1;
+}
+
+PyObject *
+args_view(const char *function, PyObject *value)
+{
+    if (!PyObject_CheckBuffer(value)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "%s() takes an object with a buffer, such as bytes or an "
+                            "array, not %T",
+                            function, value);
+    }
+    return PyMemoryView_FromObject(value);
+}

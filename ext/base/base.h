@@ -173,6 +173,18 @@ int args_parse(const char *function, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames, const char *const *names, int count, int required,
                int positional, PyObject **values);
 
+/* Take an int, or what can stand for one. -1 with TypeError, or OverflowError: it has
+ * more than 64 bits. */
+int args_int(const char *name, PyObject *value, int64_t *result);
+
+/* Take a number; `wanted` says what it has to be ("a number of seconds"). -1 with an
+ * exception, which is a TypeError if it is none. */
+int args_double(const char *name, const char *wanted, PyObject *value, double *result);
+
+/* The same for an object with a buffer: a memoryview of it, a new reference; NULL with
+ * an exception. */
+PyObject *args_view(const char *function, PyObject *value);
+
 /* Of the types that say what they hold in annotations: Queue[int]. */
 #define core_generic_doc "For annotations: what it carries, as in Queue[int]."
 

@@ -66,7 +66,7 @@ send_send_buffer(PyObject *obj, PyObject *const *args, Py_ssize_t nargs,
         chanobj_parse_orphan(values[2], &orphan) < 0) {
         return NULL;
     }
-    PyObject *view = PyMemoryView_FromObject(values[0]);
+    PyObject *view = args_view("send_buffer", values[0]);
     if (view == NULL) {
         return NULL;
     }

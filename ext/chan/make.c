@@ -62,25 +62,18 @@ core_create_channel(PyObject *module, PyObject *args, PyObject *kwargs)
     core_state *state = PyModule_GetState(module);
     static char *keywords[] = {"capacity", "unbounditems", NULL};
     PyObject *capacity_obj = NULL, *unbound = NULL;
-    Py_ssize_t capacity = 0;
+    int64_t capacity = 0;
     int orphan;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$O:create_channel", keywords,
                                      &capacity_obj, &unbound)) {
         return NULL;
     }
-    if (capacity_obj != NULL) {
-        if (!PyIndex_Check(capacity_obj)) {
-            return PyErr_Format(PyExc_TypeError, "capacity must be an int, not %T",
-                                capacity_obj);
-        }
-        capacity = PyNumber_AsSsize_t(capacity_obj, PyExc_OverflowError);
-        if (capacity == -1 && PyErr_Occurred()) {
-            return NULL;
-        }
+    if (capacity_obj != NULL && args_int("capacity", capacity_obj, &capacity) < 0) {
+        return NULL;
     }
     if (capacity < 0) {
-        return PyErr_Format(PyExc_ValueError, "capacity must be 0 or more, not %zd",
-                            capacity);
+        return PyErr_Format(PyExc_ValueError, "capacity must be 0 or more, not %lld",
+                            (long long)capacity);
     }
     if (chanobj_parse_orphan(unbound, &orphan) < 0) {
         return NULL;
@@ -134,12 +127,8 @@ static int
 make_parse_seconds(const char *function, PyObject *seconds, bool may_be_zero,
                    int64_t *ns)
 {
-    double value = PyFloat_AsDouble(seconds);
-    if (value == -1.0 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Format(PyExc_TypeError, "%s() takes a number of seconds, not %T",
-                         function, seconds);
-        }
+    double value;
+    if (args_double("seconds", "a number", seconds, &value) < 0) {
         return -1;
     }
     if (isnan(value) || value < 0 || (value == 0 && !may_be_zero)) {

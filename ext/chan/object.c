@@ -322,7 +322,9 @@ chanobj_parse_orphan(PyObject *value, int *orphan)
         return -1;
     }
     if (rule == NULL) {
-        PyErr_Format(PyExc_NotImplementedError, "unsupported unbound replacement op %R",
+        PyErr_Format(PyExc_NotImplementedError,
+                     "unbounditems must be KEEP, UNBOUND, UNBOUND_ERROR, "
+                     "UNBOUND_REMOVE or None, not %R",
                      value);
         return -1;
     }

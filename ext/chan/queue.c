@@ -339,11 +339,13 @@ queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyLong_Check(id)) {
         return PyErr_Format(PyExc_TypeError, "id must be an int, got %R", id);
     }
-    unsigned long long value = PyLong_AsUnsignedLongLong(id);
-    if (value == (unsigned long long)-1 && PyErr_Occurred()) {
+    int beyond;
+    long long value = PyLong_AsLongLongAndOverflow(id, &beyond);
+    if (value < 0 && beyond <= 0) {
         return PyErr_Format(PyExc_ValueError, "id must be 0 or more, got %R", id);
     }
-    return chanobj_find(PyType_GetModuleState(type), HANDLE_QUEUE, KIND_QUEUE, value,
+    return chanobj_find(PyType_GetModuleState(type), HANDLE_QUEUE, KIND_QUEUE,
+                        beyond > 0 ? UINT64_MAX : (uint64_t)value,
                         "QueueNotFoundError");
 }
 
@@ -442,16 +444,9 @@ core_create_queue(PyObject *module, PyObject *args, PyObject *kwargs)
                                      &maxsize_obj, &unbound)) {
         return NULL;
     }
-    long long maxsize = 0;
-    if (maxsize_obj != NULL) {
-        if (!PyIndex_Check(maxsize_obj)) {
-            return PyErr_Format(PyExc_TypeError, "maxsize must be an int, not %T",
-                                maxsize_obj);
-        }
-        maxsize = PyLong_AsLongLong(maxsize_obj);
-        if (maxsize == -1 && PyErr_Occurred()) {
-            return NULL;
-        }
+    int64_t maxsize = 0;
+    if (maxsize_obj != NULL && args_int("maxsize", maxsize_obj, &maxsize) < 0) {
+        return NULL;
     }
     int orphan;
     if (chanobj_parse_orphan(unbound, &orphan) < 0) {

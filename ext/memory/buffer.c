@@ -19,8 +19,10 @@ static PyObject *
 buffer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"nbytes", NULL};
-    Py_ssize_t size;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "n:Buffer", keywords, &size)) {
+    PyObject *nbytes;
+    int64_t size;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Buffer", keywords, &nbytes) ||
+        args_int("nbytes", nbytes, &size) < 0) {
         return NULL;
     }
     if (size < 0) {

@@ -413,7 +413,7 @@ PyDoc_STRVAR(share_doc,
 static PyObject *
 core_share(PyObject *Py_UNUSED(module), PyObject *obj)
 {
-    return PyMemoryView_FromObject(obj);
+    return args_view("share", obj);
 }
 
 PyMethodDef view_functions[] = {

@@ -13,19 +13,20 @@ typedef struct poolobj {
 /* ------------------------------------------------------------------ its life */
 
 static int
-poolobj_parse_seconds(PyObject *value, int64_t *ns)
+poolobj_parse_seconds(const char *name, PyObject *value, int64_t *ns)
 {
     if (value == Py_None) {
         *ns = ATOLL_FOREVER;
         return 0;
     }
-    double seconds = PyFloat_AsDouble(value);
-    if (seconds == -1.0 && PyErr_Occurred()) {
+    double seconds;
+    if (args_double(name, "a number of seconds or None", value, &seconds) < 0) {
         return -1;
     }
     if (!(seconds >= 0)) {
         PyErr_Format(PyExc_ValueError,
-                     "expected a non-negative number of seconds, not %R", value);
+                     "%s must be a non-negative number of seconds, not %R", name,
+                     value);
         return -1;
     }
     *ns = seconds < 9e9 ? (int64_t)(seconds * 1e9) : ATOLL_FOREVER;
@@ -55,7 +56,7 @@ poolobj_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                      &config.name, &max_workers, &isolated,
                                      &PyTuple_Type, &setup, &init, &max_tasks, &grace,
                                      &config.nice, &watched) ||
-        poolobj_parse_seconds(grace, &config.grace) < 0) {
+        poolobj_parse_seconds("grace", grace, &config.grace) < 0) {
         return NULL;
     }
     atoll_msg init_msg = {0}, copy;
@@ -187,7 +188,7 @@ submit_args(core_state *state, pool *p, PyObject *const *args, Py_ssize_t nargs)
         PyErr_Format(PyExc_TypeError, "expected a callable, got %T", args[1]);
         return NULL;
     }
-    if (poolobj_parse_seconds(args[4], &limit) < 0) {
+    if (poolobj_parse_seconds("timeout", args[4], &limit) < 0) {
         return NULL;
     }
     if (!p->fixed && plan_check(state, &p->plan) < 0) {

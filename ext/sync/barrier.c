@@ -10,10 +10,11 @@ static PyObject *
 barrier_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"parties", "action", "timeout", NULL};
-    long long parties;
-    PyObject *action = Py_None, *timeout = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "L|OO:Barrier", keywords, &parties,
-                                     &action, &timeout)) {
+    int64_t parties;
+    PyObject *count, *action = Py_None, *timeout = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:Barrier", keywords, &count,
+                                     &action, &timeout) ||
+        args_int("parties", count, &parties) < 0) {
         return NULL;
     }
     if (parties < 1 || parties > INT32_MAX) {

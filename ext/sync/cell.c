@@ -7,8 +7,10 @@ static PyObject *
 counter_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"value", NULL};
-    long long value = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|L:Counter", keywords, &value)) {
+    PyObject *given = NULL;
+    int64_t value = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:Counter", keywords, &given) ||
+        (given != NULL && args_int("value", given, &value) < 0)) {
         return NULL;
     }
     atoll_sync *sync;
@@ -43,8 +45,8 @@ cell_change(PyObject *obj, const char *name, PyObject *const *args, Py_ssize_t n
     if (args_parse(name, args, nargs, kwnames, names, 1, 0, 1, values) < 0) {
         return NULL;
     }
-    long long n = values[0] == NULL ? 1 : PyLong_AsLongLong(values[0]);
-    if (n == -1 && PyErr_Occurred()) {
+    int64_t n = 1;
+    if (values[0] != NULL && args_int("n", values[0], &n) < 0) {
         return NULL;
     }
     if (down && n == INT64_MIN) {
@@ -88,10 +90,12 @@ counter_cas(PyObject *obj, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"expected", "new", NULL};
     syncobj *self = (syncobj *)obj;
-    long long expected, value;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LL:compare_and_set", keywords,
-                                     &expected, &value) ||
-        is_dead(self)) {
+    PyObject *first, *second;
+    int64_t expected, value;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:compare_and_set", keywords,
+                                     &first, &second) ||
+        args_int("expected", first, &expected) < 0 ||
+        args_int("new", second, &value) < 0 || is_dead(self)) {
         return NULL;
     }
     return PyBool_FromLong(atoll_counter_swap(self->sync, expected, value));

@@ -220,6 +220,10 @@ cond_wait_for(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *
         sync_deadline(values[1], &deadline) < 0) {
         return NULL;
     }
+    if (!PyCallable_Check(values[0])) {
+        return PyErr_Format(PyExc_TypeError, "predicate must be callable, not %T",
+                            values[0]);
+    }
     for (bool late = false;;) {
         PyObject *result = PyObject_CallNoArgs(values[0]);
         int truth = result == NULL ? -1 : PyObject_IsTrue(result);
@@ -264,8 +268,8 @@ cond_notify(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kw
     if (args_parse("notify", args, nargs, kwnames, names, 1, 0, 1, values) < 0) {
         return NULL;
     }
-    Py_ssize_t n = values[0] == NULL ? 1 : PyLong_AsSsize_t(values[0]);
-    if (n == -1 && PyErr_Occurred()) {
+    int64_t n = 1;
+    if (values[0] != NULL && args_int("n", values[0], &n) < 0) {
         return NULL;
     }
     return cond_wake((syncobj *)obj, n < 0 ? 0 : (size_t)n);

@@ -15,8 +15,10 @@ parse_acquire(PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
         return -1;
     }
     int blocking = values[0] == NULL ? 1 : PyObject_IsTrue(values[0]);
-    double seconds = values[1] == NULL ? -1.0 : PyFloat_AsDouble(values[1]);
-    if (blocking < 0 || (seconds == -1.0 && PyErr_Occurred())) {
+    double seconds = -1.0;
+    if (blocking < 0 ||
+        (values[1] != NULL &&
+         args_double("timeout", "a number of seconds", values[1], &seconds) < 0)) {
         return -1;
     }
     const char *wrong = NULL;

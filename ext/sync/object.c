@@ -331,11 +331,12 @@ int
 sync_deadline(PyObject *timeout, int64_t *deadline)
 {
     if (timeout != NULL && timeout != Py_None) {
-        double seconds = PyFloat_AsDouble(timeout);
+        double seconds;
+        if (args_double("timeout", "a number of seconds or None", timeout, &seconds) <
+            0) {
+            return -1;
+        }
         if (seconds < 0) {
-            if (seconds == -1.0 && PyErr_Occurred()) {
-                return -1;
-            }
             *deadline = ATOLL_NOW;
             return 0;
         }

@@ -7,8 +7,10 @@ static PyObject *
 new_semaphore(PyTypeObject *type, PyObject *args, PyObject *kwargs, bool bounded)
 {
     static char *keywords[] = {"value", NULL};
-    long long value = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|L", keywords, &value)) {
+    PyObject *given = NULL;
+    int64_t value = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", keywords, &given) ||
+        (given != NULL && args_int("value", given, &value) < 0)) {
         return NULL;
     }
     if (value < 0) {
@@ -107,8 +109,8 @@ sem_release(PyObject *obj, PyObject *const *args, Py_ssize_t nargs, PyObject *kw
     if (args_parse("release", args, nargs, kwnames, names, 1, 0, 1, values) < 0) {
         return NULL;
     }
-    long long n = values[0] == NULL ? 1 : PyLong_AsLongLong(values[0]);
-    if (n == -1 && PyErr_Occurred()) {
+    int64_t n = 1;
+    if (values[0] != NULL && args_int("n", values[0], &n) < 0) {
         return NULL;
     }
     if (n < 1) {

@@ -316,13 +316,8 @@ detach_deadline(PyObject *timeout, int64_t *deadline)
         *deadline = ATOLL_FOREVER;
         return 0;
     }
-    double seconds = PyFloat_AsDouble(timeout);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Format(PyExc_TypeError,
-                         "timeout must be a number of seconds or None, not %T",
-                         timeout);
-        }
+    double seconds;
+    if (args_double("timeout", "a number of seconds or None", timeout, &seconds) < 0) {
         return -1;
     }
     if (isnan(seconds) || seconds < 0) {

@@ -5,17 +5,19 @@ from __future__ import annotations
 import marshal
 import sys
 
+from ._check import check_tuple
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
 
-def check_name(name: object) -> str:
+def check_name(name: object, what: str = "name") -> str:
     if name is None:
         return ""
     if not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
+        raise TypeError(f"{what} must be a str, not {type(name).__name__}")
     return name
 
 
@@ -39,7 +41,7 @@ def make_setup(
         deaf = parse(follow)
     if isinstance(preload, str):
         raise TypeError("preload must be a sequence of module names, not one str")
-    names = tuple(preload)
+    names = check_tuple(preload, "preload")
     for module in names:
         if not isinstance(module, str):
             raise TypeError(f"preload must contain names of modules, not {module!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import weakref
 from collections import deque
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -12,6 +13,15 @@ from time import monotonic
 from types import CoroutineType
 
 from . import _core
+from ._check import (
+    check_callable,
+    check_int,
+    check_iterable,
+    check_mapping,
+    check_number,
+    check_seconds,
+    check_tuple,
+)
 from ._plan import check_name, is_isolated, make_setup
 from ._tasks import exit as _exit
 from ._tasks.call import named_after
@@ -130,23 +140,27 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         _exit.check("make an executor")
         if max_workers is None:
             max_workers = os.process_cpu_count() or 1
+        max_workers = check_int(max_workers, "max_workers")
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if max_workers > _MAX_WORKERS:
             raise ValueError(f"max_workers must be at most {_MAX_WORKERS}")
         if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+            raise TypeError(
+                f"initializer must be a callable or None, not {type(initializer).__name__}"
+            )
         if max_tasks_per_child is not None:
-            if not isinstance(max_tasks_per_child, int):
-                raise TypeError("max_tasks_per_child must be an integer")
+            max_tasks_per_child = check_int(
+                max_tasks_per_child, "max_tasks_per_child", "an int or None"
+            )
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
-        for seconds, what in ((grace, "grace"), (exit_grace, "exit_grace")):
-            if seconds is not None and not seconds >= 0:
-                raise ValueError(f"{what} must be a non-negative number of seconds")
+        check_seconds(grace, "grace")
+        check_seconds(exit_grace, "exit_grace")
+        nice = check_int(nice, "nice")
         if not 0 <= nice <= 19:
             raise ValueError("nice must be from 0 to 19")
-        name = check_name(name) or thread_name_prefix
+        name = check_name(name) or check_name(thread_name_prefix, "thread_name_prefix")
         name = name or f"InterpreterPoolExecutor-{InterpreterPoolExecutor._counter()}"
         self._name = name
         self._max_workers = max_workers
@@ -157,8 +171,10 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             max_workers,
             is_isolated(extensions),
             make_setup(preload, follow),
-            None if initializer is None else (initializer, tuple(initargs), {}),
-            max_tasks_per_child or 0,
+            None
+            if initializer is None
+            else (initializer, check_tuple(initargs, "initargs"), {}),
+            min(max_tasks_per_child or 0, sys.maxsize),
             grace,
             nice,
         )
@@ -286,7 +302,9 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
             Then it ends with TimeoutError, and its code is stopped as by
             Future.cancel(). With 0 it ends so at once, and is not begun.
         """
-        return self._pool.submit(Future, fn, tuple(args), dict(kwargs or {}), timeout)
+        return self._pool.submit(
+            Future, fn, check_tuple(args, "args"), check_mapping(kwargs, "kwargs"), timeout
+        )
 
     if TYPE_CHECKING:
         # As builtins.map() has them. That the function takes what is in the iterables is
@@ -419,12 +437,18 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         the meantime. When the iterator is dropped or its time is over, the calls that
         have not begun are cancelled.
         """
+        check_callable(fn, "fn")
+        for number, iterable in enumerate(iterables):
+            check_iterable(iterable, f"iterables[{number}]")
+        chunksize = min(check_int(chunksize, "chunksize"), sys.maxsize)
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+        if buffersize is not None:
+            buffersize = check_int(buffersize, "buffersize", "an integer or None")
+            buffersize = min(buffersize, sys.maxsize)
+            if buffersize < 1:
+                raise ValueError("buffersize must be None or > 0")
+        check_number(timeout, "timeout")
         end = None if timeout is None else monotonic() + timeout
         calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         if chunksize > 1:

@@ -16,8 +16,10 @@ import threading
 from collections.abc import Iterator
 from time import monotonic
 
+from ._check import check_callable, check_int, check_iterable, check_seconds, check_tuple
 from ._core import Queue, RecvChannel, Semaphore, SendChannel, create_channel, select
 from ._ends import poison_on_exit
+from ._plan import check_name
 from ._tasks.call import named_after
 from ._tasks.task import Task
 from .errors import (
@@ -66,11 +68,13 @@ def _stages(stages: tuple[Stage, ...]) -> list[tuple[Callable[[Any], Any], int]]
         raise TypeError("a pipeline needs at least one stage")
     pairs = []
     for stage in stages:
-        function, workers = stage if isinstance(stage, tuple) else (stage, 1)
-        if not callable(function):
-            raise TypeError(f"expected a callable, got {type(function).__name__}")
-        if not isinstance(workers, int):
-            raise TypeError(f"workers must be an int, not {type(workers).__name__}")
+        if not isinstance(stage, tuple):
+            stage = stage, 1
+        if len(stage) != 2:
+            raise TypeError(f"a stage is a callable, or one and a number, not {stage!r}")
+        function, workers = stage
+        check_callable(function, "a stage")
+        workers = check_int(workers, "workers")
         if workers < 1:
             raise ValueError("a stage needs at least one worker")
         pairs.append((function, workers))
@@ -275,8 +279,11 @@ class Pipeline(Iterator["T_co"]):
         capacity: int | None,
         name: str,
     ) -> None:
-        if capacity is not None and capacity < 0:
-            raise ValueError("capacity must be 0 or more")
+        if capacity is not None:
+            capacity = check_int(capacity, "capacity", "an int or None")
+            if capacity < 0:
+                raise ValueError("capacity must be 0 or more")
+        name = check_name(name) or "pipeline"
         items = _items(source)
         self._ordered = ordered
         self._early: dict[int, T_co] = {}  # by the number of its turn
@@ -372,7 +379,10 @@ class Pipeline(Iterator["T_co"]):
 
 
 def _items(source: Iterable[Any] | RecvChannel | Queue) -> Iterator[Any]:
-    return _drain(source) if isinstance(source, Queue) else iter(source)
+    if isinstance(source, Queue):
+        return _drain(source)
+    check_iterable(source, "source", "an iterable, a RecvChannel or a Queue")
+    return iter(source)
 
 
 def _drain(queue: Queue) -> Iterator[Any]:
@@ -418,6 +428,7 @@ def create_broadcast(
       (tuple of RecvChannel, Broadcast): the receiving ends, and the one that sends.
       They can be sent to other interpreters.
     """
+    receivers = check_int(receivers, "receivers")
     if receivers < 1:
         raise ValueError("a broadcast needs at least one receiver")
     pairs = [create_channel(capacity) for _ in range(receivers)]
@@ -428,7 +439,10 @@ class Broadcast:
     """The sending end of create_broadcast(). A context manager that closes."""
 
     def __init__(self, ends: Iterable[SendChannel]) -> None:
-        self._ends = tuple(ends)
+        self._ends = check_tuple(ends, "ends")
+        for end in self._ends:
+            if not isinstance(end, SendChannel):
+                raise TypeError(f"ends must be SendChannels, not {type(end).__name__}")
 
     def send(self, obj: object, timeout: float | None = None) -> int:
         """Send `obj` to every receiver that has not left; each gets its own copy.
@@ -446,6 +460,7 @@ class Broadcast:
           ChannelTimeout: not in time; some receivers may have it.
           ChannelPoisoned, NotShareableError: as SendChannel.send().
         """
+        check_seconds(timeout, "timeout")
         end = None if timeout is None else monotonic() + timeout
         slow, sent = [], 0
         for channel in self._ends:

@@ -34,6 +34,8 @@ _WHENCE = {
     _interpreters.WHENCE_STDLIB: "_interpreters module",
 }
 
+_NO_ID = 1 << 63  # CPython counts with 63 bits
+
 # id -> weak reference to the one Interpreter object of it here
 _known: dict[int, ref[Interpreter]] = {}
 
@@ -77,6 +79,8 @@ class Interpreter:
         id = int(id)
         if id < 0:
             raise ValueError(f"id must be 0 or more, got {id}")
+        if id >= _NO_ID:
+            raise InterpreterNotFoundError(f"unrecognized interpreter {id}")
         self = _recall(id)
         if self is None:
             handle = _core._find_home(id)
@@ -256,8 +260,10 @@ class Interpreter:
         exception goes to threading.excepthook. A call that still runs some seconds
         after the end of the program (see close()) is stopped.
         """
+        from ._check import check_callable
         from ._tasks.exit import call_in_thread
 
+        check_callable(function, "function")
         return call_in_thread(self, function, args, kwargs)
 
     def prepare_main(
@@ -275,9 +281,13 @@ class Interpreter:
         The objects are copied. All are bound or, on an error, none. Raises as
         exec() does; NotShareableError, ValueError if there is nothing to bind.
         """
-        names = dict(ns, **kwargs) if ns is not None else kwargs
+        try:
+            names = dict(ns, **kwargs) if ns is not None else kwargs
+        except (TypeError, ValueError) as exc:
+            kind = f"not {type(ns).__name__}"
+            raise TypeError(f"ns must be a mapping or an iterable of pairs, {kind}") from exc
         if not names:
-            raise ValueError("arg 1 must be a non-empty mapping")
+            raise ValueError("there is no name to bind")
         for name in names:
             if not isinstance(name, str):
                 raise TypeError(f"names must be str, got {name!r}")
@@ -425,9 +435,12 @@ def warm(
 
     Returns how many there are (int). Raises RuntimeError as create() does.
     """
+    from ._check import check_int
+    from ._plan import is_isolated, make_setup
+
+    count = check_int(count, "count")
     if count < 0:
         raise ValueError(f"count must be 0 or more, not {count}")
-    from ._plan import is_isolated, make_setup
 
     return _core._warm(count, is_isolated(extensions), make_setup(preload), wait)
 

@@ -41,6 +41,9 @@ def frozen_xml(
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as file:
             return frozen_xml(file, name=name)
+    if not isinstance(source, bytes) and not hasattr(source, "read"):
+        kind = type(source).__name__
+        raise TypeError(f"source must be a path, bytes or a file, not {kind}")
     from xml.etree.ElementTree import XMLParser
 
     target = _xml_target()

@@ -6,6 +6,7 @@ are modules of their own, imported when they are needed.
 
 from __future__ import annotations
 
+from .._check import check_int, check_iterable, check_number
 from .diagnosis import Diagnosis, ModuleDiagnosis, Progress
 
 TYPE_CHECKING = False
@@ -56,12 +57,16 @@ def doctor(
 
     if isinstance(packages, str):
         raise TypeError("packages must be an iterable of str, not a str")
-    if not timeout > 0:
+    if packages is not None:
+        check_iterable(packages, "packages", "an iterable of str or None")
+    check_number(timeout, "timeout")
+    if timeout is None or not timeout > 0:
         raise ValueError(f"timeout must be positive, not {timeout!r}")
     if jobs is None:
         import os
 
         jobs = min(os.process_cpu_count() or 1, 4)
-    elif jobs < 1:
+    jobs = check_int(jobs, "jobs", "an int or None")
+    if jobs < 1:
         raise ValueError(f"jobs must be 1 or more, not {jobs!r}")
     return run(find(packages), float(timeout), jobs, progress)

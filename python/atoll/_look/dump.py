@@ -9,6 +9,7 @@ import threading
 from collections import defaultdict
 
 from .. import _core
+from .._check import check_file, check_int
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 __all__ = ["detect_deadlocks", "dump", "dump_on_signal"]
+
+_FILE = "a text file or None"
 
 
 def dump(file: TextIO | None = None, *, stacks: bool = True) -> str | None:
@@ -37,6 +40,8 @@ def dump(file: TextIO | None = None, *, stacks: bool = True) -> str | None:
     Returns:
       the text (str), or None if it was written.
     """
+    if file is not None:
+        check_file(file, _FILE)
     text = "\n".join(_lines(stacks)) + "\n"
     if file is None:
         return text
@@ -57,6 +62,9 @@ def dump_on_signal(
     """
     if _core_is_elsewhere():
         raise ValueError("dump_on_signal() works in the main interpreter only")
+    signum = check_int(signum, "signum")
+    if file is not None:
+        check_file(file, _FILE)
 
     def handler(number: int, frame: FrameType | None) -> None:
         dump(sys.stderr if file is None else file, stacks=stacks)

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 
 from .. import _core
+from .._check import check_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def trace(
     if isinstance(file, (str, os.PathLike)):
         with open(file, "a", encoding="utf-8"):
             pass  # better to know it now than when the work is done
+    else:
+        check_file(file, "a path or a text file")
     tracing = Tracing(file)
     # A thread takes room for 511 at a time.
     if not _core._trace_start(max(limit, 511), messages):

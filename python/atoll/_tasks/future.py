@@ -25,6 +25,7 @@ from concurrent.futures._base import (
 from types import FunctionType
 
 from .. import _core
+from .._check import check_callable
 from ..errors import (
     ForkedError,
     InterpreterError,
@@ -219,8 +220,10 @@ class Future(_core.Job["T"], _Future["T"]):
         callbacks may come a moment later. At the end of the program all get five
         seconds (ATOLL_CLOSE_LIMIT).
 
-        Raises RuntimeError if there is no thread for it.
+        Raises RuntimeError if there is no thread for it; TypeError for what cannot be
+        called.
         """
+        check_callable(fn, "fn")
         watch = self._watch_it()
         prompt = _is_prompt(fn)
         if not prompt and not watch.settled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from .. import _core
+from .._check import check_callable, check_mapping, check_seconds, check_tuple
 from .._plan import check_name, is_isolated, make_setup
 from ..errors import ForkedError
 from . import exit as _exit
@@ -89,8 +90,9 @@ class Task(Future["T"]):
         grace: float | None = 1.0,
         follow: bool | Iterable[str] = True,
     ) -> None:
-        if not callable(target):
-            raise TypeError(f"expected a callable, got {type(target).__name__}")
+        check_callable(target, "target")
+        check_seconds(timeout, "timeout")
+        check_seconds(grace, "grace")
         self._name = check_name(name) or f"Task-{Task._counter()}"
         self._pool = _core.Pool(
             self._name,
@@ -103,7 +105,8 @@ class Task(Future["T"]):
             watched=True,  # a network of tasks that wait for each other comes to an end
         )
         self._grace = grace
-        self._call_args = (target, tuple(args), dict(kwargs or {}), timeout)
+        call = check_tuple(args, "args"), check_mapping(kwargs, "kwargs")
+        self._call_args = (target, *call, timeout)
 
     @classmethod
     def _queued(cls, name: str) -> Self:
@@ -172,6 +175,7 @@ def spawn(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
     the interpreter to be made. Raises NotShareableError if something in the call
     cannot be sent; RuntimeError as create() does.
     """
+    check_callable(fn, "fn")
     return Task(fn, args, kwargs).start()
 
 
@@ -211,10 +215,13 @@ class TaskGroup:
     def spawn(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
         """As atoll.spawn(). RuntimeError outside of the block, or once the group is
         being cancelled."""
+        check_callable(fn, "fn")
         return self.start(Task(fn, args, kwargs))
 
     def start[R](self, task: Task[R]) -> Task[R]:
         """Start a Task that was made with options; returns it."""
+        if not isinstance(task, Task):
+            raise TypeError(f"task must be a Task, not {type(task).__name__}")
         if not self._open:
             raise RuntimeError("the TaskGroup is not open: use it with `with`")
         if self._aborting:

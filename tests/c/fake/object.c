@@ -44,6 +44,7 @@ PyLongObject _Py_TrueStruct = {.ob_base = {.ob_type = &PyBool_Type}};
 EXCEPTION(KeyboardInterrupt);
 EXCEPTION(MemoryError);
 EXCEPTION(OSError);
+EXCEPTION(OverflowError);
 EXCEPTION(RuntimeError);
 EXCEPTION(RuntimeWarning);
 EXCEPTION(SystemError);
