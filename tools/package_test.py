@@ -65,14 +65,14 @@ def stem(sdist):
 
 
 def check_wheel(wheel):
-    """The package, all of it, and nothing of tests and tools."""
+    """The package and pytest's plugin, all of it, and nothing of tests and tools."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         info = f"atoll-{version()}.dist-info/"
         data = archive.read(info + "METADATA").decode()
-    package = ROOT / "python/atoll"
+    package = ROOT / "python"
     sources = {
-        f"atoll/{path.relative_to(package)}"
+        str(path.relative_to(package))
         for path in package.rglob("*")
         if path.is_file() and path.suffix in (".py", ".pyi", ".typed")
     }

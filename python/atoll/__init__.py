@@ -4,6 +4,8 @@ Isolated interpreters, each with its own GIL and its own thread, and queues and
 channels between them that never poll. The names are those of
 ``concurrent.interpreters`` and ``queue``; ``import atoll as interpreters`` is a
 drop-in for the former.
+
+PYTEST_DONT_REWRITE: a plugin of pytest's comes with it, and it is imported before.
 """
 
 from __future__ import annotations
