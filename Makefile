@@ -35,6 +35,7 @@ help:
 	@echo '                     (pandas-suite, scipy-suite)'
 	@echo 'make cpython-suite   those of CPython; SUITE_PART=0 to 9 is a tenth of them,'
 	@echo '                     SUITE_ARGS="test_json test_re" the modules named'
+	@echo 'make pytest-suites   tests of some projects with pytest, xdist and atoll'
 	@echo
 	@echo 'PYTHON=/path/to/python3 chooses the Python (default: the newest'
 	@echo 'CPython 3.13 to 3.15 on PATH or among those of pyenv).'
@@ -42,7 +43,7 @@ help:
 
 build demo test test-quick test-all test-debug test-c test-py test-conformance \
 test-py-memory bench check docs fit lint stubtest package-test extensions extensions-soak \
-numpy-suite pandas-suite scipy-suite cpython-suite machine:
+numpy-suite pandas-suite scipy-suite cpython-suite pytest-suites machine:
 	@tools/task $@
 
 test-asan:
@@ -61,4 +62,4 @@ clean:
 .PHONY: help build demo test test-quick test-all test-debug test-c test-asan test-tsan \
   test-aarch64 test-py test-conformance test-py-memory bench check docs clean fit \
   lint stubtest package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite \
-  cpython-suite machine
+  cpython-suite pytest-suites machine
