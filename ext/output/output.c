@@ -16,6 +16,10 @@
 #define FULL_BYTES ((size_t)16 << 20)
 #define BRAKE_NS INT64_C(100000000)
 
+/* Who reads from the terminal waits so long for what was printed before: main may be
+ * in a long call of C code. */
+#define WRITTEN_NS INT64_C(1000000000)
+
 /* Our thread lets what was printed lie for so long, unless there is much of it:
  * a caller in main whose job ends writes it itself, which is cheaper than two
  * threads that fight for main's GIL, and many lines are written at once. */
@@ -227,36 +231,71 @@ wait_released(void *arg, const atoll_wait *wait)
     return atoll_event_wait(&((brake *)arg)->released, wait);
 }
 
+/* Somebody writes what is sent. Called with the lock held. */
+static bool
+is_served_locked(void)
+{
+    return !list.closed && list.running && !atoll_event_is_set(&list.ended);
+}
+
+/* Put `b` among the brakes. Called with the lock held. */
+static void
+add_brake_locked(brake *b)
+{
+    b->next = list.brakes;
+    list.brakes = b;
+}
+
+/* Wait until `b` is released, and no longer than `limit` nanoseconds. -1 with an
+ * exception. */
+static int
+wait_brake(core_state *state, brake *b, int64_t limit)
+{
+    atoll_err err;
+    int rc = detach_wait_one(state, wait_released, b, atoll_now() + limit, NULL,
+                             &wait_output, NULL, &err);
+    atoll_lock_acquire(&list.lock);
+    brake **link = &list.brakes;
+    while (*link != NULL && *link != b) {
+        link = &(*link)->next;
+    }
+    if (*link == b) {
+        *link = b->next;
+    }
+    atoll_lock_release(&list.lock);
+    return rc;
+}
+
 int
 output_hold_up(core_state *state)
 {
     brake b = {.seq = 0};
     atoll_lock_acquire(&list.lock);
     /* Nobody makes room during a job if our thread could not be had. */
-    bool full = list.bytes > FULL_BYTES && !list.closed && list.running &&
-                !atoll_event_is_set(&list.ended);
+    bool full = list.bytes > FULL_BYTES && is_served_locked();
     if (full) {
         b.seq = list.written + (list.sent - list.written + 1) / 2;
-        b.next = list.brakes;
-        list.brakes = &b;
+        add_brake_locked(&b);
     }
     atoll_lock_release(&list.lock);
-    if (!full) {
-        return 0;
-    }
-    atoll_err err;
-    int rc = detach_wait_one(state, wait_released, &b, atoll_now() + BRAKE_NS, NULL,
-                             &wait_output, NULL, &err);
+    return full ? wait_brake(state, &b, BRAKE_NS) : 0;
+}
+
+int
+output_wait_written(core_state *state, uint64_t last)
+{
+    brake b = {.seq = last};
     atoll_lock_acquire(&list.lock);
-    brake **link = &list.brakes;
-    while (*link != NULL && *link != &b) {
-        link = &(*link)->next;
-    }
-    if (*link == &b) {
-        *link = b.next;
+    bool behind = list.written < last && is_served_locked();
+    if (behind) {
+        add_brake_locked(&b);
+        if (list.pause != NULL) {
+            atoll_event_set(list.pause); /* with the lock: it is on a stack */
+            list.pause = NULL;
+        }
     }
     atoll_lock_release(&list.lock);
-    return rc;
+    return behind ? wait_brake(state, &b, WRITTEN_NS) : 0;
 }
 
 /* Release who waits for pieces up to `upto`. Called with the lock held, so

@@ -464,9 +464,25 @@ core_send_record(PyObject *module, PyObject *data)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(wait_written_doc,
+"_wait_written()\n--\n\n"
+"Wait until main has written out what was printed here, a second at most.");
+
+static PyObject *
+core_wait_written(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    core_state *state = PyModule_GetState(module);
+    if (sink_check_source(state) < 0 ||
+        output_wait_written(state, state->output->source->printed) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 PyMethodDef sink_functions[] = {
     {"_sink", core_sink, METH_O, sink_doc},
     {"_send_record", core_send_record, METH_O, send_record_doc},
+    {"_wait_written", core_wait_written, METH_NOARGS, wait_written_doc},
     {NULL, NULL, 0, NULL},
 };
 

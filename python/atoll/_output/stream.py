@@ -1,4 +1,4 @@
-"""sys.stdout and sys.stderr of an interpreter of atoll's, and its logging.
+"""sys.stdout and sys.stderr of an interpreter of atoll's, its input() and its logging.
 
 Imported in every interpreter that is made, so it does little. The lines that
 are printed go to main (ext/output/output.h), which writes them to its own streams.
@@ -6,6 +6,7 @@ are printed go to main (ext/output/output.h), which writes them to its own strea
 
 from __future__ import annotations
 
+import builtins
 import sys
 from _io import _BufferedIOBase, _TextIOBase
 
@@ -168,12 +169,63 @@ def follow_levels(old: tuple[Any, ...] | None, new: tuple[Any, ...] | None) -> N
         _logging.follow(old, new)
 
 
+# The interpreter's own sys.stdin and sys.stdout, and the function input() of builtins
+_own: tuple[Any, Any] = (None, None)
+_input = builtins.input
+
+
+def _read_after_writing() -> None:
+    """Have input() and sys.stdin.readline() wait until what was printed is written: who
+    is asked has to have seen the question, and pdb's answer to the command before."""
+    global _own
+    stdin = sys.stdin
+    _own = stdin, sys.stdout
+    builtins.input = _ask
+    if stdin is not None:
+        read = stdin.readline
+
+        def readline(size: int = -1, /) -> str:
+            _core._wait_written()
+            return read(size)
+
+        stdin.readline = readline  # type: ignore[method-assign]
+
+
+def _ask(prompt: object = "", /) -> str:
+    """Read a line from standard input, as the built-in input() does where that is no
+    terminal. On one, that writes the prompt past main, and may call the readline
+    library, which is main's.
+
+    Args:
+      prompt (object): its str() is printed before.
+    Returns:
+      str: the line, without its end.
+    Errors:
+      EOFError: there is none.
+    """
+    stdin, stdout = _own
+    if sys.stdin is not stdin or sys.stdout is not stdout or stdin is None:
+        return _input(prompt)
+    sys.audit("builtins.input", prompt)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    stdout.write(str(prompt))
+    stdout.flush()
+    line: str = stdin.readline()
+    if not line:
+        raise EOFError("EOF when reading a line")
+    line = line.removesuffix("\n")
+    sys.audit("builtins.input/result", line)
+    return line
+
+
 def install(streams: tuple[tuple[Any, ...], ...], levels: tuple[Any, ...] | None) -> None:
     """Called by the core once the interpreter is made."""
     global logging_levels, _own_stderr
     logging_levels = levels
     sys.stdout = sys.__stdout__ = Stream(0, *streams[0])  # type: ignore
     sys.stderr = sys.__stderr__ = _own_stderr = Stream(1, *streams[1])  # type: ignore
+    _read_after_writing()
     look_again()
     after_import("logging", _connect_logging)
     after_import("warnings", _connect_warnings)
