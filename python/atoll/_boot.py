@@ -80,6 +80,9 @@ def limit(module: Any) -> None:
         module._get_traces = list
         module._get_object_traceback = accept
         return
+    from ._look.faults import mend
+
+    mend(module)
     module.enable = accept
     module.disable = lambda: False
     module.cancel_dump_traceback_later = accept
