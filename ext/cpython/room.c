@@ -13,9 +13,11 @@ cpython_begin(core_state *state)
     if (state->is_main) {
         (void)runtime_find_parsers(); /* elsewhere CPython would wait for main's GIL */
     }
-    return runtime_init() < 0 || sys_mend_frames() < 0
-               ? -1
-               : PyModule_AddFunctions(state->module, layout_functions);
+    if (runtime_init() < 0 || sys_mend_frames() < 0 || runtime_mend_list() < 0) {
+        return -1;
+    }
+    runtime_order_list(); /* a new interpreter imports us before it is used */
+    return PyModule_AddFunctions(state->module, layout_functions);
 }
 
 const core_room cpython_room = {

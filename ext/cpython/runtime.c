@@ -8,6 +8,7 @@
  * _PyRuntime; it exists for readers that do not know the build, and its head
  * is the same in 3.13, 3.14 and 3.15. */
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cpython/runtime.h"
@@ -105,6 +106,162 @@ runtime_unlink(PyInterpreterState *interp)
         *link = *next_of(interp);
     }
     runtime_unlock_threads();
+}
+
+/* The interpreter that is to be first. Guarded by list_lock. */
+static int64_t shown; /* at first main, which has the id 0 */
+
+/* Where the list leads to this interpreter: NULL if it does not. With the lock. */
+static PyInterpreterState **
+find_link(int64_t id)
+{
+    PyInterpreterState **link = runtime_head();
+    while (*link != NULL && PyInterpreterState_GetID(*link) != id) {
+        link = next_of(*link);
+    }
+    return *link == NULL ? NULL : link;
+}
+
+/* Put an interpreter in front, with the lock. Who goes along the list without it, as
+ * CPython's own functions for debuggers do, sees each store behind what it leads to, and
+ * may come by an interpreter twice, but misses none. */
+static void
+put_first(int64_t id)
+{
+    PyInterpreterState **head = runtime_head(), **link = find_link(id);
+    if (link == NULL || link == head) {
+        return;
+    }
+    PyInterpreterState *interp = *link, *behind = *next_of(interp);
+    _Py_atomic_store_ptr_release(next_of(interp), *head);
+    _Py_atomic_store_ptr_release(head, interp);
+    _Py_atomic_store_ptr_release(link, behind);
+}
+
+void
+runtime_order_list(void)
+{
+    if (list_lock == NULL) {
+        return;
+    }
+    runtime_lock_threads();
+    put_first(0);
+    put_first(shown);
+    runtime_unlock_threads();
+}
+
+int
+runtime_show(int64_t id)
+{
+    if (list_lock == NULL) {
+        return -1;
+    }
+    runtime_lock_threads();
+    bool there = find_link(id) != NULL;
+    if (there) {
+        shown = id;
+        put_first(0);
+        put_first(id);
+    }
+    runtime_unlock_threads();
+    return there;
+}
+
+PyAPI_FUNC(int) _PyInterpreterState_IsReady(PyInterpreterState *);
+PyAPI_FUNC(long) _PyInterpreterState_GetWhence(PyInterpreterState *);
+
+typedef struct listed {
+    int64_t id;
+    long whence;
+    bool ready;
+} listed;
+
+/* All interpreters: an array (owned), or NULL with an exception. */
+static listed *
+list_interpreters(size_t *count)
+{
+    listed *array = NULL;
+    for (size_t room = 16;; room = *count + 16) {
+        listed *more = PyMem_Realloc(array, room * sizeof(*array));
+        if (more == NULL) {
+            PyMem_Free(array);
+            PyErr_NoMemory();
+            return NULL;
+        }
+        array = more;
+        *count = 0;
+        runtime_lock_threads();
+        for (PyInterpreterState *interp = *runtime_head(); interp != NULL;
+             interp = *next_of(interp), ++*count) {
+            if (*count < room) {
+                array[*count] = (listed){PyInterpreterState_GetID(interp),
+                                         _PyInterpreterState_GetWhence(interp),
+                                         _PyInterpreterState_IsReady(interp) != 0};
+            }
+        }
+        runtime_unlock_threads();
+        if (*count <= room) {
+            return array;
+        }
+    }
+}
+
+static int
+compare_listed(const void *left, const void *right)
+{
+    int64_t a = ((const listed *)left)->id, b = ((const listed *)right)->id;
+    return (a > b) - (a < b);
+}
+
+/* _interpreters.list_all, which takes the list's own order for that of creation, and
+ * goes along it without its lock, while others end. */
+static PyObject *
+list_all(PyObject *Py_UNUSED(module), PyObject *args, PyObject *keywords)
+{
+    static const char *const names[] = {"require_ready", NULL};
+    int ready = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|$p:list_all", (char **)names,
+                                     &ready)) {
+        return NULL;
+    }
+    size_t count;
+    listed *array = list_interpreters(&count);
+    PyObject *result = array == NULL ? NULL : PyList_New(0);
+    if (result != NULL) {
+        qsort(array, count, sizeof(*array), compare_listed);
+    }
+    for (size_t i = 0; result != NULL && i < count; i++) {
+        if (ready && !array[i].ready) {
+            continue;
+        }
+        PyObject *entry =
+            Py_BuildValue("(Ll)", (long long)array[i].id, array[i].whence);
+        if (entry == NULL || PyList_Append(result, entry) < 0) {
+            Py_CLEAR(result);
+        }
+        Py_XDECREF(entry);
+    }
+    PyMem_Free(array);
+    return result;
+}
+
+static PyMethodDef list_all_def = {
+    "list_all", (PyCFunction)(void (*)(void))list_all, METH_VARARGS | METH_KEYWORDS,
+    "list_all($module, /, *, require_ready=False)\n--\n\n"
+    "Return a list containing the ID of every existing interpreter."};
+
+int
+runtime_mend_list(void)
+{
+    PyObject *module = PyImport_ImportModule("_interpreters");
+    PyObject *name = module == NULL ? NULL : PyModule_GetNameObject(module);
+    PyObject *function = name == NULL ? NULL : PyCFunction_NewEx(&list_all_def, NULL, name);
+    int rc =
+        function == NULL ? -1 : PyObject_SetAttrString(module, "list_all", function);
+    Py_XDECREF(function);
+    Py_XDECREF(name);
+    Py_XDECREF(module);
+    return rc;
 }
 
 void

@@ -31,6 +31,21 @@ PyObject *runtime_thread_dict(PyThreadState *ts);
  * around a fork, nor one that is taken inside of such a lock. */
 void runtime_unlink(PyInterpreterState *interp);
 
+/* Put the interpreter that is shown, at first the main one, in front of the others, and
+ * the main one behind it; if CPython is known to have a lock for the list. A new one comes
+ * in front, and what looks into a process from outside takes that for the program (py-spy,
+ * sys.remote_exec, so pdb -p), as debuggers in it do. No GIL needed; locks as for
+ * runtime_unlink. */
+void runtime_order_list(void);
+
+/* Show interpreter `id` from now on. 1, or 0 if it is not there, or -1 if CPython is not
+ * known to have such a lock. As runtime_order_list. */
+int runtime_show(int64_t id);
+
+/* Replace _interpreters.list_all of this interpreter. Attached; 0, or -1 with an
+ * exception. */
+int runtime_mend_list(void);
+
 /* Leave only the main interpreter in it, in a forked child. */
 void runtime_unlink_all(void);
 

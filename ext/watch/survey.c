@@ -447,11 +447,28 @@ core_set_dump_handler(PyObject *Py_UNUSED(module), PyObject *arg)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(show_doc,
+"_show(id, /)\n--\n\n"
+"See atoll.show_to_tools. False: there is no such interpreter; None: it cannot be\n"
+"done in this version of CPython.");
+
+static PyObject *
+core_show(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    long long id = PyLong_AsLongLong(arg);
+    if (id == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    int done = runtime_show(id);
+    return done < 0 ? Py_NewRef(Py_None) : PyBool_FromLong(done);
+}
+
 PyMethodDef survey_functions[] = {
     {"_survey", core_survey, METH_O, survey_doc},
     {"_memory", core_memory, METH_O, memory_doc},
     {"_detect_deadlocks", core_detect, METH_O, detect_doc},
     {"_hurry_watch", core_hurry, METH_O, hurry_doc},
     {"_set_dump_handler", core_set_dump_handler, METH_O, harmless_doc},
+    {"_show", core_show, METH_O, show_doc},
     {NULL, NULL, 0, NULL},
 };

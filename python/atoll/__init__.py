@@ -159,6 +159,7 @@ __all__ = [
     "select_async",
     "serve_stats",
     "share",
+    "show_to_tools",
     "spawn",
     "stats",
     "thaw",
@@ -182,6 +183,7 @@ if TYPE_CHECKING:
     from ._look.dump import detect_deadlocks as detect_deadlocks
     from ._look.dump import dump as dump
     from ._look.dump import dump_on_signal as dump_on_signal
+    from ._look.dump import show_to_tools as show_to_tools
     from ._look.top import StatsServer as StatsServer
     from ._look.top import serve_stats as serve_stats
     from ._look.trace import Tracing as Tracing
@@ -236,6 +238,7 @@ _LAZY = {
     "register_frozen": "_cross.frozen",
     "select_async": "_aio",
     "serve_stats": "_look.top",
+    "show_to_tools": "_look.dump",
     "spawn": "_tasks.task",
     "trace": "_look.trace",
 }

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import faulthandler
 import marshal
 import sys
 
 from ._check import check_tuple
-from ._look.faults import mend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-mend(faulthandler)  # from now on there are other interpreters
+try:
+    import faulthandler
+except ImportError:  # in an interpreter of the standard library's
+    pass
+else:
+    from ._look.faults import mend
+
+    mend(faulthandler)  # from now on there are others
 
 
 def check_name(name: object, what: str = "name") -> str:

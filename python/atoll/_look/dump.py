@@ -1,4 +1,5 @@
-"""What goes on in this process: dump, dump_on_signal, detect_deadlocks."""
+"""What goes on in this process: dump, dump_on_signal, detect_deadlocks,
+show_to_tools."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import TextIO
 
-__all__ = ["detect_deadlocks", "dump", "dump_on_signal"]
+    from ..interpreter import Interpreter
+
+__all__ = ["detect_deadlocks", "dump", "dump_on_signal", "show_to_tools"]
 
 _FILE = "a text file or None"
 
@@ -72,6 +75,29 @@ def dump_on_signal(
     signal.signal(signum, handler)
     # It wakes nobody: who waits for ever still does, for the detection of deadlocks.
     _core._set_dump_handler(handler)
+
+
+def show_to_tools(interp: Interpreter) -> None:
+    """Have tools that see one interpreter of a process see this one.
+
+    py-spy, `python -m pdb -p PID` and sys.remote_exec(), and debuggers that attach to a
+    process, take the interpreter that comes first in a list of CPython's for the program.
+    That is main as long as nobody calls this, and again when `interp` has ended. Tools
+    that see all interpreters (austin, pystack, gdb) still do.
+
+    Args:
+      interp (Interpreter): of this process, also main, or one that atoll did not make.
+
+    Does not block. Raises InterpreterNotFoundError if it has ended, and RuntimeError in a
+    version of CPython whose list is not known.
+    """
+    done = _core._show(interp.id)
+    if done is None:
+        raise RuntimeError("atoll does not know the list of interpreters of this CPython")
+    if not done:
+        from ..errors import InterpreterNotFoundError
+
+        raise InterpreterNotFoundError(f"interpreter {interp.id} not found")
 
 
 def detect_deadlocks(on: bool | None = True) -> bool:
