@@ -198,6 +198,19 @@ job_inherit(PyObject *setup)
     return done == NULL ? -1 : 0;
 }
 
+/* Have coverage measure what runs here, as it does where this interpreter was made. */
+static int
+job_measure(PyObject *setup)
+{
+    PyObject *config = PyTuple_GET_ITEM(setup, 6);
+    if (config == Py_None) {
+        return 0;
+    }
+    PyObject *done = boot_call("measure", config);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
 /* What it is to have imported. */
 static int
 job_preload(const home *h, PyObject *setup)
@@ -239,7 +252,7 @@ set_up(home *h, core_state *state, PyObject *setup)
     }
     follow_apply(state, h->follow);
     h->follow = NULL;
-    return job_preload(h, setup);
+    return job_measure(setup) < 0 ? -1 : job_preload(h, setup);
 }
 
 core_state *

@@ -186,8 +186,8 @@ PyDoc_STRVAR(create_doc,
 "extension modules. `setup` is a pair: a tuple, and a key (bytes) that is the same\n"
 "for equal ones. The tuple: its sys.path (a tuple of str), what\n"
 "atoll._cross.registry.inherit() takes, the two arguments of\n"
-"atoll._output.stream.install(), the modules to import (a tuple of str), and the bits\n"
-"of what it does not follow.");
+"atoll._output.stream.install(), the modules to import (a tuple of str), the bits of\n"
+"what it does not follow, and what atoll._boot.measure() takes, or None.");
 
 static PyObject *
 core_create(PyObject *module, PyObject *args)

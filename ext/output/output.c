@@ -435,7 +435,7 @@ core_peek(PyObject *Py_UNUSED(module), PyObject *arg)
         Py_RETURN_NONE;
     }
     for (size = first->size;
-         first->kind != OUTPUT_RECORD && !last->flush && last->next != NULL &&
+         first->kind < OUTPUT_RECORD && !last->flush && last->next != NULL &&
          last->next->seq <= upto && last->next->kind == first->kind &&
          last->next->binary == first->binary && size + last->next->size <= BATCH_BYTES;
          size += last->size) {

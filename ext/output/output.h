@@ -48,7 +48,8 @@ extern const wait_type wait_output;
 typedef enum output_kind {
     OUTPUT_STDOUT,
     OUTPUT_STDERR,
-    OUTPUT_RECORD, /* of logging, marshalled */
+    OUTPUT_RECORD,   /* of logging, marshalled */
+    OUTPUT_COVERAGE, /* what coverage has measured; see atoll/_look/coverage.py */
 } output_kind;
 
 /* What is written out as a whole. */

@@ -7,6 +7,7 @@ static const core_constant output_constants[] = {
     {"_OUTPUT_STDOUT", OUTPUT_STDOUT},
     {"_OUTPUT_STDERR", OUTPUT_STDERR},
     {"_OUTPUT_RECORD", OUTPUT_RECORD},
+    {"_OUTPUT_COVERAGE", OUTPUT_COVERAGE},
     {NULL, 0},
 };
 

@@ -440,19 +440,22 @@ core_sink(PyObject *module, PyObject *arg)
 }
 
 PyDoc_STRVAR(send_record_doc,
-"_send_record(data, /)\n--\n\nSend a marshalled log record (bytes) to main.");
+"_send_record(data, kind=_OUTPUT_RECORD, /)\n--\n\n"
+"Send a marshalled log record (bytes) to main, or what coverage has measured.");
 
 static PyObject *
-core_send_record(PyObject *module, PyObject *data)
+core_send_record(PyObject *module, PyObject *args)
 {
     core_state *state = PyModule_GetState(module);
-    char *bytes;
+    const char *bytes;
     Py_ssize_t size;
-    if (sink_check_source(state) < 0 ||
-        PyBytes_AsStringAndSize(data, &bytes, &size) < 0) {
+    int kind = OUTPUT_RECORD;
+    if (!PyArg_ParseTuple(args, "y#|i:_send_record", &bytes, &size, &kind) ||
+        sink_check_source(state) < 0) {
         return NULL;
     }
-    piece *p = output_piece(OUTPUT_RECORD, true, (size_t)size);
+    piece *p = output_piece(kind == OUTPUT_COVERAGE ? OUTPUT_COVERAGE : OUTPUT_RECORD,
+                            true, (size_t)size);
     if (p == NULL) {
         return PyErr_NoMemory();
     }
@@ -481,7 +484,7 @@ core_wait_written(PyObject *module, PyObject *Py_UNUSED(ignored))
 
 PyMethodDef sink_functions[] = {
     {"_sink", core_sink, METH_O, sink_doc},
-    {"_send_record", core_send_record, METH_O, send_record_doc},
+    {"_send_record", core_send_record, METH_VARARGS, send_record_doc},
     {"_wait_written", core_wait_written, METH_NOARGS, wait_written_doc},
     {NULL, NULL, 0, NULL},
 };

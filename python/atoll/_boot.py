@@ -90,6 +90,13 @@ def limit(module: Any) -> None:
         setattr(module, word, refuse)
 
 
+def measure(config: str) -> None:
+    """Measure coverage, as where this interpreter was made."""
+    from ._look.coverage import measure
+
+    measure(config)
+
+
 def use_c_datetime() -> None:
     """Change over from the pure-Python datetime; see ext/isolate/datetime.c.
 

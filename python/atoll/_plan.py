@@ -60,8 +60,17 @@ def make_setup(
         from ._cross import registry as _registry
 
         inherited = _registry.inherited()
-    setup = (path, inherited, _streams(), logging_levels(), names, deaf)
+    setup = (path, inherited, _streams(), logging_levels(), names, deaf, _coverage())
     return setup, marshal.dumps(setup, 2)  # type: ignore[arg-type]
+
+
+def _coverage() -> str | None:
+    """What coverage measures here, if it does."""
+    if "coverage" not in sys.modules:
+        return None
+    from ._look.coverage import configuration
+
+    return configuration()
 
 
 # As logging is when nobody has set anything: nothing disabled, WARNING.

@@ -47,6 +47,8 @@ def drain(upto: int, live: bool = False) -> None:
             try:
                 if kind == _core._OUTPUT_RECORD:
                     _handle(interp, data)
+                elif kind == _core._OUTPUT_COVERAGE:
+                    _add_coverage(data)
                 else:
                     _write(kind, data, flush)
             finally:
@@ -116,6 +118,15 @@ def _handle(interp: int, data: Any) -> None:
             _logging.handle(interp, *fields)
     except Exception as exc:
         _core._report(exc, "a log record or warning of an interpreter cannot be handled")
+
+
+def _add_coverage(data: Any) -> None:
+    try:
+        from .._look import coverage as _coverage
+
+        _coverage.add(data)
+    except Exception as exc:
+        _core._report(exc, "what coverage measured in an interpreter is lost")
 
 
 _held = False  # by the fork under way; written with the lock held

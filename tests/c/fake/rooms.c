@@ -298,8 +298,8 @@ xfer_decode(core_state *state, atoll_msg *msg)
     PyObject *obj;
     switch (b->kind) {
     case BOX_SETUP:
-        obj = Py_BuildValue("NNOON", fake_thing(), PyTuple_New(0), Py_None, Py_None,
-                            PyTuple_New(0));
+        obj = Py_BuildValue("NNOONOO", fake_thing(), PyTuple_New(0), Py_None, Py_None,
+                            PyTuple_New(0), Py_None, Py_None);
         break;
     case BOX_CALL:
         obj = Py_BuildValue("NNN", fake_function(b->code, b->arg), PyTuple_New(0),
