@@ -25,7 +25,8 @@ help:
 	@echo 'make machine    programs made at random over all of atoll, against a model:'
 	@echo '                PROGRAMS=10000 of them, from SEED=1 on; see CONTRIBUTING.md'
 	@echo 'make test-py-memory   some of them with debug hooks, and under ASan'
-	@echo 'make fit        joblib with scikit-learn, and Dask, on interpreters'
+	@echo 'make fit        joblib with scikit-learn, Dask and coverage, on interpreters'
+	@echo 'make tools      py-spy, austin, pystack, memray, perf, debugpy see the workers'
 	@echo 'make lint       of make check what compiles nothing: a minute'
 	@echo 'make stubtest   the types of the extension against what it has'
 	@echo 'make package-test    build sdist and wheel, and try them'
@@ -42,8 +43,8 @@ help:
 	@echo 'PYTEST_ARGS="-k name -x" goes to pytest.'
 
 build demo test test-quick test-all test-debug test-c test-py test-conformance \
-test-py-memory bench check docs fit lint stubtest package-test extensions extensions-soak \
-numpy-suite pandas-suite scipy-suite cpython-suite pytest-suites machine:
+test-py-memory bench check docs fit tools lint stubtest package-test extensions \
+extensions-soak numpy-suite pandas-suite scipy-suite cpython-suite pytest-suites machine:
 	@tools/task $@
 
 test-asan:
@@ -60,6 +61,6 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help build demo test test-quick test-all test-debug test-c test-asan test-tsan \
-  test-aarch64 test-py test-conformance test-py-memory bench check docs clean fit \
+  test-aarch64 test-py test-conformance test-py-memory bench check docs clean fit tools \
   lint stubtest package-test extensions extensions-soak numpy-suite pandas-suite scipy-suite \
   cpython-suite pytest-suites machine

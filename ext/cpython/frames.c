@@ -1,4 +1,5 @@
-/* sys._current_frames and sys._current_exceptions, of this interpreter's threads.
+/* Functions of sys that know of one interpreter: _current_frames, _current_exceptions, of
+ * this interpreter's threads, and activate_stack_trampoline.
  *
  * CPython's own go through the threads of all interpreters, and make frame objects for
  * them with this interpreter's memory, or count exceptions that are another's, while
@@ -124,6 +125,81 @@ static PyMethodDef functions[] = {
      "or None."},
 };
 
+/* ------------------------------------------------------- trampolines of perf */
+
+/* What sys.activate_stack_trampoline makes belongs to the process in CPython: the memory
+ * for trampolines, and the count of code objects that have one. There is no lock for it,
+ * and several interpreters that make them crash. So one at a time may have them. */
+static atoll_lock trampoline_lock;
+static int64_t trampoline_owner = -1; /* guarded by trampoline_lock; -1: nobody */
+
+/* Returns who has it: the interpreter that asks, or another that is still there. */
+static int64_t
+claim_trampolines(void)
+{
+    int64_t here = PyInterpreterState_GetID(PyInterpreterState_Get());
+    atoll_lock_acquire(&trampoline_lock);
+    int64_t owner = trampoline_owner;
+    atoll_lock_release(&trampoline_lock);
+    bool free = owner < 0 || !compat_interp_exists(owner);
+    atoll_lock_acquire(&trampoline_lock);
+    if (free && trampoline_owner == owner) {
+        trampoline_owner = here;
+    }
+    owner = trampoline_owner;
+    atoll_lock_release(&trampoline_lock);
+    return owner;
+}
+
+static PyObject *
+activate_trampolines(PyObject *original, PyObject *args)
+{
+    int64_t owner = claim_trampolines();
+    if (owner != PyInterpreterState_GetID(PyInterpreterState_Get())) {
+        return PyErr_Format(PyExc_RuntimeError,
+                            "interpreter %lld has stack trampolines, and in CPython one "
+                            "interpreter of a process can have them; perf shows the "
+                            "functions of that one",
+                            (long long)owner);
+    }
+    return PyObject_Call(original, args, NULL);
+}
+
+static PyMethodDef activate_def = {
+    "activate_stack_trampoline", activate_trampolines, METH_VARARGS,
+    "activate_stack_trampoline(backend, /)\n--\n\n"
+    "Activate stack profiler trampoline *backend*, in one interpreter of the process."};
+
+/* With -X perf main has them from the start. */
+static int
+mend_trampolines(void)
+{
+    PyObject *original = PySys_GetObject(activate_def.ml_name); /* borrowed */
+    PyObject *active = PySys_GetObject("is_stack_trampoline_active");
+    if (original == NULL || active == NULL ||
+        (PyCFunction_Check(original) &&
+         PyCFunction_GetFunction(original) == activate_trampolines)) {
+        return 0;
+    }
+    PyObject *answer = PyObject_CallNoArgs(active);
+    PyObject *function = answer == NULL ? NULL : PyCFunction_New(&activate_def, original);
+    int rc = function == NULL ? -1 : PySys_SetObject(activate_def.ml_name, function);
+    if (rc == 0 && answer == Py_True) {
+        (void)claim_trampolines();
+    }
+    Py_XDECREF(function);
+    Py_XDECREF(answer);
+    return rc;
+}
+
+void
+sys_fork_child(void)
+{
+    trampoline_lock.word = 0;
+}
+
+/* ---------------------------------------------------------------------------- */
+
 int
 sys_mend_frames(void)
 {
@@ -136,7 +212,7 @@ sys_mend_frames(void)
             return -1;
         }
     }
-    return 0;
+    return mend_trampolines();
 }
 
 PyObject *

@@ -464,6 +464,7 @@ void
 runtime_fork_child(void)
 {
     once_lock.word = 0; /* main's import has done all that it guards */
+    sys_fork_child();
 }
 
 int

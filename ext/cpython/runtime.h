@@ -58,16 +58,19 @@ bool runtime_find_parsers(void);
  * list is known. It must not take one of our locks. No GIL needed. */
 void runtime_forget_parsers(bool (*goes)(const void *parser, void *arg), void *arg);
 
-/* Make the lock of runtime_init() anew, in the child of a fork. */
+/* Make the locks of runtime_init() and of sys's functions anew, in the child of a fork. */
 void runtime_fork_child(void);
 
 /* Find all that CPython has in its one static struct: the address, and how much. */
 const char *runtime_memory(size_t *size);
 
-/* --- sys._current_frames and its like know one interpreter (cpython/frames.c) */
+/* --- functions of sys that know of one interpreter (cpython/frames.c) */
 
 /* Replace them. At import; 0, or -1 with an exception. */
 int sys_mend_frames(void);
+
+/* Make their lock anew, in the child of a fork. */
+void sys_fork_child(void);
 
 /* Find what sys.set_asyncgen_hooks was told as `firstiter` in the thread of this
  * interpreter that CPython names `ident`: a method of the event loop that runs there,
