@@ -1,5 +1,5 @@
-/* Functions of sys that know of one interpreter: _current_frames, _current_exceptions, of
- * this interpreter's threads, and activate_stack_trampoline.
+/* Functions of sys that know of one interpreter: _current_frames, _current_exceptions,
+ * of this interpreter's threads, and activate_stack_trampoline.
  *
  * CPython's own go through the threads of all interpreters, and make frame objects for
  * them with this interpreter's memory, or count exceptions that are another's, while
@@ -127,9 +127,10 @@ static PyMethodDef functions[] = {
 
 /* ------------------------------------------------------- trampolines of perf */
 
-/* What sys.activate_stack_trampoline makes belongs to the process in CPython: the memory
- * for trampolines, and the count of code objects that have one. There is no lock for it,
- * and several interpreters that make them crash. So one at a time may have them. */
+/* What sys.activate_stack_trampoline makes belongs to the process in CPython: the
+ * memory for trampolines, and the count of code objects that have one. There is no lock
+ * for it, and several interpreters that make them crash. So one at a time may have
+ * them. */
 static atoll_lock trampoline_lock;
 static int64_t trampoline_owner = -1; /* guarded by trampoline_lock; -1: nobody */
 
@@ -156,11 +157,12 @@ activate_trampolines(PyObject *original, PyObject *args)
 {
     int64_t owner = claim_trampolines();
     if (owner != PyInterpreterState_GetID(PyInterpreterState_Get())) {
-        return PyErr_Format(PyExc_RuntimeError,
-                            "interpreter %lld has stack trampolines, and in CPython one "
-                            "interpreter of a process can have them; perf shows the "
-                            "functions of that one",
-                            (long long)owner);
+        return PyErr_Format(
+            PyExc_RuntimeError,
+            "interpreter %lld has stack trampolines, and in CPython one "
+            "interpreter of a process can have them; perf shows the "
+            "functions of that one",
+            (long long)owner);
     }
     return PyObject_Call(original, args, NULL);
 }
@@ -182,7 +184,8 @@ mend_trampolines(void)
         return 0;
     }
     PyObject *answer = PyObject_CallNoArgs(active);
-    PyObject *function = answer == NULL ? NULL : PyCFunction_New(&activate_def, original);
+    PyObject *function =
+        answer == NULL ? NULL : PyCFunction_New(&activate_def, original);
     int rc = function == NULL ? -1 : PySys_SetObject(activate_def.ml_name, function);
     if (rc == 0 && answer == Py_True) {
         (void)claim_trampolines();

@@ -16,7 +16,7 @@ cpython_begin(core_state *state)
     if (runtime_init() < 0 || sys_mend_frames() < 0 || runtime_mend_list() < 0) {
         return -1;
     }
-    runtime_order_list(); /* a new interpreter imports us before it is used */
+    runtime_order_list(); /* one that the standard library has made */
     return PyModule_AddFunctions(state->module, layout_functions);
 }
 

@@ -123,8 +123,8 @@ find_link(int64_t id)
 }
 
 /* Put an interpreter in front, with the lock. Who goes along the list without it, as
- * CPython's own functions for debuggers do, sees each store behind what it leads to, and
- * may come by an interpreter twice, but misses none. */
+ * CPython's own functions for debuggers do, sees each store behind what it leads to,
+ * and may come by an interpreter twice, but misses none. */
 static void
 put_first(int64_t id)
 {
@@ -255,7 +255,8 @@ runtime_mend_list(void)
 {
     PyObject *module = PyImport_ImportModule("_interpreters");
     PyObject *name = module == NULL ? NULL : PyModule_GetNameObject(module);
-    PyObject *function = name == NULL ? NULL : PyCFunction_NewEx(&list_all_def, NULL, name);
+    PyObject *function =
+        name == NULL ? NULL : PyCFunction_NewEx(&list_all_def, NULL, name);
     int rc =
         function == NULL ? -1 : PyObject_SetAttrString(module, "list_all", function);
     Py_XDECREF(function);

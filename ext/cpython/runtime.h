@@ -32,14 +32,14 @@ PyObject *runtime_thread_dict(PyThreadState *ts);
 void runtime_unlink(PyInterpreterState *interp);
 
 /* Put the interpreter that is shown, at first the main one, in front of the others, and
- * the main one behind it; if CPython is known to have a lock for the list. A new one comes
- * in front, and what looks into a process from outside takes that for the program (py-spy,
- * sys.remote_exec, so pdb -p), as debuggers in it do. No GIL needed; locks as for
- * runtime_unlink. */
+ * the main one behind it; if CPython is known to have a lock for the list. A new one
+ * comes in front, and what looks into a process from outside takes that for the program
+ * (py-spy, sys.remote_exec, so pdb -p), as debuggers in it do. No GIL needed; locks as
+ * for runtime_unlink. */
 void runtime_order_list(void);
 
-/* Show interpreter `id` from now on. 1, or 0 if it is not there, or -1 if CPython is not
- * known to have such a lock. As runtime_order_list. */
+/* Show interpreter `id` from now on. 1, or 0 if it is not there, or -1 if CPython is
+ * not known to have such a lock. As runtime_order_list. */
 int runtime_show(int64_t id);
 
 /* Replace _interpreters.list_all of this interpreter. Attached; 0, or -1 with an
@@ -58,7 +58,8 @@ bool runtime_find_parsers(void);
  * list is known. It must not take one of our locks. No GIL needed. */
 void runtime_forget_parsers(bool (*goes)(const void *parser, void *arg), void *arg);
 
-/* Make the locks of runtime_init() and of sys's functions anew, in the child of a fork. */
+/* Make the locks of runtime_init() and of sys's functions anew, in the child of a fork.
+ */
 void runtime_fork_child(void);
 
 /* Find all that CPython has in its one static struct: the address, and how much. */

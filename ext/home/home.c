@@ -242,6 +242,7 @@ new_interpreter(home *h)
             core_copy_text(status.err_msg != NULL ? status.err_msg : "no reason");
         ts = NULL;
     }
+    runtime_order_list();
     if (beside_main) {
         if (ts != NULL) {
             (void)PyThreadState_Swap(main_ts);

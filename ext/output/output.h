@@ -80,8 +80,8 @@ uint64_t output_send(const output_source *source, piece *p);
  * exception. */
 int output_hold_up(core_state *state);
 
-/* Wait until pieces up to `last` are written, a second at most: before something is read
- * from who has to have seen them. -1 with an exception. */
+/* Wait until pieces up to `last` are written, a second at most: before something is
+ * read from who has to have seen them. -1 with an exception. */
 int output_wait_written(core_state *state, uint64_t last);
 
 /* A job that has come back had `last` (0: nothing) as its last piece. In main,

@@ -307,6 +307,11 @@ unlist(struct _is *interp)
 }
 
 void
+runtime_order_list(void)
+{
+}
+
+void
 runtime_unlink(PyInterpreterState *interp)
 {
     pthread_mutex_lock(&head_lock);

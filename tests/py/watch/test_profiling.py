@@ -122,7 +122,9 @@ def test_main_is_not_seen():
     names = []
     sys.monitoring.use_tool_id(tool, "main's")
     try:
-        sys.monitoring.register_callback(tool, event, lambda code, _: names.append(code.co_name))
+        sys.monitoring.register_callback(
+            tool, event, lambda code, _: names.append(code.co_name)
+        )
         sys.monitoring.set_events(tool, event)
         with atoll.InterpreterPoolExecutor(1) as pool:
             assert "grind_coffee" in pool.submit(seen).result()
