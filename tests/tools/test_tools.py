@@ -224,7 +224,7 @@ if __name__ == "__main__":
 NATIVE_READER = """
 import memray, sys
 for record in memray.FileReader(sys.argv[1]).get_allocation_records():
-    if record.size == 50_000_001:
+    if record.size >= 50_000_000:
         print(*[frame[0] for frame in record.hybrid_stack_trace()])
 """
 
