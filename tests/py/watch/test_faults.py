@@ -91,14 +91,18 @@ def test_who_cannot_be_looked_at():
     # ctypes.PyDLL keeps the GIL.
     done = run_python(
         """
-        import atoll, ctypes, faulthandler
-        def hold(started):
+        import atoll, ctypes, faulthandler, os
+        def hold(started, fd):
+            read = ctypes.PyDLL(None).read
+            byte = ctypes.create_string_buffer(1)
             started.set()
-            ctypes.PyDLL(None).usleep(700_000)
+            read(fd, byte, 1)
         started = atoll.Event()
-        task = atoll.spawn(hold, started)
+        fro, to = os.pipe()
+        task = atoll.spawn(hold, started, fro)
         started.wait()
         faulthandler.dump_traceback()
+        os.write(to, b"x")
         task.result()
         """
     )
