@@ -429,6 +429,37 @@ arena_release_all(int64_t Py_UNUSED(owner))
 {
 }
 
+/* Surroundings: nothing follows. */
+int
+follow_take(core_state *Py_UNUSED(state), uint32_t Py_UNUSED(deaf), follow_record **out)
+{
+    *out = NULL;
+    return 0;
+}
+
+follow_record *
+follow_ref(follow_record *record)
+{
+    return record;
+}
+
+void
+follow_unref(follow_record *Py_UNUSED(record))
+{
+}
+
+int
+follow_boot(core_state *Py_UNUSED(state), uint32_t Py_UNUSED(deaf),
+            PyObject *Py_UNUSED(levels))
+{
+    return 0;
+}
+
+void
+follow_apply(core_state *Py_UNUSED(state), follow_record *Py_UNUSED(record))
+{
+}
+
 void
 frozen_unpin_all(int64_t Py_UNUSED(id))
 {

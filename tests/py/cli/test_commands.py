@@ -16,7 +16,7 @@ BIN = Path(sys.executable).parent
 PAGES = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("install", "tutorial")),
-    *sorted((ROOT / "docs" / "howto").glob("*.md")),
+    *(path for path in sorted((ROOT / "docs" / "howto").glob("*.md")) if path.stem not in OWN),
 ]
 
 # A line of a block of commands, or what looks like one in a sentence.
@@ -25,6 +25,12 @@ SPAN = re.compile(r"`((?:make|atoll|python|pip|dask|venv/bin/\w+|[A-Z_]+=\S+) [^
 
 # Said of a command in general, without what it needs.
 NAMES = {"atoll map", "atoll run", "atoll trace report"}
+
+# Pages with commands for programs and test suites of the reader's own: who tries them.
+OWN = {
+    "debug-and-profile": "tests/tools, tests/fit/test_coverage.py, tests/py/watch",
+    "pytest": "tests/py/pytest_plugin",
+}
 
 # Not what they are run with, but who runs them.
 ELSEWHERE = {
