@@ -13,6 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
+# Pages with commands for programs and test suites of the reader's own: who tries them.
+OWN = {
+    "debug-and-profile": "tests/tools, tests/fit/test_coverage.py, tests/py/watch",
+    "pytest": "tests/py/pytest_plugin",
+}
+
 PAGES = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("install", "tutorial")),
@@ -25,12 +31,6 @@ SPAN = re.compile(r"`((?:make|atoll|python|pip|dask|venv/bin/\w+|[A-Z_]+=\S+) [^
 
 # Said of a command in general, without what it needs.
 NAMES = {"atoll map", "atoll run", "atoll trace report"}
-
-# Pages with commands for programs and test suites of the reader's own: who tries them.
-OWN = {
-    "debug-and-profile": "tests/tools, tests/fit/test_coverage.py, tests/py/watch",
-    "pytest": "tests/py/pytest_plugin",
-}
 
 # Not what they are run with, but who runs them.
 ELSEWHERE = {
