@@ -434,8 +434,9 @@ class InterpreterPoolExecutor(ThreadPoolExecutor):
         and results are copied. Results come in order. What a call raises is raised in
         its place, and the iterator can go on after it; so it is, with `buffersize`,
         with an argument that cannot be sent and with a pool that has been shut down in
-        the meantime. When the iterator is dropped or its time is over, the calls that
-        have not begun are cancelled.
+        the meantime. When its time is over, or the iterator is dropped after a result
+        has been asked for, the calls that have not begun are cancelled. One that is
+        dropped at once, as by ``pool.map(save, items)``, leaves them to be made.
         """
         check_callable(fn, "fn")
         for number, iterable in enumerate(iterables):
@@ -562,6 +563,7 @@ class _Results:
         self._call: tuple[Any, ...] | None = None  # the next, not made yet
         self._started: deque[Future | Exception] = deque()
         self._fills = True
+        self._asked = False
 
     def start(self, count: int | None) -> None:
         """Make the first calls; None: all, and then no others."""
@@ -577,6 +579,7 @@ class _Results:
         return self
 
     def __next__(self) -> Any:
+        self._asked = True
         try:
             future = self._started.popleft()
         except IndexError:
@@ -639,6 +642,8 @@ class _Results:
                 future._withdraw()
 
     def __del__(self) -> None:
+        if not self._asked:
+            return  # they are made for what they do, not for what they return
         try:
             self.close()
         except ForkedError:

@@ -198,6 +198,14 @@ def test_a_dropped_map_cancels_what_has_not_begun():
     assert go.qsize() == 3  # the one that ran has come to its end
 
 
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_a_map_whose_results_nobody_wants_makes_all_calls(chunksize):
+    done = atoll.create_queue()
+    with atoll.InterpreterPoolExecutor(1) as pool:
+        pool.map(done.put, range(10), chunksize=chunksize)
+    assert [done.get_nowait() for _ in range(10)] == list(range(10))
+
+
 def test_the_initializer_and_preload():
     with atoll.InterpreterPoolExecutor(
         2, initializer=tasks.remember, initargs=("x",), preload=["colorsys"]
