@@ -556,24 +556,26 @@ class _Results:
         calls: Iterator[tuple[Any, ...]],
         end: float | None,
     ) -> None:
-        self._submit = executor.submit
+        # Until it has all calls, and no longer: it goes when nobody else has it.
+        self._submit: Callable[..., Future] | None = executor.submit
         self._fn = fn
         self._calls = calls
         self._end = end
         self._call: tuple[Any, ...] | None = None  # the next, not made yet
         self._started: deque[Future | Exception] = deque()
-        self._fills = True
         self._asked = False
 
     def start(self, count: int | None) -> None:
         """Make the first calls; None: all, and then no others."""
+        assert self._submit is not None
         try:
             for call in itertools.islice(self._calls, count):
                 self._started.append(self._submit(self._fn, *call))
         except BaseException:
             self.close()
             raise
-        self._fills = count is not None
+        if count is None:
+            self._submit = None
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -616,25 +618,26 @@ class _Results:
 
     def _fill(self) -> None:
         """Make the next call, if there is one and that is wanted."""
-        if not self._fills:
+        submit = self._submit
+        if submit is None:
             return
         try:
             if self._call is None:
                 self._call = next(self._calls, None)
             if self._call is None:
-                self._fills = False
+                self._submit = None
                 return
-            self._started.append(self._submit(self._fn, *self._call))
+            self._started.append(submit(self._fn, *self._call))
         except NotShareableError as exc:
             self._started.append(exc)
         except Exception as exc:  # the pool is closed; or the iterator has failed
-            self._fills = False
+            self._submit = None
             self._started.append(exc)
         self._call = None
 
     def close(self) -> None:
         """Cancel what has not begun. There are no results any more."""
-        self._fills = False
+        self._submit = None
         while self._started:
             future = self._started.pop()
             if not isinstance(future, Exception):

@@ -209,6 +209,18 @@ def test_dropped_halfway(pool):
     until(lambda: gc.collect() is not None and pool.stats().queued == 0)
 
 
+@pytest.mark.parametrize("ahead", [None, 12])
+def test_results_come_when_the_executor_has_gone(ahead):
+    pool = atoll.InterpreterPoolExecutor(1)
+    gone = weakref.ref(pool)
+    results = pool.map(abs, range(10), buffersize=ahead)
+    if ahead:
+        assert next(results) == 0  # and has seen that there are no more calls
+    del pool
+    assert gone() is None
+    assert sum(results) == 45
+
+
 # --------------------------------------------------------------------- limits
 
 
