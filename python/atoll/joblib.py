@@ -41,6 +41,7 @@ _OPTIONS = (
     "extensions",
     "grace",
     "nice",
+    "follow",
 )
 
 
@@ -52,8 +53,8 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):
     the same number of jobs and options; see shutdown().
 
     Args (of ``parallel_config(backend="atoll", ...)`` or ``Parallel``):
-      initializer, initargs, preload, max_tasks_per_child, extensions, grace, nice:
-        as of InterpreterPoolExecutor.
+      initializer, initargs, preload, max_tasks_per_child, extensions, grace, nice,
+        follow: as of InterpreterPoolExecutor.
     """
 
     supports_retrieve_callback = True
@@ -96,6 +97,8 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):
         for name in ("initargs", "preload"):
             if name in options:
                 options[name] = tuple(options[name])
+        if not isinstance(options.get("follow", True), bool | str):
+            options["follow"] = frozenset(options["follow"])
         self._key = (count, tuple(sorted(options.items(), key=lambda item: item[0])))
         self._pool = _take(self._key)
         if self._pool is None:

@@ -209,6 +209,24 @@ def test_options():
             pass
 
 
+def test_what_follows():
+    def limits(follow):
+        with joblib.parallel_config(backend="atoll", n_jobs=2, follow=follow):
+            return Parallel()(delayed(sys.getrecursionlimit)() for _ in "ab")
+
+    before = sys.getrecursionlimit()
+    without = iter(atoll.FOLLOWS - {"recursionlimit"})
+    sys.setrecursionlimit(before + 17)
+    try:
+        assert limits(True) == [before + 17] * 2
+        assert before + 17 not in limits(without)
+        assert before + 17 not in limits(False)
+    finally:
+        sys.setrecursionlimit(before)
+    with pytest.raises(TypeError, match="not one str"):
+        limits("environ")
+
+
 def test_workers_are_kept():
     def ids(n_jobs=2):
         with parallel(n_jobs, batch_size=1) as call:
