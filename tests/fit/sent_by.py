@@ -51,13 +51,13 @@ def adapt():
     compat = types.ModuleType("cloudpickle.compat")
     compat.pickle = pickle
     sys.modules["cloudpickle.compat"] = compat
-    if os.environ.get("SENT_BY") != "cloudpickle":
+    if os.environ.get("RUN_BY") != "cloudpickle":
         cloudpickle.dumps = dumps
         cloudpickle.dump = lambda obj, file, **how: file.write(dumps(obj))
 
 
 adapt()
-BY_ATOLL = os.environ.get("SENT_BY") != "cloudpickle"
+BY_ATOLL = os.environ.get("RUN_BY") != "cloudpickle"
 
 
 def make_local_function():

@@ -1,17 +1,15 @@
 """cloudpickle's own tests, with atoll's encoding in the place of its pickles.
 
-They are those of its last source distribution that has any. Each is run both ways, with
-the cloudpickle that is installed: what passes with it passes here.
+They are those of its last source distribution that has any, run with the cloudpickle
+that is installed.
 """
 
-import os
-import re
 import shutil
-import subprocess
 import sys
-import tarfile
-import xml.etree.ElementTree as ET
 from pathlib import Path
+
+import pytest
+import theirs
 
 RELEASE = "cloudpickle==2.2.1"
 #: Without the second class of tests, which has them again for an older pickle protocol.
@@ -36,50 +34,14 @@ DIFFERS = {
 }
 
 
-def begin(folder, by):
-    env = {
-        **os.environ,
-        "SENT_BY": by,
-        "PYTHONPATH": os.pathsep.join(
-            map(str, (folder / "tests" / "cloudpickle_testpkg", folder / "tests"))
-        ),
-    }
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHOSEN,
-            f"--junitxml={folder / by}.xml"]  # fmt: skip
-    return subprocess.Popen(
-        argv, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def outcomes(folder, by):
-    found = {}
-    for case in ET.parse(folder / f"{by}.xml").getroot().iter("testcase"):
-        bad = case.find("failure") is not None or case.find("error") is not None
-        found[case.get("name")] = (
-            "failed" if bad else "skipped" if case.find("skipped") is not None else "passed"
-        )
-    return found
-
-
-def test_what_passes_with_cloudpickle_passes_with_atoll(tmp_path):
-    subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
-         ":all:", "--dest", str(tmp_path), RELEASE],
-        check=True,
-    )  # fmt: skip
-    [archive] = tmp_path.glob("*.tar.gz")
-    with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path, filter="data")
-    folder = Path(str(archive).removesuffix(".tar.gz"))
+@pytest.mark.timeout(theirs.LIMIT + 60)
+def test_what_passes_with_cloudpickle_passes_with_atoll(tmp_path, capsys):
+    folder = theirs.source(RELEASE, tmp_path)
     shutil.rmtree(folder / "cloudpickle")
     shutil.copy(Path(__file__).with_name("sent_by.py"), folder / "tests" / "testutils.py")
     (folder / "conftest.py").write_text("import testutils\n")
-    running = {by: begin(folder, by) for by in ("cloudpickle", "atoll")}
-    said = {by: process.communicate(timeout=280)[0] for by, process in running.items()}
-    own, ours = outcomes(folder, "cloudpickle"), outcomes(folder, "atoll")
-    passed = {name for name, outcome in own.items() if outcome == "passed"}
-    assert len(passed) > 90
-    worse = {name for name in passed if ours.get(name) != "passed"}
-    lines = [line for line in said["atoll"].splitlines() if re.match("FAILED|ERROR", line)]
-    assert worse - DIFFERS.keys() == set(), "\n".join(lines)
-    print(f"{len(passed)} pass with cloudpickle, {len(passed - worse)} of them with atoll")
+    path = (folder / "tests" / "cloudpickle_testpkg", folder / "tests")
+    count, text = theirs.compare(folder, "cloudpickle", CHOSEN, DIFFERS, path)
+    with capsys.disabled():
+        print(text, file=sys.stderr)
+    assert count > 90
