@@ -78,14 +78,15 @@ def _begin_early(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManage
         return
     config.option.dist = "load"
     if not _is_worker(config):
-        _team(config).start(min(count, max(1, _cpus() - 1)))
+        _team(config, count).start(min(count, max(1, _cpus() - 1)))
 
 
-def _team(config: pytest.Config) -> Team:
+def _team(config: pytest.Config, count: int) -> Team:
     if _TEAM not in config.stash:
         from atoll._pytest.team import Team
 
-        team = config.stash[_TEAM] = Team()
+        args = list(map(str, config.invocation_params.args))
+        team = config.stash[_TEAM] = Team(args, count)
         config.add_cleanup(team.dismiss)
     return config.stash[_TEAM]
 
@@ -133,7 +134,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if count and not _is_worker(config) and not config.option.collectonly:
         from atoll._pytest.session import Controller
 
-        controller = Controller(config, _team(config), count)
+        controller = Controller(config, _team(config, count))
         config.pluginmanager.register(controller, "atoll-controller")
 
 

@@ -54,10 +54,12 @@ class Inside:
 
     Args:
       number (int): which worker this is.
-      setup (dict): what main has told: `workerinput`, `basetemp`, `color`, `markup`.
-      jobs: the queue with lists of tests, by their numbers; None: there are no more.
+      workerinput (dict): what plugins find in the configuration.
+      jobs: the queue with what main's session tells (`workerinput`, `basetemp`, `markup`),
+        then lists of tests, by their numbers; None: there is no more.
       events: the queue for (number, what, data).
       stop: is set when no further test is to run.
+      held: what keeps sys.stderr until the tests have been collected.
     """
 
     __name__ = WORKER  # as which pytest registers it
@@ -65,13 +67,15 @@ class Inside:
     def __init__(
         self,
         number: int,
-        setup: dict[str, Any],
+        workerinput: dict[str, Any],
         jobs: atoll.Queue,
         events: atoll.Queue,
         stop: atoll.Event,
+        held: Any,
     ) -> None:
         self._number = number
-        self._setup = setup
+        self._workerinput = workerinput
+        self._held = held
         self._jobs = jobs
         self._events = events
         self._stop = stop
@@ -91,7 +95,7 @@ class Inside:
     def pytest_load_initial_conftests(
         self, early_config: pytest.Config
     ) -> Generator[None]:
-        early_config.workerinput = self._setup["workerinput"]  # type: ignore[attr-defined]
+        early_config.workerinput = self._workerinput  # type: ignore[attr-defined]
         early_config.workeroutput = {}  # type: ignore[attr-defined]
         self._config = early_config
         known = early_config.known_args_namespace
@@ -102,17 +106,23 @@ class Inside:
         yield
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_cmdline_main(self, config: pytest.Config) -> None:
+    def pytest_cmdline_main(self, config: pytest.Config) -> int | None:
+        setup = self._jobs.get()
+        self._held.text = ""  # of the configuration, which main has read as well
+        if setup is None:  # main has no use for it
+            return 0
+        self._workerinput.update(setup["workerinput"])
         option = config.option
         option.capture = config.known_args_namespace.capture
-        option.basetemp = self._setup["basetemp"]
-        option.color = "yes" if self._setup["markup"] else "no"
+        option.basetemp = setup["basetemp"]
+        option.color = "yes" if setup["markup"] else "no"
         option.usepdb = False
         option.dist = "no"
         option.pastebin = None
         # One timer for the process, and its descriptor 2: they are main's.
         if config.pluginmanager.has_plugin("faulthandler"):
             config.pluginmanager.unregister(name="faulthandler")
+        return None
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -136,8 +146,7 @@ class Inside:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self._deselected += [item.nodeid for item in items]
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    def _tell_collected(self, session: pytest.Session) -> None:
         config = session.config
         lines = config.hook.pytest_report_collectionfinish(
             config=config, start_path=config.invocation_params.dir, items=session.items
@@ -152,11 +161,13 @@ class Inside:
             "lines": plain(lines),
         })  # fmt: skip
         self._collecting = False
+        self._held.let_go()
 
     # ----------------------------------------------------------------------- tests
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._tell_collected(session)
         for number, following in self._numbers():
             item = session.items[number]
             after = None if following is None else session.items[following]
@@ -208,8 +219,8 @@ class Inside:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         data = self._pack(report)
         data["item_index"] = self._running
-        data["worker_id"] = self._setup["workerinput"]["workerid"]
-        data["testrun_uid"] = self._setup["workerinput"]["testrunuid"]
+        data["worker_id"] = self._workerinput["workerid"]
+        data["testrun_uid"] = self._workerinput["testrunuid"]
         self._send("report", data)
 
     def _pack(self, report: pytest.CollectReport | pytest.TestReport) -> dict[str, Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from difflib import unified_diff
 from types import SimpleNamespace
-from uuid import uuid4
 
 import pytest
 
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
 
 #: So many lines of a difference between what two workers have collected are shown.
 _MOST_LINES = 30
+#: What pytest writes of arguments that it cannot use.
+_USAGE = "ERROR: "
 
 
 class WorkerFailed(Exception):
@@ -35,14 +35,12 @@ class Controller:
     Args:
       config: of main's session.
       team: the workers; some may be there already.
-      count (int): how many there are to be.
     """
 
-    def __init__(self, config: pytest.Config, team: Team, count: int) -> None:
+    def __init__(self, config: pytest.Config, team: Team) -> None:
         self._config = config
         self._team = team
-        self._count = count
-        self._uid = uuid4().hex
+        self._count = team.count
         self._schedule: Schedule | None = None
         self._ids: list[str] = []  # what the first worker has collected
         self._first: Worker | None = None  # which one that was
@@ -68,16 +66,11 @@ class Controller:
         """Tell workers to begin, and start more until there are `count` of them."""
         self._team.start(count)
         for worker in self._team.workers:
-            if worker.workerinput:
-                continue  # it has begun
+            if worker.begun:
+                continue
+            worker.begun = True
             self._left.add(worker.number)
             worker.config = self._config
-            worker.workerinput = {
-                "workerid": worker.id,
-                "workercount": self._count,
-                "testrunuid": self._uid,
-                "mainargv": list(sys.argv),
-            }
             # pytest-randomly tells it to xdist's nodes only.
             seed = getattr(self._config.option, "randomly_seed", None)
             if seed is not None:
@@ -91,7 +84,6 @@ class Controller:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         writer = getattr(reporter, "_tw", None)
         return {
-            "args": list(map(str, config.invocation_params.args)),
             "basetemp": None if factory is None else str(factory.getbasetemp() / worker.id),
             "markup": bool(getattr(writer, "hasmarkup", False)),
             "workerinput": plain(worker.workerinput),
@@ -275,8 +267,11 @@ class Controller:
             session.shouldstop = shouldstop
 
     def _on_ended(self, session: pytest.Session, worker: Worker, error: str | None) -> None:
-        if worker.running is None and error is not None and not self._stopping:
-            self._error = WorkerFailed(f"{worker.id} has ended: {error}")
+        if worker.running is None and error is not None and self._error is None:
+            if error.startswith(_USAGE):
+                self._error = pytest.UsageError(error.removeprefix(_USAGE).strip())
+            elif not self._stopping:
+                self._error = WorkerFailed(f"{worker.id} has ended: {error}")
         self._lose(worker, f"{worker.id} ended" + (f": {error}" if error else ""))
 
     def _on_stuck(self, session: pytest.Session, worker: Worker, why: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import threading
 from types import SimpleNamespace
+from uuid import uuid4
 
 import atoll
 
@@ -33,7 +34,12 @@ class Worker:
         self.gateway = SimpleNamespace(id=self.id, _rinfo=lambda: about)
         self.nodemanager = SimpleNamespace(roots=[])
         self.config: Any = None
-        self.workerinput: dict[str, Any] = {}
+        self.workerinput: dict[str, Any] = {
+            "workerid": self.id,
+            "workercount": team.count,
+            "testrunuid": team.uid,
+            "mainargv": list(sys.argv),
+        }
         self.workeroutput: dict[str, Any] = {}
         self.workerinfo = {
             "id": self.id,
@@ -41,6 +47,7 @@ class Worker:
             "version_info": tuple(sys.version_info),
             "executable": sys.executable,
         }
+        self.begun = False  # has main's session told it to collect?
         self.collected = False
         self.given_up = False  # nobody waits for it
         self.running: int | None = None  # the number of the test that it runs
@@ -56,12 +63,15 @@ class Worker:
     def _host(self) -> None:
         """In a thread: the interpreter's life. That its session has ended is told first,
         since to close it takes some time."""
-        error = None
+        team = self._team
         try:
-            self._interp.call(work, self.number, self.jobs, self._team.events, self._team.stop)
+            queues = self.jobs, team.events
+            error = self._interp.call(
+                work, self.number, team.args, self.workerinput, *queues, team.stop
+            )
         except BaseException as exc:
             error = f"{type(exc).__name__}: {exc}"
-        self._team.events.put((self.number, "ended", error))
+        team.events.put((self.number, "ended", error))
         try:
             self._interp.close(_PATIENCE)
         except atoll.InterpreterError as exc:
@@ -76,9 +86,17 @@ class Worker:
 
 
 class Team:
-    """All of them, and where they report to."""
+    """All of them, and where they report to.
 
-    def __init__(self) -> None:
+    Args:
+      args (list of str): the arguments of main's session, and of theirs.
+      count (int): how many there are to be.
+    """
+
+    def __init__(self, args: list[str], count: int) -> None:
+        self.args = args
+        self.count = count
+        self.uid = uuid4().hex
         self.events = atoll.create_queue()
         self.stop = atoll.Event()
         self.workers: list[Worker] = []

@@ -9,32 +9,64 @@ from . import alone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     import atoll
 
 
-def work(number: int, jobs: atoll.Queue, events: atoll.Queue, stop: atoll.Event) -> int:
-    """Run a session, and return its status (int).
+class _Held:
+    """sys.stderr until it is let go: what is wrong with the arguments is for main to say."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.text: str | None = ""
+
+    def write(self, text: str) -> int:
+        if self.text is None:
+            return int(self._file.write(text))
+        self.text += text
+        return len(text)
+
+    def let_go(self) -> None:
+        text, self.text = self.text, None
+        if text:
+            self._file.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def work(
+    number: int,
+    args: list[str],
+    workerinput: dict[str, Any],
+    jobs: atoll.Queue[Any],
+    events: atoll.Queue[Any],
+    stop: atoll.Event,
+) -> str | None:
+    """Run a session. Returns why it has not begun (str), or None.
 
     Args:
       number (int): which worker this is.
-      jobs: the queue from main: what the session is made with, or None, then its tests.
+      args (list of str): those of main's session.
+      workerinput (dict): what plugins find in the configuration.
+      jobs: the queue from main: what main knows when its own session starts, or None;
+        then the tests.
       events: the queue to main.
       stop: is set when no further test is to run.
 
-    What it imports before it knows what for is what takes the time.
+    It reads its configuration while main does. For that it asks nobody.
     """
     alone.keep_to_itself()
     import pytest
 
     from .inside import Inside
 
-    setup = jobs.get()
-    if setup is None:
-        return 0
-    given = setup["workerinput"]
-    sys.argv = list(given["mainargv"])
-    os.environ["PYTEST_XDIST_WORKER"] = given["workerid"]
-    os.environ["PYTEST_XDIST_WORKER_COUNT"] = str(given["workercount"])
-    os.environ["PYTEST_XDIST_TESTRUNUID"] = given["testrunuid"]
-    inside = Inside(number, setup, jobs, events, stop)
-    return int(pytest.main(setup["args"], plugins=[inside]))
+    sys.argv = list(workerinput["mainargv"])
+    os.environ["PYTEST_XDIST_WORKER"] = workerinput["workerid"]
+    os.environ["PYTEST_XDIST_WORKER_COUNT"] = str(workerinput["workercount"])
+    os.environ["PYTEST_XDIST_TESTRUNUID"] = workerinput["testrunuid"]
+    sys.stderr = held = _Held(sys.stderr)
+    inside = Inside(number, workerinput, jobs, events, stop, held)
+    pytest.main(args, plugins=[inside])
+    return held.text

@@ -421,6 +421,10 @@ def test_refused(pytester, run):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --pdb*"])
     assert run("--pdb", workers="auto").ret == 0
+    for args in ["no_such_file.py"], ["--no-such-option"]:
+        result = run(*args)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert result.stderr.str().count("ERROR: ") == 1
     result = run("-p", "xdist", "-n", "2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --atoll and xdist's*"])
