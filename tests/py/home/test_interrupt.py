@@ -420,7 +420,7 @@ def import_for_ever(ready):
     import importlib
     import sys
 
-    names = ["colorsys", "this_is_no_module", "stringprep", "sndhdr", "quopri", "nturl2path"]
+    names = ["colorsys", "this_is_no_module", "stringprep", "sndhdr", "quopri", "fileinput"]
     ready.put(None)
     while True:
         for name in names:

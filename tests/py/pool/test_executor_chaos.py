@@ -12,7 +12,7 @@ import pytest
 from support import python_args, python_env
 
 NIGHTLY = os.environ.get("ATOLL_NIGHTLY") == "1"
-SECONDS = 600 if NIGHTLY else 6
+SECONDS = 600 if NIGHTLY else 4
 SEED = random.randrange(10**6) if NIGHTLY else 3
 
 

@@ -217,6 +217,8 @@ def test_map_and_groups_tell_by_themselves(pool, lost):
     with pytest.raises(ValueError):
         list(pool.map(tasks.fail, range(20)))
     results = pool.map(tasks.fail, range(20), chunksize=2)
+    with pytest.raises(ValueError):
+        next(results)
     del results
     with pytest.raises(ExceptionGroup):
         with atoll.TaskGroup() as group:
@@ -225,6 +227,12 @@ def test_map_and_groups_tell_by_themselves(pool, lost):
     del group
     over(pool)
     assert not lost()
+
+
+def test_a_map_that_is_dropped_at_once_is_made_and_tells(pool, lost):
+    pool.map(tasks.fail, range(3))
+    over(pool)
+    assert len(lost()) == 3
 
 
 def test_with_no_handlers_it_is_printed():

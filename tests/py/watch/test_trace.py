@@ -179,8 +179,8 @@ def test_begin_and_end_while_others_log(file):
     for thread in threads:
         thread.start()
     with atoll.create() as interp:
-        busy = interp.call_in_thread(tasks.churn, queue, 8_000 * STRESS)
-        for _ in range(50 * STRESS):
+        busy = interp.call_in_thread(tasks.churn, queue, 4_000 * STRESS)
+        for _ in range(25 * STRESS):
             with atoll.trace(file, limit=5000):
                 time.sleep(0.001)
         data = load(file)
