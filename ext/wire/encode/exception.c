@@ -118,8 +118,8 @@ enc_exception(encoder *e, PyObject *obj)
         return known < 0 ? -1 : 0;
     }
     enc_link(e);
-    /* What is registered for exceptions may put their causes into the arguments: tblib's
-     * functions do. */
+    /* What is registered for exceptions may put their causes into the arguments:
+     * tblib's functions do. */
     PyObject *value = e->alone ? PyObject_CallMethod(obj, "__reduce_ex__", "i", 5)
                                : enc_call_reduce(e->state, obj);
     if (value == NULL) {
