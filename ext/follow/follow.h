@@ -47,6 +47,7 @@ typedef struct follow_data {
     follow_record *record;          /* a reference; NULL: none yet */
     uint32_t stock;                 /* further references, for jobs */
     uint32_t turns[FOLLOW_PARTS];   /* how often each has been asked for */
+    uint32_t asking[FOLLOW_PARTS];  /* calls that ask for it now */
     PyObject *values[FOLLOW_PARTS]; /* what is in the record; NULL: nothing */
     PyObject *collect;              /* of atoll._follow.collect, on demand */
     /* - what it has been sent */

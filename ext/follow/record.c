@@ -137,7 +137,7 @@ renew_record(follow_data *data, follow_part part, follow_value *value)
 /* Collect one part, and put it into the record if it has changed. Python code runs, so
  * other threads may do the same meanwhile: the last who asks is right. */
 static int
-renew(core_state *state, follow_part part)
+renew_part(core_state *state, follow_part part)
 {
     follow_data *data = state->follow;
     uint32_t turn = ++data->turns[part];
@@ -166,6 +166,16 @@ renew(core_state *state, follow_part part)
     return rc;
 }
 
+static int
+renew(core_state *state, follow_part part)
+{
+    follow_data *data = state->follow;
+    data->asking[part]++;
+    int rc = renew_part(state, part);
+    data->asking[part]--;
+    return rc;
+}
+
 int
 follow_take(core_state *state, uint32_t deaf, follow_record **out)
 {
@@ -190,6 +200,10 @@ follow_take(core_state *state, uint32_t deaf, follow_record **out)
     }
     if (watch_look(state, &due) < 0) {
         return -1;
+    }
+    for (int part = 0; part < FOLLOW_PARTS; part++) {
+        /* Another thread has seen that it has changed, and has not got it yet. */
+        due |= data->asking[part] > 0 ? 1u << part : 0;
     }
     for (int part = 0; due != 0; part++, due >>= 1) {
         if ((due & 1) != 0 && renew(state, (follow_part)part) < 0) {

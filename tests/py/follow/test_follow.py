@@ -434,3 +434,33 @@ def test_changes_and_workers_in_great_number(monkeypatch):
             want = [f"{n} {i - i % 3}" for i in range(0, 30, 2)]
             assert [future.result() for future in futures[::2]] == want
     gc.collect()
+
+
+def test_who_comes_while_another_collects_collects_as_well(pool):
+    """What it gets is not older than its own submission."""
+    from atoll._follow import LOGGING, collect
+
+    own, other = collect._COLLECT[LOGGING], []
+    begun, done = threading.Event(), threading.Event()
+
+    def slowly():
+        if begun.is_set():
+            return own()
+        begun.set()
+        assert done.wait(10)
+        return own()
+
+    level = logging.root.level
+    collect._COLLECT[LOGGING] = slowly
+    try:
+        logging.root.setLevel(level + 1)
+        thread = threading.Thread(target=lambda: other.append(pool.submit(abs, 1)))
+        thread.start()
+        assert begun.wait(10)
+        assert pool.submit(lambda: logging.root.level).result() == level + 1
+    finally:
+        done.set()
+        thread.join()
+        collect._COLLECT[LOGGING] = own
+        logging.root.setLevel(level)
+    assert other[0].result() == 1
