@@ -100,7 +100,7 @@ watch_dict(follow_watch *w, follow_part part, PyObject *dict)
     if (dict == w->dicts[part] || dict == NULL || !PyDict_Check(dict)) {
         return 0;
     }
-    if (PyDict_Watch(w->id, dict) < 0) {
+    if (w->id >= 0 && PyDict_Watch(w->id, dict) < 0) {
         return -1;
     }
     PyObject *old = w->dicts[part];
@@ -355,6 +355,9 @@ watch_look(core_state *state, uint32_t *due)
         w->recursion = recursion;
         *due |= 1u << FOLLOW_RECURSION;
     }
+    for (int part = 0; part < FOLLOW_PARTS && w->id < 0; part++) {
+        *due |= w->dicts[part] != NULL ? 1u << part : 0; /* nobody tells */
+    }
     /* Its own thread writes it, with this GIL: nobody else does. */
     if (w->changed != 0) {
         atoll_lock_acquire(&follow_lock);
@@ -405,6 +408,9 @@ watch_new(core_state *state)
     w->count = -1;
     w->changed = 1u << FOLLOW_ENVIRON;
     w->id = PyDict_AddWatcher(note_change);
+    if (w->id < 0) { /* others have all eight: then what is watched is compared */
+        PyErr_Clear();
+    }
     if (ok) {
         w->sys_dict = Py_NewRef(PyModule_GetDict(sys));
         w->path_name = PyUnicode_InternFromString("path");
@@ -417,9 +423,9 @@ watch_new(core_state *state)
         ok = w->names[i] != NULL;
     }
     Py_XDECREF(sys);
-    if (!ok || w->id < 0 || watch_dict(w, FOLLOW_ENVIRON, watch_environ()) < 0) {
+    if (!ok || watch_dict(w, FOLLOW_ENVIRON, watch_environ()) < 0) {
         watch_clear(w);
-        PyMem_RawFree(w);
+        watch_free(w);
         return NULL;
     }
     atoll_lock_acquire(&follow_lock);
@@ -484,9 +490,11 @@ watch_free(follow_watch *w)
         *at = w->next;
     }
     atoll_lock_release(&follow_lock);
+    PyObject *exc = PyErr_GetRaisedException();
     if (w->id >= 0 && PyDict_ClearWatcher(w->id) < 0) {
         PyErr_Clear();
     }
+    PyErr_SetRaisedException(exc);
     PyMem_Free(w->image);
     PyMem_RawFree(w);
 }

@@ -464,3 +464,20 @@ def test_who_comes_while_another_collects_collects_as_well(pool):
         collect._COLLECT[LOGGING] = own
         logging.root.setLevel(level)
     assert other[0].result() == 1
+
+
+def test_others_have_all_of_cpython_s_watchers():
+    """Then what would be watched is compared."""
+    script = (
+        "import atoll, ctypes, os\n"
+        "kind = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, *[ctypes.c_void_p] * 3)\n"
+        "ignore = kind(lambda *args: 0)\n"
+        "try:\n"
+        "    while True: ctypes.pythonapi.PyDict_AddWatcher(ignore)\n"
+        "except RuntimeError: pass\n"
+        "with atoll.InterpreterPoolExecutor(1) as pool:\n"
+        "    for text in '123':\n"
+        "        os.environ['FOLLOW_W'] = text\n"
+        "        assert pool.submit(lambda: os.environ['FOLLOW_W']).result() == text\n"
+    )
+    assert run_python(script).returncode == 0
